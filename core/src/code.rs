@@ -1,0 +1,122 @@
+//! The stable error codes of the wire. A code never changes its meaning; programs match on it, people read the detail.
+
+use std::fmt;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])+ $name:ident = $text:literal, $status:literal, $title:literal;)+) => {
+        /// A stable error code: its text, HTTP status and title (RFC 9457 `title`).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code { $($(#[$doc])+ $name,)+ }
+
+        impl Code {
+            /// Every code, in the order of the documentation.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+
+            /// The text on the wire, such as `policy-denied`.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+
+            /// The HTTP status it travels with.
+            #[must_use]
+            pub fn status(self) -> u16 {
+                match self { $(Self::$name => $status,)+ }
+            }
+
+            /// The same few words each time.
+            #[must_use]
+            pub fn title(self) -> &'static str {
+                match self { $(Self::$name => $title,)+ }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The request is not well-formed: JSON, header or query.
+    BadRequest = "bad-request", 400, "The request is not well-formed";
+    /// The `Idempotency-Key` header is missing or malformed.
+    IdempotencyKeyMissing = "idempotency-key-missing", 400, "An Idempotency-Key header is needed";
+    /// No identity this appliance accepts. Every failure of authentication looks the same.
+    Unauthenticated = "unauthenticated", 401, "Not authenticated";
+    /// The role may not do this.
+    Forbidden = "forbidden", 403, "This role may not do that";
+    /// Policy denied the request; `rules` names what decided.
+    PolicyDenied = "policy-denied", 403, "Denied by policy";
+    /// Nothing under this name, or not for this client.
+    NotFound = "not-found", 404, "Not found";
+    /// The method does not exist on this path.
+    MethodNotAllowed = "method-not-allowed", 405, "Method not allowed";
+    /// The request took too long to arrive.
+    RequestTimeout = "request-timeout", 408, "The request took too long";
+    /// The key was used before for another request.
+    IdempotencyConflict = "idempotency-conflict", 409, "The idempotency key names another request";
+    /// A request under this key is still being worked on.
+    RequestInProgress = "request-in-progress", 409, "The first request under this key is still in progress";
+    /// The name is taken.
+    AlreadyExists = "already-exists", 409, "Already exists";
+    /// The body is larger than allowed.
+    BodyTooLarge = "body-too-large", 413, "The body is too large";
+    /// The payload has no bytes.
+    PayloadEmpty = "payload-empty", 422, "The payload is empty";
+    /// The payload is larger than allowed.
+    PayloadTooLarge = "payload-too-large", 422, "The payload is too large";
+    /// The payload does not decode.
+    PayloadMalformed = "payload-malformed", 422, "The payload does not decode";
+    /// Bytes follow the decoded payload.
+    PayloadTrailingBytes = "payload-trailing-bytes", 422, "Bytes follow the payload";
+    /// The payload decodes, but its canonical encoding is other bytes.
+    PayloadNotCanonical = "payload-not-canonical", 422, "The payload is not in canonical form";
+    /// The transaction type is not one this appliance decodes.
+    TransactionTypeUnknown = "transaction-type-unknown", 422, "Unknown transaction type";
+    /// The transaction carries a signature already.
+    AlreadySigned = "already-signed", 422, "The transaction is signed already";
+    /// The payload is valid on any chain (no EIP-155 chain id).
+    ChainIdMissing = "chain-id-missing", 422, "The payload names no chain";
+    /// The payload is for a chain the wallet may not sign for.
+    ChainIdMismatch = "chain-id-mismatch", 422, "The payload is for another chain";
+    /// A nested structure is deeper or longer than allowed.
+    PayloadTooComplex = "payload-too-complex", 422, "The payload is too deeply nested or has too many parts";
+    /// The policy bundle does not parse, type-check or pass its own tests.
+    BundleInvalid = "bundle-invalid", 422, "The policy bundle is not valid";
+    /// More requests than this client may make; see `Retry-After`.
+    RateLimited = "rate-limited", 429, "Too many requests";
+    /// A queue is full; see `Retry-After`.
+    Overloaded = "overloaded", 429, "The appliance is at its limit";
+    /// A defect of the appliance.
+    Internal = "internal", 500, "Internal error";
+    /// No policy bundle has been applied yet.
+    NoPolicy = "no-policy", 503, "No policy is in force";
+    /// The HSM does not answer; see `Retry-After`.
+    HsmUnavailable = "hsm-unavailable", 503, "The HSM is unavailable";
+    /// The key is set apart because the HSM answered wrongly with it.
+    KeyQuarantined = "key-quarantined", 503, "The key is quarantined";
+    /// The store or the log cannot record.
+    StoreUnavailable = "store-unavailable", 503, "The store cannot record";
+    /// The wall clock stands behind the latest recorded time.
+    ClockBehind = "clock-behind", 503, "The clock cannot be trusted";
+    /// The appliance is stopping.
+    ShuttingDown = "shutting-down", 503, "The appliance is stopping";
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn codes_are_distinct_and_kebab_case() {
+        let texts: HashSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(texts.len(), Code::ALL.len());
+        for text in texts {
+            assert!(text.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{text}");
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! `chancery.toml`: what an operator sets. Parsed strictly: an unknown key is an error, not a silence.
+//! Relative paths are relative to the file's own folder.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Mode, Tenant, limit};
+
+/// The whole file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The file's format: 1.
+    pub version: u32,
+    /// `production` or `development`.
+    pub mode: Mode,
+    /// Where the door listens.
+    pub listen: Listen,
+    /// The door's certificate and whom it admits.
+    pub tls: Tls,
+    /// Where decisions are kept.
+    pub store: Store,
+    /// The transparency log.
+    pub log: Log,
+    /// The PKCS#11 token.
+    pub hsm: Hsm,
+    /// What one client may ask.
+    #[serde(default)]
+    pub rate: Rate,
+}
+
+/// Listening addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listen {
+    /// The API over mutual TLS.
+    pub api: SocketAddr,
+    /// Health and metrics in plain HTTP, for this machine's own monitoring: keep it on loopback.
+    pub ops: SocketAddr,
+}
+
+/// The door's TLS files, in PEM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The server's certificate chain.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// The authorities that issue client certificates.
+    pub client_ca: PathBuf,
+}
+
+/// The store's files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    /// The folder of the SQLite database.
+    pub directory: PathBuf,
+}
+
+/// The transparency log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// The log's name, in its checkpoints (C2SP tlog-checkpoint `origin`): a schema-less URL.
+    pub origin: String,
+    /// The folder of static tiles.
+    pub directory: PathBuf,
+}
+
+/// The PKCS#11 module and token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hsm {
+    /// The vendor's shared object.
+    pub module: PathBuf,
+    /// The token's label.
+    pub token: String,
+    /// Where the user PIN is read.
+    pub pin: PinSource,
+    /// Sessions that sign at once.
+    #[serde(default = "default_sessions")]
+    pub sessions: usize,
+    /// Calls that may wait.
+    #[serde(default = "default_queue")]
+    pub queue: usize,
+    /// A call's time, in milliseconds.
+    #[serde(default = "default_call_ms")]
+    pub call_ms: u64,
+    /// What the module reads from its environment, such as `SOFTHSM2_CONF`. Never a secret.
+    #[serde(default)]
+    pub environment: std::collections::BTreeMap<String, String>,
+    /// The reserved argument of `C_Initialize` (NSS softokn wants one).
+    #[serde(default)]
+    pub init_argument: Option<String>,
+}
+
+/// Where the PIN comes from: never the command line, never the environment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum PinSource {
+    /// A systemd credential of this name (`LoadCredential=`), in `$CREDENTIALS_DIRECTORY`.
+    Credential(String),
+    /// An inherited file descriptor, read to its end.
+    Fd(i32),
+    /// A file that only its owner may read. Development only.
+    File(PathBuf),
+}
+
+/// A token bucket for each client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rate {
+    /// Requests a second that a client may make for ever.
+    pub per_second: u32,
+    /// Requests it may make at once.
+    pub burst: u32,
+}
+
+impl Default for Rate {
+    fn default() -> Self {
+        Self { per_second: 500, burst: 1_000 }
+    }
+}
+
+/// Why a configuration is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Not TOML, an unknown key, or a value of the wrong type.
+    #[error("{0}")]
+    Syntax(#[from] toml::de::Error),
+    /// Well-formed, but not allowed.
+    #[error("`{key}` {rule}")]
+    Rule {
+        /// The key.
+        key: &'static str,
+        /// What it must be.
+        rule: &'static str,
+    },
+}
+
+impl Config {
+    /// Parses the file's text; relative paths are taken from `base`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the key and the rule it breaks.
+    pub fn parse(text: &str, base: &Path) -> Result<Self, ConfigError> {
+        let mut config: Self = toml::from_str(text)?;
+        let rule = |holds: bool, key, rule| if holds { Ok(()) } else { Err(ConfigError::Rule { key, rule }) };
+        rule(config.version == 1, "version", "must be 1")?;
+        rule((1..=64).contains(&config.hsm.sessions), "hsm.sessions", "must be 1 to 64")?;
+        rule((1..=65_536).contains(&config.hsm.queue), "hsm.queue", "must be 1 to 65536")?;
+        rule((100..=60_000).contains(&config.hsm.call_ms), "hsm.call_ms", "must be 100 to 60000")?;
+        rule(config.rate.per_second > 0 && config.rate.burst > 0, "rate", "must be above zero")?;
+        rule(
+            !config.log.origin.is_empty()
+                && config.log.origin.len() <= 255
+                && config.log.origin.bytes().all(|b| b.is_ascii_graphic() && b != b'+'),
+            "log.origin",
+            "must be a schema-less URL: 1 to 255 visible characters without `+`",
+        )?;
+        rule(
+            config.listen.ops.ip().is_loopback() || !config.mode.is_production(),
+            "listen.ops",
+            "must be a loopback address in production",
+        )?;
+        if let PinSource::File(_) = config.hsm.pin {
+            rule(!config.mode.is_production(), "hsm.pin", "must be a `credential` or `fd` in production")?;
+        }
+        for path in [
+            &mut config.tls.certificate,
+            &mut config.tls.key,
+            &mut config.tls.client_ca,
+            &mut config.store.directory,
+            &mut config.log.directory,
+        ] {
+            *path = base.join(&*path);
+        }
+        if let PinSource::File(path) = &mut config.hsm.pin {
+            *path = base.join(&*path);
+        }
+        Ok(config)
+    }
+
+    /// The tenant of an appliance that serves one.
+    #[must_use]
+    pub fn tenant(&self) -> Tenant {
+        Tenant::default()
+    }
+}
+
+fn default_sessions() -> usize {
+    4
+}
+fn default_queue() -> usize {
+    limit::HSM_QUEUE
+}
+fn default_call_ms() -> u64 {
+    limit::HSM_CALL_MS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+        version = 1
+        mode = "development"
+        listen = { api = "127.0.0.1:8443", ops = "127.0.0.1:9443" }
+        tls = { certificate = "pki/server.pem", key = "pki/server-key.pem", client_ca = "pki/ca.pem" }
+        store = { directory = "store" }
+        log = { origin = "localhost/chancery", directory = "log" }
+        [hsm]
+        module = "/usr/lib/softhsm/libsofthsm2.so"
+        token = "chancery"
+        pin = { file = "hsm/pin" }
+    "#;
+
+    #[test]
+    fn paths_follow_the_file() {
+        let config = Config::parse(GOOD, Path::new("/srv/c")).unwrap();
+        assert_eq!(config.tls.key, Path::new("/srv/c/pki/server-key.pem"));
+        assert_eq!(config.hsm.pin, PinSource::File("/srv/c/hsm/pin".into()));
+    }
+
+    #[test]
+    fn production_refuses_what_development_allows() {
+        let error = Config::parse(&GOOD.replace("development", "production"), Path::new("/")).unwrap_err();
+        assert_eq!(error.to_string(), "`hsm.pin` must be a `credential` or `fd` in production");
+        let open = GOOD
+            .replace("development", "production")
+            .replace("{ file = \"hsm/pin\" }", "{ fd = 3 }")
+            .replace("127.0.0.1:9443", "0.0.0.0:9443");
+        assert!(Config::parse(&open, Path::new("/")).is_err());
+    }
+
+    #[test]
+    fn unknown_keys_and_versions_are_refused() {
+        assert!(Config::parse(&GOOD.replace("token =", "tokn ="), Path::new("/")).is_err());
+        assert!(Config::parse(&GOOD.replace("version = 1", "version = 2"), Path::new("/")).is_err());
+    }
+}

@@ -1,0 +1,3 @@
+//! Payload bytes to what they would do.
+
+pub mod model;

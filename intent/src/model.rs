@@ -1,0 +1,192 @@
+//! What a payload would do, in one stable JSON form (`v` = 1) that policy reads, records keep and receipts carry.
+//! Amounts are exact: decimal text of a 256-bit number. If an effect is missing here, policy cannot forbid it.
+
+use alloy_primitives::U256;
+use serde::{Deserialize, Serialize};
+
+/// The format version written into every [`Description`].
+pub const VERSION: u8 = 1;
+
+/// Everything one payload would do. Policy must allow each effect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Description {
+    /// The format: 1.
+    pub v: u8,
+    /// The payload's wire name, such as `ethereum.transaction`.
+    pub payload: String,
+    /// CAIP-2 chain, such as `eip155:1`; `eip155:*` where the payload is valid on any chain (messages).
+    pub chain: String,
+    /// The chain's own account of the payload's form: `legacy`, `eip2930`, `eip1559`, `eip4844`, `eip7702`,
+    /// `eip191`, `eip712`, `authorization`.
+    pub form: String,
+    /// The account the wallet's key controls on that chain: EIP-55 text.
+    pub account: String,
+    /// One to 64 effects, in the order they happen.
+    pub effects: Vec<Effect>,
+    /// The most that the network may take for it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub fee: Option<Fee>,
+    /// The account's nonce.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub nonce: Option<u64>,
+    /// What remains of the chain's own fields, for people and receipts (gas limit, access list, EIP-712 domain, ...).
+    #[serde(skip_serializing_if = "serde_json::Map::is_empty", default)]
+    pub detail: serde_json::Map<String, serde_json::Value>,
+}
+
+/// What sort of thing an effect is. The wire name is also the Cedar action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The chain's own coin moves.
+    Transfer,
+    /// A token moves (ERC-20, ERC-721, ERC-1155).
+    TokenTransfer,
+    /// Somebody may move tokens from now on (approve, setApprovalForAll, permit).
+    TokenApproval,
+    /// A contract runs, and what it does is known by its ABI or not at all.
+    ContractCall,
+    /// A contract is made.
+    Deployment,
+    /// The account's code becomes another contract's (EIP-7702).
+    Authorization,
+    /// A message that no contract is known to act on (EIP-191).
+    Message,
+    /// An EIP-712 document that is not a known permit.
+    TypedData,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: &[Self] = &[
+        Self::Transfer,
+        Self::TokenTransfer,
+        Self::TokenApproval,
+        Self::ContractCall,
+        Self::Deployment,
+        Self::Authorization,
+        Self::Message,
+        Self::TypedData,
+    ];
+
+    /// The wire name, such as `token_transfer`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Transfer => "transfer",
+            Self::TokenTransfer => "token_transfer",
+            Self::TokenApproval => "token_approval",
+            Self::ContractCall => "contract_call",
+            Self::Deployment => "deployment",
+            Self::Authorization => "authorization",
+            Self::Message => "message",
+            Self::TypedData => "typed_data",
+        }
+    }
+}
+
+/// One thing a payload would do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Effect {
+    /// What sort of thing.
+    pub kind: Kind,
+    /// CAIP-19 asset, such as `eip155:1/slip44:60`, `eip155:1/erc20:0xA0b8...`, `eip155:1/erc721:0x.../42`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub asset: Option<String>,
+    /// The amount in the asset's base units (wei), exact. For `contract_call` and `deployment`: the coin sent along.
+    #[serde(skip_serializing_if = "Option::is_none", default, with = "decimal")]
+    pub amount: Option<U256>,
+    /// An approval without a bound: 2^255 or more, or `setApprovalForAll`.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub unlimited: bool,
+    /// Who gains: the recipient, the spender, the called or delegated contract. EIP-55 text.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub destination: Option<String>,
+    /// Whose tokens move, where that is not the wallet's account (`transferFrom`). EIP-55 text.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub owner: Option<String>,
+    /// The contract that is called. EIP-55 text.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub contract: Option<String>,
+    /// The method that is called.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub method: Option<Method>,
+}
+
+/// A contract's method as it is called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Method {
+    /// The first four bytes of the calldata: `0x` and 8 digits; `0x` alone where there are fewer than four.
+    pub selector: String,
+    /// The signature when an ABI is known, such as `transfer(address,uint256)`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub signature: Option<String>,
+    /// The arguments when an ABI is known.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub arguments: Vec<Argument>,
+}
+
+/// One decoded argument.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Argument {
+    /// The ABI's name for it; empty where it has none.
+    pub name: String,
+    /// The Solidity type, such as `uint256`.
+    #[serde(rename = "type")]
+    pub ty: String,
+    /// The value: numbers as decimal text, bytes and addresses as `0x` text, arrays and tuples as arrays.
+    pub value: serde_json::Value,
+}
+
+/// The most that the network may take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fee {
+    /// CAIP-19 asset of the fee.
+    pub asset: String,
+    /// Upper bound in base units: gas limit times highest price, blobs included.
+    #[serde(with = "decimal_always")]
+    pub maximum: U256,
+}
+
+mod decimal {
+    use alloy_primitives::U256;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn parse(text: &str) -> Option<U256> {
+        let canonical = text == "0" || (!text.starts_with('0') && text.bytes().all(|b| b.is_ascii_digit()));
+        if canonical { U256::from_str_radix(text, 10).ok() } else { None }
+    }
+
+    #[expect(clippy::ref_option, reason = "the shape serde's `with` asks for")]
+    pub fn serialize<S: Serializer>(value: &Option<U256>, serializer: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => serializer.collect_str(value),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<U256>, D::Error> {
+        Option::<String>::deserialize(deserializer)?
+            .map(|text| parse(&text).ok_or_else(|| D::Error::custom("not a decimal number below 2^256")))
+            .transpose()
+    }
+}
+
+mod decimal_always {
+    use alloy_primitives::U256;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(value: &U256, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(value)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<U256, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        super::decimal::parse(&text).ok_or_else(|| D::Error::custom("not a decimal number below 2^256"))
+    }
+}
