@@ -1,1 +1,20 @@
-//! room hsm
+//! The room with the keys: PKCS#11 in a worker process of its own, and the parent's side that trusts none of its answers.
+//! A signature leaves as [`Sealed`], verified here under the pinned public key and low-S.
+//! If this is wrong, keys can be stolen through a lying token, or a wrong signature is released.
+
+mod error;
+mod finding;
+mod handle;
+mod key;
+mod signature;
+mod supervisor;
+mod wire;
+pub mod worker;
+
+pub use error::HsmError;
+pub use finding::{Finding, Probe, Verdict};
+pub use handle::{Health, Hsm, NewToken, Settings, State, init_token};
+pub use key::{Algorithm, KeyError, KeyRef, PublicKey};
+pub use signature::{MESSAGE_BYTES, Message, Sealed, Signature, WrongAnswer};
+pub use wire::Token;
+pub use worker::worker_main;

@@ -1,1 +1,13 @@
-//! room secret
+//! Memory for secrets, and the few acts on the process that need `unsafe`: the only crate that writes it or names `libc`.
+//! Trusts the kernel to keep `memfd_secret` pages out of every other process, swap file and core dump.
+//! If this is wrong, a PIN can be read from outside the process that uses it.
+
+mod bytes;
+mod page;
+mod pin;
+mod process;
+
+pub use bytes::{SecretBytes, SecretError};
+pub use page::{Protection, protection};
+pub use pin::{PIN_BYTES, Pin, PinError};
+pub use process::{exit_now, harden_process};

@@ -1,0 +1,184 @@
+//! One worker process from the parent's side: started with an empty environment and no descriptor of ours but its end of
+//! a socket pair, told its task and PIN over that socket, heard on its standard streams, killed when dropped.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
+use std::time::Duration;
+
+use chancery_secret::Pin;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::pipe;
+use tokio::process::{Child, Command};
+
+use crate::error::HsmError;
+use crate::finding::{Finding, Verdict};
+use crate::handle::Settings;
+use crate::wire::{Class, Fault, Inbox, PROTOCOL, Start, Started, Task, Token, encode};
+
+/// LIMIT: time for a worker to load its module, log in and be probed, in milliseconds.
+const START_MS: u64 = 15_000;
+/// LIMIT: what is kept of one line of the module's own talk, in bytes.
+const LINE_BYTES: u64 = 512;
+/// LIMIT: lines of one worker that reach the log.
+const LINES: usize = 1_000;
+
+/// A worker that has said it is ready.
+pub(crate) struct Worker {
+    pub(crate) stream: UnixStream,
+    pub(crate) inbox: Inbox,
+    pub(crate) token: Token,
+    pub(crate) mechanisms: Vec<String>,
+    pub(crate) findings: Vec<Finding>,
+    child: Child,
+}
+
+impl Worker {
+    /// Starts a worker that serves, and refuses a token that lies where the mode says so.
+    pub(crate) async fn start(
+        settings: &Settings,
+        pin: &Pin,
+        serial: Option<&str>,
+    ) -> Result<Self, HsmError> {
+        let worker = Self::launch(settings, Task::Serve, serial, &[pin]).await?;
+        let lies: Vec<_> =
+            worker.findings.iter().filter(|finding| finding.verdict == Verdict::Lie).cloned().collect();
+        for lie in &lies {
+            tracing::error!(probe = %lie.probe, detail = %lie.detail, "the token lies: {}", lie.probe.lie());
+        }
+        if settings.mode.is_production() && !lies.is_empty() {
+            return Err(HsmError::Untrustworthy { lies });
+        }
+        Ok(worker)
+    }
+
+    /// Starts a worker with any task and waits for its first frame.
+    pub(crate) async fn launch(
+        settings: &Settings,
+        task: Task,
+        serial: Option<&str>,
+        pins: &[&Pin],
+    ) -> Result<Self, HsmError> {
+        let (stream, child) = spawn(settings).map_err(HsmError::Spawn)?;
+        let hsm = &settings.hsm;
+        let start = Start {
+            protocol: PROTOCOL,
+            task,
+            module: hsm.module.to_string_lossy().into_owned(),
+            init_argument: hsm.init_argument.clone(),
+            token: hsm.token.clone(),
+            serial: serial.map(str::to_owned),
+            sessions: hsm.sessions,
+        };
+        // `child` is killed on drop, hence also when the time runs out here.
+        let told = tokio::time::timeout(Duration::from_millis(START_MS), tell(stream, &start, pins));
+        let (stream, inbox, started) = told
+            .await
+            .map_err(|_| HsmError::Interrupted { reason: "the worker did not start in time".into() })??;
+        match started {
+            Started::Ready { token, mechanisms, findings } => {
+                Ok(Self { stream, inbox, token, mechanisms, findings, child })
+            }
+            Started::Refused(Fault { class: Class::Fatal, what }) => Err(HsmError::Down { reason: what }),
+            Started::Refused(Fault { class: Class::Refused, what }) => {
+                Err(HsmError::Refused { reason: what })
+            }
+            Started::Refused(Fault { what, .. }) => Err(HsmError::Interrupted { reason: what }),
+        }
+    }
+
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Kills the worker, whatever it is doing, and says how it ended.
+    pub(crate) async fn kill(mut self) -> String {
+        let _ = self.child.start_kill();
+        match self.child.wait().await {
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// Closes the channel, on which the worker ends by itself; kills it when it does not.
+    pub(crate) async fn dismiss(mut self) {
+        let _ = self.stream.shutdown().await;
+        if tokio::time::timeout(Duration::from_secs(1), self.child.wait()).await.is_err() {
+            self.kill().await;
+        }
+    }
+}
+
+fn spawn(settings: &Settings) -> io::Result<(UnixStream, Child)> {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    let (talk, talker) = std::io::pipe()?;
+    let child = Command::new(&settings.worker)
+        .arg("hsm-worker")
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("LANG", "C.UTF-8")
+        .envs(&settings.hsm.environment)
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::from(talker.try_clone()?))
+        .stderr(Stdio::from(talker))
+        .kill_on_drop(true)
+        .spawn()?;
+    tokio::spawn(hear(pipe::Receiver::from_owned_fd(talk.into())?, child.id()));
+    Ok((UnixStream::from_std(ours)?, child))
+}
+
+async fn tell(
+    mut stream: UnixStream,
+    start: &Start,
+    pins: &[&Pin],
+) -> Result<(UnixStream, Inbox, Started), HsmError> {
+    let mut frame = Vec::new();
+    encode(start, &mut frame).map_err(|_| HsmError::Protocol { what: "the start does not encode" })?;
+    let told: io::Result<()> = async {
+        stream.write_all(&frame).await?;
+        for pin in pins {
+            // From secret memory to the kernel: the PIN passes through no buffer of ours.
+            let len = u32::try_from(pin.expose().len()).unwrap_or_default();
+            stream.write_all(&len.to_le_bytes()).await?;
+            stream.write_all(pin.expose()).await?;
+        }
+        Ok(())
+    }
+    .await;
+    told.map_err(|_| gone())?;
+    let mut inbox = Inbox::default();
+    loop {
+        if let Some(started) =
+            inbox.next().map_err(|_| HsmError::Protocol { what: "the first frame is malformed" })?
+        {
+            return Ok((stream, inbox, started));
+        }
+        match stream.read_buf(inbox.space()).await {
+            Ok(0) | Err(_) => return Err(gone()),
+            Ok(_) => {}
+        }
+    }
+}
+
+fn gone() -> HsmError {
+    HsmError::Interrupted { reason: "the worker ended while starting".into() }
+}
+
+/// Passes on what the module or the worker says on its standard streams.
+async fn hear(talk: pipe::Receiver, pid: Option<u32>) {
+    let mut talk = BufReader::new(talk);
+    let mut line = Vec::new();
+    for heard in 0_usize.. {
+        line.clear();
+        match (&mut talk).take(LINE_BYTES).read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) if heard < LINES => {
+                let line = String::from_utf8_lossy(line.trim_ascii_end());
+                tracing::warn!(target: "hsm_module", pid, line = ?line, "the HSM module says");
+            }
+            Ok(_) => {}
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! What parent and worker say to each other: length-prefixed postcard over an inherited socket that nobody else holds.
+//! The parent believes none of it beyond its form; the worker obeys its parent. Both are the same executable.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::finding::Finding;
+use crate::key::Algorithm;
+use crate::signature::Message;
+
+/// Raised with any change to the types here: an executable replaced under a running parent is refused, not guessed at.
+pub(crate) const PROTOCOL: u16 = 1;
+/// LIMIT: one frame, in bytes.
+pub(crate) const FRAME_BYTES: usize = 256 * 1024;
+
+/// The first frame, from parent to worker. The PIN follows as bare bytes in a frame of its own (for
+/// [`Task::Initialise`], the security officer's PIN comes before it).
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Start {
+    pub protocol: u16,
+    pub task: Task,
+    pub module: String,
+    pub init_argument: Option<String>,
+    pub token: String,
+    /// The serial number of the token that served before, if one did.
+    pub serial: Option<String>,
+    pub sessions: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Task {
+    Serve,
+    Initialise,
+}
+
+/// A token as it describes itself. Every field is the token's own claim.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// `CK_TOKEN_INFO.label`.
+    pub label: String,
+    /// `CK_TOKEN_INFO.serialNumber`; a worker serves no other token after the first.
+    pub serial: String,
+    /// `CK_TOKEN_INFO.manufacturerID`.
+    pub manufacturer: String,
+    /// `CK_TOKEN_INFO.model`.
+    pub model: String,
+    /// `CK_TOKEN_INFO.firmwareVersion`.
+    pub firmware: String,
+    /// `CK_INFO.libraryDescription` and version.
+    pub library: String,
+}
+
+/// The worker's first frame.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Started {
+    Ready { token: Token, mechanisms: Vec<String>, findings: Vec<Finding> },
+    Refused(Fault),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Request {
+    Sign {
+        key: [u8; 16],
+        algorithm: Algorithm,
+        public: Vec<u8>,
+        message: Message,
+    },
+    Generate {
+        key: [u8; 16],
+        algorithm: Algorithm,
+        label: String,
+    },
+    GenerateKek {
+        key: [u8; 16],
+        label: String,
+    },
+    Find {
+        key: [u8; 16],
+    },
+    Destroy {
+        key: [u8; 16],
+    },
+    /// Is the session alive, is it still this token, is the key last used still there?
+    Ping,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Reply {
+    Signature(Vec<u8>),
+    /// A public key: its algorithm and encoding.
+    Public(Algorithm, Vec<u8>),
+    Nothing,
+    Done,
+    Failed(Fault),
+}
+
+/// A failure as the worker classes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Fault {
+    pub class: Class,
+    /// The function and its return value, or a sentence.
+    pub what: String,
+}
+
+/// What a failure asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Class {
+    /// The token is short of something now: call again.
+    Retry,
+    /// The session or a handle is gone: open a session, find the key, try once more.
+    NewSession,
+    /// The module's state is lost: only a new process brings it back.
+    Reinitialise,
+    /// The token holds another key than the pinned one: set the key apart.
+    Mismatch,
+    /// There is no such key.
+    Missing,
+    /// There is such a key already.
+    Exists,
+    /// Calling again will not help.
+    Refused,
+    /// The PIN: never try again without an operator.
+    Fatal,
+}
+
+/// Appends one frame to `out`.
+pub(crate) fn encode(value: &impl Serialize, out: &mut Vec<u8>) -> Result<(), postcard::Error> {
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    *out = postcard::to_extend(value, std::mem::take(out))?;
+    let len = u32::try_from(out.len() - start - 4).map_err(|_| postcard::Error::SerializeBufferFull)?;
+    if let Some(prefix) = out.get_mut(start..start + 4) {
+        prefix.copy_from_slice(&len.to_le_bytes());
+    }
+    Ok(())
+}
+
+/// Bytes that have come in and not been taken apart.
+#[derive(Default)]
+pub(crate) struct Inbox {
+    bytes: Vec<u8>,
+    taken: usize,
+}
+
+impl Inbox {
+    /// Where to append what is read.
+    pub(crate) fn space(&mut self) -> &mut Vec<u8> {
+        self.bytes.drain(..self.taken);
+        self.taken = 0;
+        self.bytes.reserve(16 * 1024);
+        &mut self.bytes
+    }
+
+    /// The next whole frame, if it is there.
+    pub(crate) fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, postcard::Error> {
+        let rest = self.bytes.get(self.taken..).unwrap_or_default();
+        let Some((prefix, rest)) = rest.split_first_chunk::<4>() else { return Ok(None) };
+        let len = frame_len(*prefix).ok_or(postcard::Error::DeserializeBadEncoding)?;
+        let Some(frame) = rest.get(..len) else { return Ok(None) };
+        let (value, left) = postcard::take_from_bytes(frame)?;
+        if !left.is_empty() {
+            return Err(postcard::Error::DeserializeBadEncoding);
+        }
+        self.taken += 4 + len;
+        Ok(Some(value))
+    }
+}
+
+/// The length a prefix announces, or `None` above [`FRAME_BYTES`].
+pub(crate) fn frame_len(prefix: [u8; 4]) -> Option<usize> {
+    usize::try_from(u32::from_le_bytes(prefix)).ok().filter(|len| *len <= FRAME_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_come_apart_wherever_the_stream_is_cut() {
+        let mut stream = Vec::new();
+        for call in 0..3_u64 {
+            encode(&(call, Request::Find { key: [7; 16] }), &mut stream).unwrap();
+        }
+        for cut in 0..stream.len() {
+            let mut inbox = Inbox::default();
+            let mut seen = Vec::new();
+            for part in [&stream[..cut], &stream[cut..]] {
+                inbox.space().extend_from_slice(part);
+                while let Some((call, Request::Find { key: [7, ..] })) =
+                    inbox.next::<(u64, Request)>().unwrap()
+                {
+                    seen.push(call);
+                }
+            }
+            assert_eq!(seen, [0, 1, 2], "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_frame_that_is_too_long_or_has_a_tail_is_refused() {
+        let mut inbox = Inbox::default();
+        inbox.space().extend_from_slice(&u32::MAX.to_le_bytes());
+        assert!(inbox.next::<Reply>().is_err(), "memory must not follow an announced length");
+        let mut stream = Vec::new();
+        encode(&(Reply::Done, 1_u8), &mut stream).unwrap();
+        let mut inbox = Inbox::default();
+        inbox.space().extend_from_slice(&stream);
+        assert!(inbox.next::<Reply>().is_err());
+    }
+}

@@ -1,0 +1,120 @@
+//! The worker process: the vendor's module, one login, and one thread for each session. It holds no policy and makes no
+//! decision; it ends when its parent does, and ends itself when only a fresh process can help.
+
+mod channel;
+pub(crate) mod fault;
+pub(crate) mod keys;
+pub(crate) mod module;
+pub(crate) mod probe;
+mod session;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use chancery_secret::{exit_now, harden_process};
+
+use crate::wire::{Class, Fault, PROTOCOL, Request, Start, Started, Task};
+use channel::{Channel, Jobs};
+use module::Module;
+use session::Signer;
+
+/// Exit code: the parent closed the channel.
+const EXIT_DONE: u8 = 0;
+/// Exit code: a fresh process may help.
+const EXIT_REINITIALISE: u8 = 75;
+/// Exit code: started by hand, or by an executable of another version.
+const EXIT_USAGE: u8 = 64;
+
+/// Runs the worker. The executable calls this when its only argument is `hsm-worker`; everything else comes over the
+/// socket that its parent put in place of standard input.
+#[must_use]
+pub fn worker_main() -> ExitCode {
+    let Ok(mut channel) = harden_process().and_then(|()| Channel::take()) else {
+        let _ = std::io::Write::write_all(
+            &mut std::io::stderr(),
+            b"hsm-worker is started by its parent, with a socket for standard input\n",
+        );
+        return ExitCode::from(EXIT_USAGE);
+    };
+    let Ok(start) = channel.read_start() else { return ExitCode::from(EXIT_USAGE) };
+    let prepared = prepare(&mut channel, &start);
+    match prepared {
+        Ok((started, Some(signers))) => serve(channel, &started, signers),
+        Ok((started, None)) => leave(&channel, &started, EXIT_DONE),
+        Err(fault) => leave(&channel, &Started::Refused(fault), EXIT_REINITIALISE),
+    }
+}
+
+fn leave(channel: &Channel, started: &Started, code: u8) -> ! {
+    let _ = channel.tell(started);
+    exit_now(code)
+}
+
+/// Everything up to the first frame: module, token, login, probe, sessions.
+fn prepare(channel: &mut Channel, start: &Start) -> Result<(Started, Option<Vec<Signer>>), Fault> {
+    if start.protocol != PROTOCOL {
+        return Err(Fault {
+            class: Class::Refused,
+            what: "the executable was replaced: restart it".to_owned(),
+        });
+    }
+    let module = Module::load(start.module.as_ref(), start.init_argument.as_deref())?;
+    if start.task == Task::Initialise {
+        let (so_pin, pin) = (channel.read_pin()?, channel.read_pin()?);
+        let token = module.init_token(&start.token, &so_pin, &pin)?;
+        return Ok((Started::Ready { token, mechanisms: Vec::new(), findings: Vec::new() }, None));
+    }
+    let pin = channel.read_pin()?;
+    let slot = module.open(&start.token, start.serial.as_deref())?;
+    let first = slot.login(&pin)?;
+    drop(pin);
+    let findings = probe::ask(&slot, &first)?;
+    let mechanisms = slot.mechanisms()?;
+    let started = Started::Ready { token: slot.token().clone(), mechanisms, findings };
+    let slot = Arc::new(slot);
+    let mut signers = vec![Signer::new(Arc::clone(&slot), first)];
+    while signers.len() < start.sessions {
+        let session = slot.session()?;
+        signers.push(Signer::new(Arc::clone(&slot), session));
+    }
+    Ok((started, Some(signers)))
+}
+
+fn serve(mut channel: Channel, started: &Started, signers: Vec<Signer>) -> ! {
+    let jobs = Arc::new(Jobs::default());
+    for signer in signers {
+        let (jobs, line) = (Arc::clone(&jobs), channel.line());
+        let thread = std::thread::Builder::new().name("hsm-session".to_owned());
+        if thread.spawn(move || work(signer, &jobs, &line)).is_err() {
+            exit_now(EXIT_REINITIALISE);
+        }
+    }
+    if channel.tell(started).is_err() {
+        exit_now(EXIT_DONE);
+    }
+    // The parent's end closes when it stops or dies; whatever the module is doing then, nobody waits for it.
+    while let Ok(batch) = channel.read::<(u64, Request)>() {
+        jobs.put(batch);
+    }
+    exit_now(EXIT_DONE)
+}
+
+fn work(mut signer: Signer, jobs: &Jobs, line: &channel::Line) {
+    loop {
+        let lost = match jobs.take() {
+            Some((number, request)) => {
+                let reply = signer.answer(request);
+                let lost = session::is_lost(&reply);
+                if line.answer(number, &reply).is_err() {
+                    exit_now(EXIT_DONE);
+                }
+                lost
+            }
+            // Nothing to do: see that this very session is alive, before a customer finds that it is not.
+            None => signer.check().is_err(),
+        };
+        if lost {
+            exit_now(EXIT_REINITIALISE);
+        }
+    }
+}

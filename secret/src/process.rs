@@ -1,0 +1,44 @@
+//! What a process does to itself around secrets: no core dumps, an exit that runs nobody's clean-up, and taking over
+//! a descriptor that the service manager handed down.
+
+use std::io;
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
+
+use rustix::io::FdFlags;
+use rustix::process::{DumpableBehavior, Resource, Rlimit};
+
+/// Forbids core dumps and reading through `/proc/<pid>/mem` or ptrace by processes of the same user.
+///
+/// # Errors
+/// The kernel's; the caller should not go on then.
+pub fn harden_process() -> io::Result<()> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    Ok(())
+}
+
+/// Ends the process at once, without the clean-up that libraries registered: a PKCS#11 module that hangs or is half
+/// dead gets no last word.
+#[expect(unsafe_code, reason = "std has no exit that skips atexit handlers")]
+pub fn exit_now(code: u8) -> ! {
+    // SAFETY: _exit has no preconditions and does not return.
+    unsafe { libc::_exit(i32::from(code)) }
+}
+
+/// Takes over a descriptor that was open when the process started.
+///
+/// Descriptors opened by this process are close-on-exec, inherited ones cannot be: that tells them apart, so that
+/// nobody else's descriptor can be taken by a wrong number in the configuration.
+#[expect(unsafe_code, reason = "a number from outside becomes a descriptor")]
+pub(crate) fn inherited(fd: i32) -> io::Result<OwnedFd> {
+    if fd < 0 || fd == 1 || fd == 2 {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a descriptor to read from"));
+    }
+    // SAFETY: the borrow lasts for one fcntl call, which fails cleanly on a number that is not open.
+    let flags = rustix::io::fcntl_getfd(unsafe { BorrowedFd::borrow_raw(fd) })?;
+    if flags.contains(FdFlags::CLOEXEC) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not an inherited descriptor"));
+    }
+    // SAFETY: open, and not close-on-exec, hence not opened by this process: nobody in it owns the descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
