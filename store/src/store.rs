@@ -1,0 +1,141 @@
+//! The handle: opens the directory, hands jobs to the writer, lends snapshots to readers.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chancery_core::limit::WRITER_QUEUE;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::directory::Directory;
+use crate::fault::{self, Fatal};
+use crate::health::Watch;
+use crate::link::Link;
+use crate::pool::Pool;
+use crate::schema::{self, Found};
+use crate::writer::{Order, Task, Writer};
+use crate::{Committed, Health, Observer, Reader, StoreError, Tx};
+
+/// The store of one trust domain. Clones share it.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    queue: mpsc::Sender<Order>,
+    pool: Pool,
+    watch: Arc<Watch>,
+    ended: Mutex<Option<oneshot::Receiver<()>>>,
+}
+
+impl Store {
+    /// Opens the store in `directory`, making both when missing, and checks it: format, pages, log without holes.
+    /// The check reads the whole file once. The observer hears of every leaf committed from now on; leaves that are
+    /// there already are read with [`Reader::leaf_hashes`].
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] when another process has it, [`StoreError::FormatNewer`], [`StoreError::Foreign`],
+    /// [`StoreError::Damaged`], [`StoreError::NotDurable`], or what the system said.
+    pub fn open(directory: &Path, observer: Box<dyn Observer>) -> Result<Self, StoreError> {
+        Self::open_with(directory, observer, fault::abort)
+    }
+
+    /// [`Self::open`] with another way to end the process, for tests of that end.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(
+        directory: &Path,
+        observer: Box<dyn Observer>,
+        fatal: Fatal,
+    ) -> Result<Self, StoreError> {
+        let directory = Directory::claim(directory)?;
+        let link = Link::writer(directory.database())?;
+        let found = schema::look(&link, directory.database())?;
+        link.make_durable()?;
+        if found == Found::Empty {
+            schema::create(&link)?;
+        }
+        schema::check(&link)?;
+        let present = Reader { link: &link };
+        let (tree_size, newest_ms) = (present.tree_size()?, present.newest_time()?.0);
+        let pool = Pool::open(directory.database())?;
+        let watch = Arc::new(Watch::default());
+        let (queue, orders) = mpsc::channel(WRITER_QUEUE);
+        let (alive, ended) = oneshot::channel();
+        let writer = Writer {
+            link,
+            queue: orders,
+            observer,
+            tree_size,
+            newest_ms,
+            watch: Arc::clone(&watch),
+            fatal,
+            directory,
+        };
+        std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || {
+                writer.run();
+                let _ = alive.send(());
+            })
+            .map_err(|error| StoreError::file("store-writer", error))?;
+        Ok(Self { inner: Arc::new(Inner { queue, pool, watch, ended: Mutex::new(Some(ended)) }) })
+    }
+
+    /// Runs `job` in the writer and answers after COMMIT returned, so the value is on the disk. An `Err` of the job
+    /// undoes the job alone and is answered as it is. A caller that stops waiting does not stop the job.
+    ///
+    /// # Errors
+    /// The job's own, or [`StoreError::Overloaded`], [`StoreError::Closed`], [`StoreError::JobPanicked`],
+    /// [`StoreError::Unavailable`] as `E`.
+    pub async fn write<T, E>(
+        &self,
+        job: impl FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<Committed<T>, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        self.inner.queue.try_send(Order::Run(Box::new(Task::new(job, reply)))).map_err(
+            |error| match error {
+                mpsc::error::TrySendError::Full(_) => StoreError::Overloaded,
+                mpsc::error::TrySendError::Closed(_) => StoreError::Closed,
+            },
+        )?;
+        answer.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
+    }
+
+    /// Reads in one snapshot. Blocks while all readers are lent; `read` should be small and must not call `read`
+    /// again. A row can be seen here a moment before the observer hears of its leaf.
+    ///
+    /// # Errors
+    /// What `read` returns, or [`StoreError::Closed`].
+    pub fn read<T>(&self, read: impl FnOnce(&Reader<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.inner.pool.read(read)
+    }
+
+    /// Whether the store can record.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let waiting = self.inner.queue.max_capacity().saturating_sub(self.inner.queue.capacity());
+        let mut health = self.inner.watch.health(waiting);
+        if self.inner.queue.is_closed() && health.red.is_none() {
+            health.red = Some("the writer has ended".to_owned());
+        }
+        health
+    }
+
+    /// Refuses new jobs, finishes those that wait, empties the WAL into the database and lets the directory go.
+    /// Other clones answer [`StoreError::Closed`] from then on.
+    pub async fn close(self) {
+        // A closed queue means the writer is ending already.
+        drop(self.inner.queue.send(Order::Close).await);
+        let ended = self.inner.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.inner.pool.close();
+        if let Some(ended) = ended {
+            drop(ended.await);
+        }
+    }
+}

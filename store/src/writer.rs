@@ -1,0 +1,273 @@
+//! The one thread that writes. It takes what waits, runs each job in a savepoint, commits once, tells the observer and
+//! only then answers: every answer stands on a synced WAL. Wrong here: an answer for rows a power loss takes back.
+
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use chancery_core::limit::COMMIT_JOBS;
+use rusqlite::ffi;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::directory::Directory;
+use crate::fault::{self, Fatal, Phase, Verdict};
+use crate::health::Watch;
+use crate::link::Link;
+use crate::tx::{Ledger, Tx};
+use crate::{Observer, StoreError};
+
+const NEWEST: &str = "UPDATE store SET newest_ms = ?1 WHERE one = 1";
+
+/// LIMIT: WAL frames (pages of 4 KiB) not yet in the database, above which an idle writer checkpoints.
+const IDLE_FRAMES: i64 = 1_000;
+/// LIMIT: the same for a writer that has more to do.
+const BUSY_FRAMES: i64 = 8_000;
+/// LIMIT: frames of the WAL file above which the writer waits for readers, so that the file starts over.
+const RESTART_FRAMES: i64 = 64_000;
+
+/// Evidence that the job which made this value is on the disk. Only the writer makes it, after COMMIT returned.
+#[derive(Debug)]
+pub struct Committed<T>(T);
+
+impl<T> Committed<T> {
+    /// What the job returned.
+    pub fn get(&self) -> &T {
+        &self.0
+    }
+
+    /// The same, giving up the evidence.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+/// A job as the writer sees it.
+pub(crate) trait Job: Send {
+    /// Runs it; true to keep what it wrote.
+    fn run(&mut self, tx: &mut Tx<'_>) -> bool;
+    /// Answers it, once the fate of its batch is known.
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>);
+}
+
+/// What waits in the queue.
+pub(crate) enum Order {
+    Run(Box<dyn Job>),
+    Close,
+}
+
+/// A job, its outcome while the commit is under way, and who waits for it.
+pub(crate) struct Task<F, T, E> {
+    work: Option<F>,
+    outcome: Option<Result<T, E>>,
+    reply: oneshot::Sender<Result<Committed<T>, E>>,
+}
+
+impl<F, T, E> Task<F, T, E> {
+    pub(crate) fn new(work: F, reply: oneshot::Sender<Result<Committed<T>, E>>) -> Self {
+        Self { work: Some(work), outcome: None, reply }
+    }
+}
+
+impl<F, T, E> Job for Task<F, T, E>
+where
+    F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send,
+    T: Send,
+    E: From<StoreError> + Send,
+{
+    fn run(&mut self, tx: &mut Tx<'_>) -> bool {
+        let Some(work) = self.work.take() else { return false };
+        let outcome = catch_unwind(AssertUnwindSafe(|| work(tx)))
+            .unwrap_or_else(|_| Err(StoreError::JobPanicked.into()));
+        self.outcome.insert(outcome).is_ok()
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
+        let answer = match (committed, self.outcome) {
+            (Ok(()), Some(outcome)) => outcome.map(Committed),
+            (Ok(()), None) => Err(StoreError::Closed.into()),
+            // Also for a job that failed: what it saw may have been a row that is gone now.
+            (Err(error), _) => Err(error.into()),
+        };
+        // Whoever asked may have left; the row stays and a retry finds it.
+        drop(self.reply.send(answer));
+    }
+}
+
+pub(crate) struct Writer {
+    pub(crate) link: Link,
+    pub(crate) queue: mpsc::Receiver<Order>,
+    pub(crate) observer: Box<dyn Observer>,
+    pub(crate) tree_size: u64,
+    pub(crate) newest_ms: i64,
+    pub(crate) watch: Arc<Watch>,
+    pub(crate) fatal: Fatal,
+    pub(crate) directory: Directory,
+}
+
+impl Writer {
+    /// Works until told to close or until every handle is gone; then empties the WAL and lets the directory go.
+    pub(crate) fn run(mut self) {
+        loop {
+            let Some(first) = self.queue.blocking_recv() else { break };
+            let mut batch = Vec::with_capacity(COMMIT_JOBS);
+            let mut next = Some(first);
+            let mut closing = false;
+            while let Some(order) = next.take() {
+                match order {
+                    Order::Run(job) => batch.push(job),
+                    Order::Close => closing = true,
+                }
+                if !closing && batch.len() < COMMIT_JOBS {
+                    next = self.queue.try_recv().ok();
+                }
+            }
+            if !batch.is_empty() && self.commit(batch).is_break() {
+                return;
+            }
+            if closing {
+                break;
+            }
+            if self.checkpoint_when_due().is_break() {
+                return;
+            }
+        }
+        if self.checkpoint("PRAGMA wal_checkpoint(TRUNCATE)").is_break() {
+            return;
+        }
+        if let Err(error) = self.link.close() {
+            tracing::warn!(%error, "the store's last connection did not close cleanly");
+        }
+        drop(self.directory);
+    }
+
+    /// One batch: all of it on the disk and answered, or none of it.
+    fn commit(&mut self, mut batch: Vec<Box<dyn Job>>) -> ControlFlow<()> {
+        let mut ledger =
+            Ledger { first_index: self.tree_size, leaf_hashes: Vec::new(), newest_ms: self.newest_ms };
+        if let Err((phase, error)) = self.work(&mut batch, &mut ledger) {
+            return self.undo(batch, phase, error);
+        }
+        // ORDER: COMMIT has synced the WAL. A crash from here on leaves rows whose answers never went out; the next
+        // start finds them. The tree hears of the leaves before anybody can ask for a proof of them.
+        self.tree_size = self.tree_size.saturating_add(ledger.leaf_hashes.len() as u64);
+        self.newest_ms = ledger.newest_ms;
+        if !ledger.leaf_hashes.is_empty() {
+            let observer = &mut self.observer;
+            let told = catch_unwind(AssertUnwindSafe(|| {
+                observer.committed(ledger.first_index, &ledger.leaf_hashes);
+            }));
+            if told.is_err() {
+                return self.end("the observer of the log panicked");
+            }
+        }
+        self.watch.committed(batch.len());
+        for job in batch {
+            job.answer(Ok(()));
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// BEGIN, every job in its savepoint, COMMIT.
+    fn work(&self, batch: &mut [Box<dyn Job>], ledger: &mut Ledger) -> Result<(), (Phase, rusqlite::Error)> {
+        let work = |error| (Phase::Work, error);
+        self.link.take_fault();
+        self.link.control("BEGIN IMMEDIATE").map_err(work)?;
+        for job in batch {
+            let mark = ledger.mark();
+            self.link.control("SAVEPOINT job").map_err(work)?;
+            let keep = job.run(&mut Tx { link: &self.link, ledger });
+            let fault = self.link.take_fault();
+            // After some errors SQLite has rolled back everything, the jobs before this one too.
+            if self.link.is_idle()
+                || fault.is_some_and(|code| fault::verdict(Phase::Work, code) == Verdict::End)
+            {
+                let code = fault.unwrap_or(ffi::SQLITE_ABORT_ROLLBACK);
+                return Err(work(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)));
+            }
+            if !keep {
+                self.link.control("ROLLBACK TO job").map_err(work)?;
+                ledger.back_to(mark);
+            }
+            self.link.control("RELEASE job").map_err(work)?;
+        }
+        if ledger.newest_ms > self.newest_ms {
+            self.link.plain(NEWEST, [ledger.newest_ms]).map_err(work)?;
+        }
+        self.link.control("COMMIT").map_err(|error| (Phase::Commit, error))
+    }
+
+    /// Nothing of the batch stays, or the process ends because that cannot be known.
+    fn undo(&mut self, batch: Vec<Box<dyn Job>>, phase: Phase, error: rusqlite::Error) -> ControlFlow<()> {
+        if fault::verdict(phase, fault::extended(&error)) == Verdict::End {
+            return self.end(&format!("the store met an I/O error: {error}"));
+        }
+        if !self.link.is_idle()
+            && let Err(error) = self.link.control("ROLLBACK")
+        {
+            return self.end(&format!("the store cannot roll back: {error}"));
+        }
+        tracing::error!(%error, jobs = batch.len(), "a batch was rolled back");
+        self.watch.failed(error.to_string());
+        let source = Arc::new(error);
+        for job in batch {
+            job.answer(Err(StoreError::Unavailable { source: Arc::clone(&source) }));
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn checkpoint_when_due(&mut self) -> ControlFlow<()> {
+        let frames = self.link.one("PRAGMA wal_checkpoint(NOOP)", [], |row| Ok((row.get(1)?, row.get(2)?)));
+        match frames {
+            Ok(Some((log, done))) => match due(log, done, self.queue.is_empty()) {
+                Some(checkpoint) => self.checkpoint(checkpoint),
+                None => ControlFlow::Continue(()),
+            },
+            _ => self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)"),
+        }
+    }
+
+    fn checkpoint(&mut self, pragma: &str) -> ControlFlow<()> {
+        // ORDER: SQLite syncs the WAL, then writes and syncs the database, then lets the WAL start over. A crash
+        // between any two leaves the WAL as it was. A failed sync here may have lost answered rows: the process ends.
+        self.link.take_fault();
+        if let Err(error) = self.link.one(pragma, [], |_| Ok(())) {
+            let code = self.link.take_fault().unwrap_or(ffi::SQLITE_ERROR);
+            if fault::verdict(Phase::Work, code) == Verdict::End {
+                return self.end(&format!("a checkpoint met an I/O error: {error}"));
+            }
+            tracing::warn!(%error, code, "a checkpoint was put off");
+            self.watch.failed(error.to_string());
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn end(&self, reason: &str) -> ControlFlow<()> {
+        self.watch.failed(reason.to_owned());
+        (self.fatal)(reason);
+        ControlFlow::Break(())
+    }
+}
+
+/// The checkpoint to run when `log` frames stand in the WAL and `done` of them in the database already.
+fn due(log: i64, done: i64, idle: bool) -> Option<&'static str> {
+    if log >= RESTART_FRAMES {
+        return Some("PRAGMA wal_checkpoint(RESTART)");
+    }
+    let most = if idle { IDLE_FRAMES } else { BUSY_FRAMES };
+    (log.saturating_sub(done) >= most).then_some("PRAGMA wal_checkpoint(PASSIVE)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_waits_for_quiet_but_not_for_ever() {
+        assert_eq!(due(999, 0, true), None);
+        assert!(due(1_000, 0, true).is_some());
+        assert_eq!(due(7_999, 0, false), None);
+        assert!(due(8_000, 0, false).is_some());
+        assert_eq!(due(9_000, 9_000, true), None, "what is in the database already is not copied again");
+        assert!(due(64_000, 64_000, false).is_some_and(|pragma| pragma.contains("RESTART")));
+    }
+}
