@@ -1,0 +1,46 @@
+//! Finds what a fresh Debian 12 with Rust lacks and installs it: system packages, cargo's components, the pinned
+//! Ethereum node. Looks at files only, so that it costs nothing when all is there.
+
+mod anvil;
+mod apt;
+pub mod deny;
+
+use crate::{Stop, Tree, run::Cmd, talk};
+
+/// What the caller is about to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum For {
+    /// The whole test run.
+    Test,
+    /// Measurements.
+    Figures,
+}
+
+/// Installs what is missing.
+///
+/// # Errors
+/// [`Stop::Missing`] with the exact command when only the user may install it; [`Stop::Failed`] when an install fails.
+pub fn ensure(tree: &Tree, purpose: For) -> Result<(), Stop> {
+    apt::ensure()?;
+    if purpose == For::Test {
+        components(tree)?;
+        deny::ensure(tree)?;
+    }
+    if purpose != For::Figures {
+        anvil::ensure(tree)?;
+    }
+    Ok(())
+}
+
+fn components(tree: &Tree) -> Result<(), Stop> {
+    let missing: Vec<&str> = [("fmt", "rustfmt"), ("clippy", "clippy")]
+        .into_iter()
+        .filter(|(command, _)| !tree.cargo(&[command, "--version"]).succeeds())
+        .map(|(_, component)| component)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    talk::line(&format!("setup: adding {} to the toolchain", missing.join(" and ")));
+    Cmd::new("rustup").args(["component", "add"]).args(missing).run()
+}

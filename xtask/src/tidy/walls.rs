@@ -1,0 +1,229 @@
+//! Dependency walls, read from `cargo metadata`. Two tables: which room may depend on which, and which crates from
+//! outside only some rooms may name. `deny.toml` holds the second table again, over the whole graph.
+
+use std::collections::BTreeMap;
+
+use cargo_metadata::Metadata;
+
+use super::Finding;
+
+/// A room and the rooms it may depend on. The order of the table is the order of the house, from the ground up:
+/// a room depends on rooms above its own line only, so the table itself cannot hold a cycle.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("chancery-core", &[]),
+    ("chancery-secret", &["chancery-core"]),
+    ("chancery-store", &["chancery-core", "chancery-secret"]),
+    ("chancery-identity", &["chancery-core", "chancery-secret", "chancery-store"]),
+    ("chancery-intent", &["chancery-core"]),
+    ("chancery-policy", &["chancery-core", "chancery-store", "chancery-identity", "chancery-intent"]),
+    (
+        "chancery-audit",
+        &[
+            "chancery-core",
+            "chancery-secret",
+            "chancery-store",
+            "chancery-identity",
+            "chancery-intent",
+            "chancery-policy",
+        ],
+    ),
+    ("chancery-hsm", &["chancery-core", "chancery-secret"]),
+    (
+        "chancery-enclave",
+        &[
+            "chancery-core",
+            "chancery-secret",
+            "chancery-store",
+            "chancery-identity",
+            "chancery-intent",
+            "chancery-policy",
+            "chancery-audit",
+            "chancery-hsm",
+        ],
+    ),
+    (
+        "chancery-server",
+        &[
+            "chancery-core",
+            "chancery-secret",
+            "chancery-store",
+            "chancery-identity",
+            "chancery-intent",
+            "chancery-policy",
+            "chancery-audit",
+            "chancery-enclave",
+        ],
+    ),
+    ("chancery-cli", &["chancery-core", "chancery-intent", "chancery-policy", "chancery-audit"]),
+    ("chancery-hardware-tests", &["chancery-core", "chancery-secret", "chancery-hsm"]),
+    // The tasks drive binaries and link no room.
+    ("chancery-load", &[]),
+    ("xtask", &[]),
+];
+
+/// A crate from outside, who may name it, and why nobody else.
+const WALLS: &[(&str, &[&str], &str)] = &[
+    ("cryptoki", &["chancery-hsm"], "a vendor's module may crash: it lives in the worker process alone"),
+    ("cryptoki-sys", &[], "PKCS#11 is reached through `cryptoki` alone"),
+    ("libc", &["chancery-secret"], "raw system calls need `unsafe`, which only `secret` writes"),
+    ("axum", &["chancery-server"], "only the door speaks HTTP to the outside"),
+    ("hyper", &["chancery-server", "chancery-load"], "only the door listens; the load generator is a client"),
+    (
+        "hyper-util",
+        &["chancery-server", "chancery-load"],
+        "only the door listens; the load generator is a client",
+    ),
+    (
+        "tokio-rustls",
+        &["chancery-server", "chancery-load"],
+        "only the door listens; the load generator is a client",
+    ),
+    (
+        "rustls",
+        &["chancery-server", "chancery-cli", "chancery-load"],
+        "TLS ends at the door; the others are its clients",
+    ),
+    (
+        "reqwest",
+        &["chancery-cli", "chancery-server"],
+        "the command line is a client; the door uses it in tests",
+    ),
+    ("rusqlite", &["chancery-store"], "one writer owns the database"),
+    ("cedar-policy", &["chancery-policy"], "policies are evaluated in one place, stricter than Cedar alone"),
+    ("alloy-consensus", &["chancery-intent", "chancery-load"], "outside bytes are decoded in `intent`"),
+    ("alloy-dyn-abi", &["chancery-intent", "chancery-load"], "outside bytes are decoded in `intent`"),
+    ("aws-lc-rs", &["chancery-audit", "chancery-hsm"], "verification of what the HSM signed"),
+];
+
+/// One workspace crate and what it names.
+#[derive(Clone, Debug)]
+pub struct Package {
+    /// Its name.
+    pub name: String,
+    /// What it depends on, for its tests and its build too: a test that reaches around the public door tests another
+    /// house.
+    pub dependencies: Vec<String>,
+}
+
+/// The workspace crates of `metadata`.
+#[must_use]
+pub fn packages(metadata: &Metadata) -> Vec<Package> {
+    let one = |package: &&cargo_metadata::Package| Package {
+        name: package.name.to_string(),
+        dependencies: package.dependencies.iter().map(|dependency| dependency.name.clone()).collect(),
+    };
+    metadata.workspace_packages().iter().map(one).collect()
+}
+
+/// Every dependency that a wall forbids, and every crate without a line in the table.
+#[must_use]
+pub fn check(packages: &[Package]) -> Vec<Finding> {
+    let rooms: BTreeMap<&str, &[&str]> = ROOMS.iter().copied().collect();
+    let mut findings = Vec::new();
+    for package in packages {
+        let Some(allowed) = rooms.get(package.name.as_str()) else {
+            findings.push(Finding::new(
+                "walls",
+                &package.name,
+                "this crate has no line in the table of rooms (xtask/src/tidy/walls.rs)",
+            ));
+            continue;
+        };
+        for dependency in &package.dependencies {
+            if rooms.contains_key(dependency.as_str()) && !allowed.contains(&dependency.as_str()) {
+                findings.push(Finding::new(
+                    "walls",
+                    &package.name,
+                    format!(
+                        "may not depend on `{dependency}`: rooms depend on earlier rooms of the walk only"
+                    ),
+                ));
+            }
+            if let Some((_, wrappers, why)) = WALLS.iter().find(|(name, ..)| name == dependency)
+                && !wrappers.contains(&package.name.as_str())
+            {
+                findings.push(Finding::new(
+                    "walls",
+                    &package.name,
+                    format!("may not name `{dependency}`: {why}"),
+                ));
+            }
+        }
+    }
+    findings
+}
+
+/// The table's own order: a room that may depend on a later one would allow a cycle.
+#[must_use]
+pub fn check_table(table: &[(&str, &[&str])]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (line, (room, allowed)) in table.iter().enumerate() {
+        for dependency in *allowed {
+            if !table.iter().take(line).any(|(earlier, _)| earlier == dependency) {
+                findings.push(Finding::new(
+                    "walls",
+                    room,
+                    format!("is allowed `{dependency}`, which comes later"),
+                ));
+            }
+        }
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn package(name: &str, dependencies: &[&str]) -> Package {
+        Package {
+            name: name.into(),
+            dependencies: dependencies.iter().map(|name| (*name).to_owned()).collect(),
+        }
+    }
+
+    fn finds(name: &str, dependencies: &[&str]) -> usize {
+        check(&[package(name, dependencies)]).len()
+    }
+
+    #[test]
+    fn rooms_depend_downwards_only() {
+        assert_eq!(finds("chancery-policy", &["chancery-intent", "chancery-core"]), 0);
+        assert_eq!(finds("chancery-intent", &["chancery-policy"]), 1, "a room may not read a later room");
+        assert_eq!(finds("chancery-core", &["chancery-store"]), 1);
+        assert_eq!(finds("chancery-server", &["chancery-hsm"]), 1, "only the enclave reaches the signer");
+        assert_eq!(finds("chancery-enclave", &["chancery-hsm"]), 0);
+        assert_eq!(finds("xtask", &["chancery-core"]), 1);
+    }
+
+    #[test]
+    fn outside_crates_stay_behind_their_wall() {
+        for (name, dependency) in [
+            ("chancery-enclave", "cryptoki"),
+            ("chancery-core", "libc"),
+            ("chancery-enclave", "axum"),
+            ("chancery-cli", "tokio-rustls"),
+            ("chancery-audit", "rusqlite"),
+            ("chancery-enclave", "cedar-policy"),
+        ] {
+            assert_eq!(finds(name, &[dependency]), 1, "{name} -> {dependency}");
+        }
+        for (name, dependency) in
+            [("chancery-hsm", "cryptoki"), ("chancery-secret", "libc"), ("chancery-cli", "rustls")]
+        {
+            assert_eq!(finds(name, &[dependency]), 0, "{name} -> {dependency}");
+        }
+    }
+
+    #[test]
+    fn a_new_crate_needs_a_line() {
+        assert_eq!(finds("chancery-attic", &[]), 1);
+    }
+
+    #[test]
+    fn the_table_has_an_order() {
+        assert_eq!(check_table(ROOMS), []);
+        let wrong: &[(&str, &[&str])] = &[("a", &["b"]), ("b", &[])];
+        assert_eq!(check_table(wrong).len(), 1);
+    }
+}

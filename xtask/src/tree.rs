@@ -1,0 +1,96 @@
+//! Where things are: the repository, the target folder, the built binaries.
+
+use std::path::{Path, PathBuf};
+
+use cargo_metadata::{CargoOpt, Metadata, MetadataCommand};
+
+use crate::{Stop, run::Cmd};
+
+/// Which build of the binaries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// Everything but benchmarks.
+    Dev,
+    /// Benchmarks.
+    Release,
+}
+
+/// The repository and its target folder.
+#[derive(Clone, Debug)]
+pub struct Tree {
+    /// The workspace's root.
+    pub root: PathBuf,
+    /// The target folder, `CARGO_TARGET_DIR` respected.
+    pub target: PathBuf,
+}
+
+impl Tree {
+    /// Asks cargo.
+    ///
+    /// # Errors
+    /// [`Stop::Metadata`] when cargo cannot read the workspace.
+    pub fn find() -> Result<Self, Stop> {
+        let metadata = workspace(true)?;
+        Ok(Self { root: metadata.workspace_root.into(), target: metadata.target_directory.into() })
+    }
+
+    /// Where set-up keeps what it installs for this repository alone.
+    #[must_use]
+    pub fn tools(&self) -> PathBuf {
+        self.target.join("tools")
+    }
+
+    /// A built binary of the workspace.
+    #[must_use]
+    pub fn binary(&self, profile: Profile, name: &str) -> PathBuf {
+        self.built(profile).join(name)
+    }
+
+    /// A built example of the workspace.
+    #[must_use]
+    pub fn example(&self, profile: Profile, name: &str) -> PathBuf {
+        self.built(profile).join("examples").join(name)
+    }
+
+    fn built(&self, profile: Profile) -> PathBuf {
+        self.target.join(match profile {
+            Profile::Dev => "debug",
+            Profile::Release => "release",
+        })
+    }
+
+    /// Cargo, in the repository.
+    #[must_use]
+    pub fn cargo(&self, args: &[&str]) -> Cmd {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        Cmd::new(Path::new(&cargo)).args(args).dir(&self.root)
+    }
+
+    /// Builds every binary and example. One selection for all tasks: another would resolve other features and build
+    /// the dependencies a second time.
+    ///
+    /// # Errors
+    /// [`Stop::Failed`] when the build fails.
+    pub fn build(&self, profile: Profile) -> Result<(), Stop> {
+        let mut args = vec!["build", "--workspace", "--bins", "--examples"];
+        if profile == Profile::Release {
+            args.push("--release");
+        }
+        self.cargo(&args).run()
+    }
+}
+
+/// The workspace as cargo sees it; without its dependencies when `bare`.
+pub fn workspace(bare: bool) -> Result<Metadata, Stop> {
+    let mut command = MetadataCommand::new();
+    // Cargo tells the folder of this crate; outside cargo the current folder is searched upwards.
+    if let Some(folder) = std::env::var_os("CARGO_MANIFEST_DIR") {
+        command.current_dir(PathBuf::from(folder));
+    }
+    if bare {
+        command.no_deps();
+    } else {
+        command.features(CargoOpt::AllFeatures);
+    }
+    Ok(command.exec()?)
+}
