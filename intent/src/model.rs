@@ -92,13 +92,16 @@ impl Kind {
 pub struct Effect {
     /// What sort of thing.
     pub kind: Kind,
-    /// CAIP-19 asset, such as `eip155:1/slip44:60`, `eip155:1/erc20:0xA0b8...`, `eip155:1/erc721:0x.../42`.
+    /// CAIP-19 asset, such as `eip155:1/slip44:60` (the chain's own coin, on every EVM chain),
+    /// `eip155:1/erc20:0xA0b8...`, `eip155:1/erc721:0x.../42`. A contract that nobody registered is called as a token
+    /// but not known to be one: `eip155:1/token:0x...`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub asset: Option<String>,
     /// The amount in the asset's base units (wei), exact. For `contract_call` and `deployment`: the coin sent along.
     #[serde(skip_serializing_if = "Option::is_none", default, with = "decimal")]
     pub amount: Option<U256>,
-    /// An approval without a bound: 2^255 or more, or `setApprovalForAll`.
+    /// An approval without a bound: 2^255 or more (2^159 of Permit2's 160-bit amounts), `setApprovalForAll(true)`.
+    /// An approval of amount 0 revokes.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub unlimited: bool,
     /// Who gains: the recipient, the spender, the called or delegated contract. EIP-55 text.
@@ -158,7 +161,8 @@ mod decimal {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
     pub fn parse(text: &str) -> Option<U256> {
-        let canonical = text == "0" || (!text.starts_with('0') && text.bytes().all(|b| b.is_ascii_digit()));
+        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let canonical = digits && (text == "0" || !text.starts_with('0'));
         if canonical { U256::from_str_radix(text, 10).ok() } else { None }
     }
 
@@ -188,5 +192,53 @@ mod decimal_always {
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<U256, D::Error> {
         let text = String::deserialize(deserializer)?;
         super::decimal::parse(&text).ok_or_else(|| D::Error::custom("not a decimal number below 2^256"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn amount(text: &str) -> Result<Effect, serde_json::Error> {
+        serde_json::from_value(serde_json::json!({ "kind": "transfer", "amount": text }))
+    }
+
+    #[test]
+    fn amounts_have_one_spelling() {
+        let largest = U256::MAX.to_string();
+        for good in ["0", "7", "1000000000000000000", &largest] {
+            let effect = amount(good).unwrap();
+            assert_eq!(
+                serde_json::to_value(&effect).unwrap()["amount"],
+                good,
+                "an amount must survive the round trip"
+            );
+        }
+        let above = format!("{largest}0");
+        for bad in ["", "00", "01", "-1", "+1", "1.0", "0x1", "1e3", " 1", "1_0", &above] {
+            assert!(amount(bad).is_err(), "`{bad}` must not be read as an amount");
+        }
+    }
+
+    #[test]
+    fn a_fee_needs_its_maximum() {
+        let fee = |maximum: &str| {
+            serde_json::from_value::<Fee>(
+                serde_json::json!({ "asset": "eip155:1/slip44:60", "maximum": maximum }),
+            )
+        };
+        assert_eq!(fee("21000").unwrap().maximum, U256::from(21_000));
+        assert!(fee("").is_err(), "an empty maximum must not read as zero");
+    }
+
+    #[test]
+    fn kinds_are_named_as_on_the_wire() {
+        for kind in Kind::ALL {
+            assert_eq!(
+                serde_json::to_value(kind).unwrap(),
+                kind.as_str(),
+                "wire name and Cedar action must agree"
+            );
+        }
     }
 }

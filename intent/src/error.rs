@@ -1,0 +1,106 @@
+//! Why a payload is not understood. Each class of malformed input has its own stable code on the wire, so a client can
+//! tell a truncated transaction from one for another chain. Nothing here carries payload bytes beyond a few numbers.
+
+use std::borrow::Cow;
+
+use alloy_primitives::Address;
+use chancery_core::Code;
+
+/// Why a payload was refused, or why a contract could not be registered.
+#[derive(Debug, thiserror::Error)]
+pub enum IntentError {
+    /// The payload has no bytes.
+    #[error("the payload is empty")]
+    Empty,
+    /// The payload is larger than `limit` bytes.
+    #[error("the payload has {bytes} bytes, more than {limit}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The most that is read.
+        limit: usize,
+    },
+    /// The payload does not have the form it claims.
+    #[error("{0}")]
+    Malformed(Cow<'static, str>),
+    /// The RLP structure stands, but a field does not decode.
+    #[error("a field does not decode")]
+    Field(#[source] alloy_rlp::Error),
+    /// Bytes follow the payload.
+    #[error("{bytes} bytes follow the payload")]
+    Trailing {
+        /// How many.
+        bytes: usize,
+    },
+    /// The same content has another, shorter or stricter, encoding.
+    #[error("not in canonical form: {0}")]
+    NotCanonical(Cow<'static, str>),
+    /// The first byte names no transaction type that is decoded here.
+    #[error("transaction type 0x{0:02x} is not known")]
+    TypeUnknown(u8),
+    /// The payload carries a signature already.
+    #[error("the payload is signed already")]
+    AlreadySigned,
+    /// The payload is valid on any chain.
+    #[error("the payload names no chain: {0}")]
+    ChainIdMissing(&'static str),
+    /// The payload is for a chain that the wallet may not sign for.
+    #[error("the payload is for chain `{0}`")]
+    ChainIdMismatch(String),
+    /// The payload has too many parts or is too deeply nested.
+    #[error("more than {limit} {what}")]
+    TooComplex {
+        /// What there is too much of, in the plural.
+        what: &'static str,
+        /// The most that is read.
+        limit: usize,
+    },
+    /// The public key is not a point of secp256k1 in SEC1 form.
+    #[error("not a secp256k1 public key in SEC1 form")]
+    PublicKey(#[source] secp256k1::Error),
+    /// A registered ABI is not usable.
+    #[error("the ABI of `{contract}` is not usable: {reason}")]
+    Abi {
+        /// The contract it was given for.
+        contract: Address,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A contract is registered twice.
+    #[error("`{contract}` on chain {chain_id} is registered twice")]
+    RegisteredTwice {
+        /// The chain.
+        chain_id: u64,
+        /// The contract.
+        contract: Address,
+    },
+}
+
+impl IntentError {
+    /// The stable code of the wire.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Empty => Code::PayloadEmpty,
+            Self::TooLarge { .. } => Code::PayloadTooLarge,
+            Self::Malformed(_) | Self::Field(_) => Code::PayloadMalformed,
+            Self::Trailing { .. } => Code::PayloadTrailingBytes,
+            Self::NotCanonical(_) => Code::PayloadNotCanonical,
+            Self::TypeUnknown(_) => Code::TransactionTypeUnknown,
+            Self::AlreadySigned => Code::AlreadySigned,
+            Self::ChainIdMissing(_) => Code::ChainIdMissing,
+            Self::ChainIdMismatch(_) => Code::ChainIdMismatch,
+            Self::TooComplex { .. } => Code::PayloadTooComplex,
+            Self::PublicKey(_) => Code::Internal,
+            Self::Abi { .. } | Self::RegisteredTwice { .. } => Code::BundleInvalid,
+        }
+    }
+
+    pub(crate) fn malformed(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::Malformed(reason.into())
+    }
+
+    pub(crate) fn not_canonical(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::NotCanonical(reason.into())
+    }
+}
