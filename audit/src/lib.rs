@@ -1,1 +1,40 @@
-//! room audit
+//! What happened: the transparency log, receipts, offline verification, export. A leaf is appended inside the store's
+//! transaction; `Appended` is the evidence that it is durable, `Proven` that the log holds it under a signed
+//! checkpoint. If this room is wrong, a signature can leave that no stranger can account for.
+
+mod append;
+mod canonical;
+mod checkpoint;
+mod digest;
+mod error;
+mod files;
+mod log;
+pub mod merkle;
+mod note;
+mod proof;
+mod publish;
+mod receipt;
+mod record;
+mod recover;
+mod source;
+mod tile;
+mod tree;
+mod trust;
+mod verify;
+
+pub use append::{Appended, Leaf};
+pub use canonical::{SAFE_INTEGER, canonical};
+pub use checkpoint::{Checkpoint, CheckpointSigner, SignedCheckpoint, Signing};
+pub use digest::{Digest, HexBytes, HexError, V1};
+pub use error::{AuditError, SignerError};
+pub use log::{Keeper, Log, LogObserver, LogOptions, Standing};
+pub use note::{NOTE_BYTES, NOTE_SIGNATURES, Note, NoteError, VerifierKey};
+pub use proof::{ProofError, Proven, TlogProof};
+pub use receipt::{RECEIPT_BYTES, Receipt, ReceiptError};
+pub use record::{
+    Algorithm, Decision, End, Outcome, Policy, Record, RecordError, Salt, Verdict, Wallet, intent_commitment,
+    request_digest,
+};
+pub use source::LeafSource;
+pub use trust::{LOG_KEYS, TRUST_BYTES, Trust, TrustError};
+pub use verify::{Verified, verify};

@@ -1,0 +1,142 @@
+//! Checkpoints (c2sp.org/tlog-checkpoint): origin, size and root, as a signed note. A `SignedCheckpoint` exists only
+//! where a signature under a trusted key was verified, whether it was read or has just been made.
+
+use std::fmt;
+use std::pin::Pin;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::merkle::Hash;
+use crate::note::{Note, NoteError, VerifierKey};
+use crate::trust::Trust;
+use crate::{AuditError, SignerError};
+
+/// The head of a log: what a checkpoint says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The log's name.
+    pub origin: String,
+    /// Leaves.
+    pub size: u64,
+    /// The root over them.
+    pub root: Hash,
+}
+
+impl Checkpoint {
+    /// The text that is signed: three lines.
+    #[must_use]
+    pub fn text(&self) -> String {
+        format!("{}\n{}\n{}\n", self.origin, self.size, STANDARD.encode(self.root))
+    }
+
+    /// Reads the text. Extension lines are refused: this log never writes any, and no monitor can audit them.
+    ///
+    /// # Errors
+    /// [`NoteError::Checkpoint`].
+    pub fn parse(text: &str) -> Result<Self, NoteError> {
+        let malformed = NoteError::Checkpoint;
+        let mut lines = text.strip_suffix('\n').ok_or(malformed("no last newline"))?.split('\n');
+        let (Some(origin), Some(size), Some(root), None) =
+            (lines.next(), lines.next(), lines.next(), lines.next())
+        else {
+            return Err(malformed("it has not three lines"));
+        };
+        if origin.is_empty() {
+            return Err(malformed("the origin is empty"));
+        }
+        let size = decimal(size).ok_or(malformed("the size"))?;
+        let root = hash(root).ok_or(malformed("the root"))?;
+        Ok(Self { origin: origin.to_owned(), size, root })
+    }
+}
+
+/// A decimal number without leading zeroes, below 2^63.
+pub(crate) fn decimal(text: &str) -> Option<u64> {
+    let plain = text == "0" || (!text.starts_with('0') && text.bytes().all(|b| b.is_ascii_digit()));
+    if plain { text.parse().ok().filter(|n| *n < 1 << 63) } else { None }
+}
+
+/// A hash in padded standard base64.
+pub(crate) fn hash(text: &str) -> Option<Hash> {
+    STANDARD.decode(text).ok()?.try_into().ok()
+}
+
+/// A checkpoint whose signature was verified.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SignedCheckpoint {
+    checkpoint: Checkpoint,
+    note: String,
+}
+
+impl SignedCheckpoint {
+    /// Reads a signed checkpoint and verifies it.
+    ///
+    /// # Errors
+    /// [`NoteError`] says what is wrong; another log's checkpoint is [`NoteError::Origin`].
+    pub fn open(note: &[u8], trust: &Trust) -> Result<Self, NoteError> {
+        let text = Note::parse(note)?.verify(trust.log_keys())?;
+        let checkpoint = Checkpoint::parse(text)?;
+        if checkpoint.origin != trust.origin() {
+            return Err(NoteError::Origin { expected: trust.origin().to_owned(), found: checkpoint.origin });
+        }
+        let note = String::from_utf8(note.to_vec()).map_err(|_| NoteError::Malformed("not UTF-8"))?;
+        Ok(Self { checkpoint, note })
+    }
+
+    /// Signs a checkpoint and verifies the signature before anybody can see it.
+    pub(crate) async fn sign(
+        checkpoint: Checkpoint,
+        key: &VerifierKey,
+        signer: &dyn CheckpointSigner,
+    ) -> Result<Self, AuditError> {
+        let text = checkpoint.text();
+        let signature = signer.sign(text.as_bytes()).await?;
+        if !key.verifies(text.as_bytes(), &signature) {
+            return Err(AuditError::SignatureWrong);
+        }
+        Ok(Self { checkpoint, note: key.note(&text, &signature) })
+    }
+
+    /// What it says.
+    #[must_use]
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    /// Leaves it covers.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.checkpoint.size
+    }
+
+    /// The root over them.
+    #[must_use]
+    pub fn root(&self) -> &Hash {
+        &self.checkpoint.root
+    }
+
+    /// The signed note, as served and as carried in proofs.
+    #[must_use]
+    pub fn note(&self) -> &str {
+        &self.note
+    }
+}
+
+impl fmt::Debug for SignedCheckpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SignedCheckpoint").field(&self.checkpoint).finish()
+    }
+}
+
+/// A signature that is being made.
+pub type Signing<'a> = Pin<Box<dyn Future<Output = Result<[u8; 64], SignerError>> + Send + 'a>>;
+
+/// Signs checkpoints with the log's Ed25519 key. At most one call is under way at a time.
+pub trait CheckpointSigner: Send + Sync {
+    /// The Ed25519 signature (RFC 8032) of `message`.
+    fn sign<'a>(&'a self, message: &'a [u8]) -> Signing<'a>;
+
+    /// The public key, as RFC 8032 encodes it.
+    fn public_key(&self) -> [u8; 32];
+}

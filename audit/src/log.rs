@@ -1,0 +1,304 @@
+//! The running log: the tree grows as the store commits, checkpoints are signed for whoever waits, tiles are published
+//! beside that. Trusts the store's order of leaves and the signer's key, which verifies every signature before use. If
+//! this is wrong, receipts are handed out that no stranger can verify.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use tokio::sync::{Notify, watch};
+
+use crate::append::Appended;
+use crate::checkpoint::{Checkpoint, CheckpointSigner, SignedCheckpoint};
+use crate::files::{Files, Resource};
+use crate::merkle::{self, Hash, leaf_hash};
+use crate::note::VerifierKey;
+use crate::proof::{Proven, TlogProof};
+use crate::recover::{RECHECKED_LEAVES, recover};
+use crate::source::LeafSource;
+use crate::tree::Tree;
+use crate::trust::Trust;
+use crate::{AuditError, publish};
+
+/// Where a log lives and what it is called.
+#[derive(Clone, Debug)]
+pub struct LogOptions {
+    /// The log's name, in every checkpoint.
+    pub origin: String,
+    /// The folder of static files.
+    pub directory: PathBuf,
+}
+
+/// How the log stands, for health and metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Leaves committed.
+    pub size: u64,
+    /// Leaves under the newest signed checkpoint.
+    pub signed: u64,
+    /// Leaves under the newest checkpoint that is on disk with its tiles.
+    pub published: u64,
+    /// Whether the last attempt to publish failed.
+    pub publishing_fails: bool,
+}
+
+#[derive(Default)]
+pub(crate) struct Signed {
+    latest: Option<Arc<SignedCheckpoint>>,
+    /// Attempts begun since the start.
+    begun: u64,
+    failed: Option<(u64, Arc<AuditError>)>,
+    stopped: bool,
+}
+
+pub(crate) struct Inner {
+    pub(crate) tree: Tree,
+    pub(crate) files: Files,
+    pub(crate) published: AtomicU64,
+    pub(crate) publishing_fails: AtomicBool,
+    key: VerifierKey,
+    trust: Trust,
+    signer: Arc<dyn CheckpointSigner>,
+    signed: watch::Sender<Signed>,
+    wanted: Notify,
+}
+
+/// A handle to the log; clones are the same log.
+#[derive(Clone)]
+pub struct Log {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What the store tells of each commit.
+pub struct LogObserver {
+    inner: Arc<Inner>,
+}
+
+impl LogObserver {
+    /// Leaves `first..` were committed and have these hashes. Takes about a microsecond a leaf and never blocks on I/O.
+    pub fn grow(&mut self, first: u64, leaf_hashes: &[Hash]) {
+        self.inner.tree.grow(first, leaf_hashes);
+    }
+}
+
+impl Log {
+    /// Opens the log: compares the store's leaves with the remembered head and repairs the static files. Reads up to
+    /// 2^18 leaves, so it blocks; call it before serving. Leaves committed meanwhile are taken up by the observer.
+    ///
+    /// # Errors
+    /// [`AuditError::RolledBack`] and [`AuditError::Forked`] refuse a log that is not the one whose head was signed;
+    /// [`AuditError::Head`] one whose remembered head cannot be read; else what the store or a file answered.
+    pub fn open(
+        source: Arc<dyn LeafSource>,
+        options: &LogOptions,
+        signer: Arc<dyn CheckpointSigner>,
+    ) -> Result<(Self, LogObserver), AuditError> {
+        let public_key = signer.public_key();
+        let named = |_| AuditError::Origin { origin: options.origin.clone() };
+        let key = VerifierKey::new(&options.origin, public_key).map_err(named)?;
+        let trust = Trust::in_key(&options.origin, public_key).map_err(named)?;
+        let files = Files::create(&options.directory)?;
+        let recovered = recover(&*source, &files, &trust, RECHECKED_LEAVES)?;
+        let published = recovered.head.as_ref().map_or(0, SignedCheckpoint::size);
+        let signed = Signed { latest: recovered.head.map(Arc::new), ..Signed::default() };
+        let inner = Arc::new(Inner {
+            tree: Tree::new(recovered.edge, files.clone(), source),
+            files,
+            published: AtomicU64::new(published),
+            publishing_fails: AtomicBool::new(false),
+            key,
+            trust,
+            signer,
+            signed: watch::Sender::new(signed),
+            wanted: Notify::new(),
+        });
+        Ok((Self { inner: Arc::clone(&inner) }, LogObserver { inner }))
+    }
+
+    /// Starts signing and publishing, on the current tokio runtime. Call it once.
+    #[must_use]
+    pub fn start(&self) -> Keeper {
+        let (stop, stopped) = watch::channel(false);
+        let signing = tokio::spawn(sign_when_wanted(Arc::clone(&self.inner)));
+        let publishing = tokio::spawn(publish::every_second(self.clone(), stopped));
+        Keeper { inner: Arc::clone(&self.inner), stop, signing, publishing }
+    }
+
+    /// A signed checkpoint that covers leaf `index`, which must be committed. Whoever waits while one signature is being
+    /// made shares the next one.
+    ///
+    /// # Errors
+    /// [`AuditError::NoCheckpoint`] where the attempt failed; asking again makes a new attempt.
+    pub async fn checkpoint_covering(&self, index: u64) -> Result<Arc<SignedCheckpoint>, AuditError> {
+        let size = self.inner.tree.size();
+        if index >= size {
+            return Err(AuditError::OutOfRange { index, size });
+        }
+        let mut signed = self.inner.signed.subscribe();
+        let asked = signed.borrow().begun;
+        loop {
+            {
+                let signed = signed.borrow_and_update();
+                if let Some(latest) = signed.latest.as_ref().filter(|latest| latest.size() > index) {
+                    return Ok(Arc::clone(latest));
+                }
+                if signed.stopped {
+                    return Err(AuditError::Stopping);
+                }
+                // An attempt begun before this call did not try to cover it, so its failure is not ours.
+                if let Some((attempt, error)) = &signed.failed
+                    && *attempt > asked
+                {
+                    return Err(AuditError::NoCheckpoint(Arc::clone(error)));
+                }
+            }
+            self.inner.wanted.notify_one();
+            signed.changed().await.map_err(|_| AuditError::Stopping)?;
+        }
+    }
+
+    /// The newest signed checkpoint, if there is one.
+    #[must_use]
+    pub fn latest(&self) -> Option<Arc<SignedCheckpoint>> {
+        self.inner.signed.borrow().latest.clone()
+    }
+
+    /// Proves an appended leaf under a checkpoint, and verifies the proof before it is handed out.
+    ///
+    /// # Errors
+    /// [`AuditError::NotIncluded`] where the checkpoint does not cover the leaf, or the tree does not hold it there.
+    pub fn prove(&self, appended: &Appended, checkpoint: &SignedCheckpoint) -> Result<Proven, AuditError> {
+        self.prove_hash(appended.index(), appended.hash(), checkpoint)
+    }
+
+    /// Proves a leaf of the past by its body, for a receipt that is made again. May read files.
+    ///
+    /// # Errors
+    /// As [`Log::prove`].
+    pub fn prove_body(
+        &self,
+        index: u64,
+        body: &[u8],
+        checkpoint: &SignedCheckpoint,
+    ) -> Result<Proven, AuditError> {
+        self.prove_hash(index, &leaf_hash(body), checkpoint)
+    }
+
+    fn prove_hash(
+        &self,
+        index: u64,
+        leaf: &Hash,
+        checkpoint: &SignedCheckpoint,
+    ) -> Result<Proven, AuditError> {
+        let size = checkpoint.size();
+        if index >= size {
+            return Err(AuditError::NotIncluded { index, size });
+        }
+        let hashes = merkle::prove_inclusion(&self.inner.tree, index, size)?;
+        if !merkle::verify_inclusion(leaf, index, size, &hashes, checkpoint.root()) {
+            return Err(AuditError::NotIncluded { index, size });
+        }
+        Ok(Proven::new(TlogProof::new(index, hashes, checkpoint)))
+    }
+
+    /// The proof that the first `old` leaves begin the first `new` leaves (RFC 9162, 2.1.4). May read files.
+    ///
+    /// # Errors
+    /// [`AuditError::OutOfRange`] where `new` is beyond the log or below `old`.
+    pub fn prove_consistency(&self, old: u64, new: u64) -> Result<Vec<Hash>, AuditError> {
+        let size = self.inner.tree.size();
+        if old > new || new > size {
+            return Err(AuditError::OutOfRange { index: new.max(old), size });
+        }
+        merkle::prove_consistency(&self.inner.tree, old, new)
+    }
+
+    /// A static resource by its path: `checkpoint`, `tile/<L>/<N>[.p/<W>]` or `tile/entries/<N>[.p/<W>]`. Answers for
+    /// every width the signed log has had, so a checkpoint from a receipt can be followed before its tiles are on disk.
+    /// May read the store or files.
+    ///
+    /// # Errors
+    /// What the store or a file answered.
+    pub fn resource(&self, path: &str) -> Result<Option<Vec<u8>>, AuditError> {
+        if path == Files::CHECKPOINT {
+            return Ok(self.latest().map(|latest| latest.note().as_bytes().to_vec()));
+        }
+        Resource::parse(path).map_or(Ok(None), |resource| self.inner.tree.resource(resource))
+    }
+
+    /// What a stranger needs to verify this log's receipts.
+    #[must_use]
+    pub fn trust(&self) -> &Trust {
+        &self.inner.trust
+    }
+
+    /// How the log stands.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        Standing {
+            size: self.inner.tree.size(),
+            signed: self.latest().map_or(0, |latest| latest.size()),
+            published: self.inner.published.load(Ordering::Acquire),
+            publishing_fails: self.inner.publishing_fails.load(Ordering::Acquire),
+        }
+    }
+}
+
+/// One signature at a time: whoever asks while one is being made waits for the next, which covers them all.
+async fn sign_when_wanted(inner: Arc<Inner>) {
+    loop {
+        inner.wanted.notified().await;
+        if inner.signed.borrow().stopped {
+            return;
+        }
+        let mut attempt = 0;
+        inner.signed.send_if_modified(|signed| {
+            signed.begun += 1;
+            attempt = signed.begun;
+            false
+        });
+        let result = sign_newest(&inner).await;
+        inner.signed.send_modify(|signed| match result {
+            Ok(checkpoint) => signed.latest = Some(checkpoint),
+            Err(error) => {
+                tracing::warn!(%error, "no checkpoint was signed");
+                signed.failed = Some((attempt, Arc::new(error)));
+            }
+        });
+    }
+}
+
+async fn sign_newest(inner: &Inner) -> Result<Arc<SignedCheckpoint>, AuditError> {
+    let (size, root) = inner.tree.head()?;
+    if let Some(latest) = inner.signed.borrow().latest.as_ref().filter(|latest| latest.size() == size) {
+        return Ok(Arc::clone(latest));
+    }
+    let checkpoint = Checkpoint { origin: inner.trust.origin().to_owned(), size, root };
+    SignedCheckpoint::sign(checkpoint, &inner.key, &*inner.signer).await.map(Arc::new)
+}
+
+/// Keeps a started log signing and publishing until it is stopped.
+pub struct Keeper {
+    inner: Arc<Inner>,
+    stop: watch::Sender<bool>,
+    signing: tokio::task::JoinHandle<()>,
+    publishing: tokio::task::JoinHandle<Result<(), AuditError>>,
+}
+
+impl Keeper {
+    /// Publishes what is committed, then stops. Call it when nothing appends any more.
+    ///
+    /// # Errors
+    /// What kept the last tiles from being written. They are made from the store at the next start.
+    pub async fn stop(self) -> Result<(), AuditError> {
+        self.stop.send_replace(true);
+        // A task that panicked has published nothing.
+        let last = self.publishing.await.unwrap_or(Err(AuditError::Stopping));
+        self.inner.signed.send_modify(|signed| signed.stopped = true);
+        self.inner.wanted.notify_one();
+        if let Err(error) = self.signing.await {
+            tracing::warn!(%error, "the signing task did not end by itself");
+        }
+        last
+    }
+}

@@ -1,0 +1,209 @@
+//! C2SP signed notes (c2sp.org/signed-note) with Ed25519 keys: text, a blank line, signature lines. A note's text is
+//! worth nothing until `verify` has returned; unknown keys are ignored, a wrong signature of a known key is fatal.
+
+use std::fmt;
+use std::str::FromStr;
+
+use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest as _, Sha256};
+
+/// LIMIT: one note, in bytes.
+pub const NOTE_BYTES: usize = 64 * 1024;
+/// LIMIT: signature lines of one note (C2SP asks for at least 16).
+pub const NOTE_SIGNATURES: usize = 32;
+
+const ED25519_TYPE: u8 = 1;
+const DASH: &str = "\u{2014} ";
+
+/// What is wrong with a note, a checkpoint or a verifier key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoteError {
+    /// Longer than [`NOTE_BYTES`].
+    #[error("the note is longer than {NOTE_BYTES} bytes")]
+    TooLong,
+    /// Not the form of a signed note.
+    #[error("the note is malformed: {0}")]
+    Malformed(&'static str),
+    /// No line is signed by a key in the trust file.
+    #[error("no signature is by a trusted key")]
+    Unsigned,
+    /// A trusted key's signature does not verify.
+    #[error("the signature of `{0}` does not verify")]
+    WrongSignature(String),
+    /// The note's text is not a checkpoint.
+    #[error("the checkpoint is malformed: {0}")]
+    Checkpoint(&'static str),
+    /// A checkpoint of another log.
+    #[error("the checkpoint is of `{found}`, not of `{expected}`")]
+    Origin {
+        /// The trusted origin.
+        expected: String,
+        /// The checkpoint's.
+        found: String,
+    },
+    /// Not a verifier key.
+    #[error("not a verifier key `name+hash+base64`: {0}")]
+    Key(&'static str),
+}
+
+/// Whether a text can be a key name: not empty, no Unicode spaces, no plus, no control characters.
+pub(crate) fn is_name(text: &str) -> bool {
+    (1..=256).contains(&text.len())
+        && !text.chars().any(|c| c == '+' || c.is_whitespace() || c.is_control())
+}
+
+/// An Ed25519 key that verifies notes. Its text form is `name+hash+base64(0x01 || key)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifierKey {
+    name: String,
+    id: [u8; 4],
+    key: [u8; 32],
+}
+
+impl VerifierKey {
+    /// The key of this name.
+    ///
+    /// # Errors
+    /// [`NoteError::Key`] where the name is empty or holds a space or `+`.
+    pub fn new(name: &str, key: [u8; 32]) -> Result<Self, NoteError> {
+        if !is_name(name) {
+            return Err(NoteError::Key("the name"));
+        }
+        let hash: [u8; 32] = Sha256::new()
+            .chain_update(name)
+            .chain_update([b'\n', ED25519_TYPE])
+            .chain_update(key)
+            .finalize()
+            .into();
+        let [a, b, c, d, ..] = hash;
+        Ok(Self { name: name.to_owned(), id: [a, b, c, d], key })
+    }
+
+    /// The key's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The public key, as RFC 8032 encodes it.
+    #[must_use]
+    pub fn key(&self) -> &[u8; 32] {
+        &self.key
+    }
+
+    /// Whether `signature` is this key's over `text`.
+    #[must_use]
+    pub fn verifies(&self, text: &[u8], signature: &[u8]) -> bool {
+        UnparsedPublicKey::new(&ED25519, &self.key).verify(text, signature).is_ok()
+    }
+
+    /// The whole note: `text`, a blank line and this key's signature line. `text` ends in a newline.
+    pub(crate) fn note(&self, text: &str, signature: &[u8; 64]) -> String {
+        let mut blob = self.id.to_vec();
+        blob.extend_from_slice(signature);
+        format!("{text}\n{DASH}{} {}\n", self.name, STANDARD.encode(blob))
+    }
+}
+
+impl fmt::Display for VerifierKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut blob = vec![ED25519_TYPE];
+        blob.extend_from_slice(&self.key);
+        write!(f, "{}+{}+{}", self.name, hex::encode(self.id), STANDARD.encode(blob))
+    }
+}
+
+impl FromStr for VerifierKey {
+    type Err = NoteError;
+
+    fn from_str(text: &str) -> Result<Self, NoteError> {
+        let mut parts = text.splitn(3, '+');
+        let (Some(name), Some(id), Some(blob)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(NoteError::Key("three parts are needed"));
+        };
+        let blob = STANDARD.decode(blob).map_err(|_| NoteError::Key("the base64"))?;
+        let Some((&ED25519_TYPE, key)) = blob.split_first() else {
+            return Err(NoteError::Key("only Ed25519 (type 1) is known"));
+        };
+        let key = key.try_into().map_err(|_| NoteError::Key("the key's length"))?;
+        let parsed = Self::new(name, key)?;
+        if hex::encode(parsed.id) != id {
+            return Err(NoteError::Key("the hash is not of this name and key"));
+        }
+        Ok(parsed)
+    }
+}
+
+struct Line<'a> {
+    name: &'a str,
+    id: [u8; 4],
+    signature: Vec<u8>,
+}
+
+/// A note taken apart, not yet verified.
+pub struct Note<'a> {
+    text: &'a str,
+    lines: Vec<Line<'a>>,
+}
+
+impl<'a> Note<'a> {
+    /// Takes a note apart.
+    ///
+    /// # Errors
+    /// [`NoteError::TooLong`] or [`NoteError::Malformed`].
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, NoteError> {
+        if bytes.len() > NOTE_BYTES {
+            return Err(NoteError::TooLong);
+        }
+        let note = std::str::from_utf8(bytes).map_err(|_| NoteError::Malformed("not UTF-8"))?;
+        if note.bytes().any(|b| b < 0x20 && b != b'\n') {
+            return Err(NoteError::Malformed("a control character"));
+        }
+        let (body, signatures) =
+            note.rsplit_once("\n\n").ok_or(NoteError::Malformed("no blank line before the signatures"))?;
+        let text = note.get(..=body.len()).ok_or(NoteError::Malformed("the text"))?;
+        let signatures = signatures.strip_suffix('\n').ok_or(NoteError::Malformed("no last newline"))?;
+        let lines = signatures.split('\n').map(Line::parse).collect::<Result<Vec<_>, _>>()?;
+        if lines.len() > NOTE_SIGNATURES {
+            return Err(NoteError::Malformed("too many signatures"));
+        }
+        Ok(Self { text, lines })
+    }
+
+    /// The text, if at least one of `keys` signed it and no signature of theirs is wrong or repeated.
+    ///
+    /// # Errors
+    /// [`NoteError::Unsigned`], [`NoteError::WrongSignature`], [`NoteError::Malformed`].
+    pub fn verify(&self, keys: &[VerifierKey]) -> Result<&'a str, NoteError> {
+        let mut signed = false;
+        for key in keys {
+            let mut lines = self.lines.iter().filter(|line| line.name == key.name && line.id == key.id);
+            let Some(line) = lines.next() else { continue };
+            if lines.next().is_some() {
+                return Err(NoteError::Malformed("a key signed twice"));
+            }
+            if !key.verifies(self.text.as_bytes(), &line.signature) {
+                return Err(NoteError::WrongSignature(key.name.clone()));
+            }
+            signed = true;
+        }
+        if signed { Ok(self.text) } else { Err(NoteError::Unsigned) }
+    }
+}
+
+impl<'a> Line<'a> {
+    fn parse(line: &'a str) -> Result<Self, NoteError> {
+        let malformed = NoteError::Malformed("a signature line");
+        let (name, blob) =
+            line.strip_prefix(DASH).and_then(|rest| rest.split_once(' ')).ok_or(malformed.clone())?;
+        let blob = STANDARD.decode(blob).map_err(|_| malformed.clone())?;
+        match blob.split_first_chunk::<4>() {
+            Some((id, signature)) if is_name(name) && !signature.is_empty() => {
+                Ok(Self { name, id: *id, signature: signature.to_vec() })
+            }
+            _ => Err(malformed),
+        }
+    }
+}

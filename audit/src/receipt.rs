@@ -1,0 +1,120 @@
+//! The receipt, format 1: everything a stranger needs to see that a request was decided, recorded and, where it was
+//! allowed, signed as decided. Verification is in `verify`; here is the document and nothing that trusts it.
+
+use chancery_core::{IdempotencyKey, Payload};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::canonical::refuse_repeated_names;
+use crate::digest::{HexBytes, V1};
+use crate::note::NoteError;
+use crate::proof::ProofError;
+use crate::record::{Decision, Outcome, Salt};
+
+/// LIMIT: a receipt, in bytes: a payload and an intent of the longest, in hexadecimal and with room for escapes.
+pub const RECEIPT_BYTES: usize = 4 * 1024 * 1024;
+
+/// One request's receipt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Receipt {
+    /// The format: 1.
+    pub v: V1,
+    /// The decision's record; its leaf in the log is `{"kind":"decision", ...}` of these fields in canonical form.
+    pub decision: Decision,
+    /// Its C2SP tlog-proof.
+    pub decision_proof: String,
+    /// The client's name for what it intended.
+    pub idempotency_key: IdempotencyKey,
+    /// What was asked to be signed; `decision.request_digest` binds it.
+    pub payload: Payload,
+    /// What the payload would do, as policy read it; `decision.intent_commitment` binds it with `intent_salt`.
+    pub intent: Value,
+    /// 16 random bytes.
+    pub intent_salt: Salt,
+    /// How the request ended, once it has; its leaf is `{"kind":"outcome", ...}` of these fields in canonical form.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub outcome: Option<Outcome>,
+    /// Its C2SP tlog-proof, under the same checkpoint as the decision's.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub outcome_proof: Option<String>,
+    /// The released signature: for `secp256k1` 65 bytes, `r || s || y_parity`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub signature: Option<HexBytes>,
+    /// The signed transaction, ready to broadcast.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub signed_transaction: Option<HexBytes>,
+}
+
+impl Receipt {
+    /// Reads a receipt strictly: unknown fields, repeated names, and values in another spelling than this appliance
+    /// writes are refused. White space and the order of names are free.
+    ///
+    /// # Errors
+    /// [`ReceiptError::TooLong`], [`ReceiptError::Syntax`], [`ReceiptError::Spelling`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, ReceiptError> {
+        if bytes.len() > RECEIPT_BYTES {
+            return Err(ReceiptError::TooLong);
+        }
+        refuse_repeated_names(bytes)?;
+        let receipt: Self = serde_json::from_slice(bytes)?;
+        let read: Value = serde_json::from_slice(bytes)?;
+        if serde_json::to_value(&receipt)? != read {
+            return Err(ReceiptError::Spelling);
+        }
+        Ok(receipt)
+    }
+}
+
+/// Why a receipt does not convince. Each is a finding about the document.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiptError {
+    /// Longer than [`RECEIPT_BYTES`].
+    #[error("the receipt is longer than {RECEIPT_BYTES} bytes")]
+    TooLong,
+    /// Not the JSON of a receipt.
+    #[error("the receipt does not parse: {0}")]
+    Syntax(#[from] serde_json::Error),
+    /// A value is written otherwise than this appliance writes it.
+    #[error("the receipt holds a value in a spelling this format does not have")]
+    Spelling,
+    /// A record that cannot be a leaf.
+    #[error("`{0}` cannot be a log entry")]
+    Record(&'static str),
+    /// `decision_proof` fails.
+    #[error("the decision is not proved: {0}")]
+    DecisionProof(#[source] ProofError),
+    /// `outcome_proof` fails.
+    #[error("the outcome is not proved: {0}")]
+    OutcomeProof(#[source] ProofError),
+    /// The two proofs are under different checkpoints.
+    #[error("decision and outcome are proved under different checkpoints")]
+    TwoCheckpoints,
+    /// The payload, client, wallet or key are not those that were decided on.
+    #[error("`{0}` is not what the decision is about")]
+    NotAsked(&'static str),
+    /// The intent or its salt are not those that were decided on.
+    #[error("`intent` and `intent_salt` do not open the decision's commitment")]
+    Commitment,
+    /// Outcome and decision do not belong together.
+    #[error("`outcome` does not belong to this decision: {0}")]
+    Outcome(&'static str),
+    /// The signature is not the wallet's over the decided digest, or not the released one.
+    #[error("the signature does not hold: {0}")]
+    Signature(&'static str),
+    /// Fields that must come together, or must not.
+    #[error("{0}")]
+    Fields(&'static str),
+}
+
+impl ReceiptError {
+    /// The log's word about the decision, where the failure is a checkpoint that is not to be believed.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<&NoteError> {
+        match self {
+            Self::DecisionProof(ProofError::Checkpoint(error))
+            | Self::OutcomeProof(ProofError::Checkpoint(error)) => Some(error),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! What a log entry says, format 1: canonical JSON of one of four kinds. No personal data and no secrets: a decision
+//! commits to its intent by a salted hash. Reading is strict: bytes that would be written otherwise are refused.
+
+use chancery_core::{ClientId, Payload, RequestId, SignRequest, Tenant, UnixMillis, WalletId, limit};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::AuditError;
+use crate::canonical::{canonical, encode};
+use crate::digest::{Digest, HexBytes, V1};
+use crate::merkle::{Hash, leaf_hash};
+
+/// One log entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Record {
+    /// What was decided about one sign request.
+    Decision(Decision),
+    /// How a decided request ended.
+    Outcome(Outcome),
+    /// A wallet was made.
+    Wallet(Wallet),
+    /// A policy bundle came into force.
+    Policy(Policy),
+}
+
+/// What was decided about one sign request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decision {
+    /// The format: 1.
+    pub v: V1,
+    /// Whose wallet.
+    pub tenant: Tenant,
+    /// The request, as the appliance names it.
+    pub request_id: RequestId,
+    /// When it was decided, in milliseconds since 1970.
+    pub time_ms: UnixMillis,
+    /// Who asked.
+    pub client: ClientId,
+    /// SHA-256 of the client's certificate (DER).
+    pub certificate: Digest,
+    /// Which wallet.
+    pub wallet: WalletId,
+    /// The wallet's kind of key.
+    pub algorithm: Algorithm,
+    /// The wallet's public key; for `secp256k1` the 33 bytes of compressed SEC1.
+    pub public_key: HexBytes,
+    /// The payload's wire name, such as `ethereum.transaction`.
+    pub payload: String,
+    /// What was asked: see [`request_digest`].
+    pub request_digest: Digest,
+    /// What was, or would have been, signed.
+    pub signing_digest: Digest,
+    /// Commits to the decoded intent: see [`intent_commitment`].
+    pub intent_commitment: Digest,
+    /// What was decided.
+    pub outcome: Verdict,
+    /// The rules that determined it, in the policy's own order.
+    pub rules: Vec<String>,
+    /// What a pending request still lacks.
+    pub missing: Vec<String>,
+    /// The policy bundle that was in force.
+    pub bundle: Digest,
+}
+
+/// What was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// A signature may be made.
+    Allowed,
+    /// A rule applies but for its obligations.
+    Pending,
+    /// No signature.
+    Denied,
+}
+
+impl Verdict {
+    /// The wire name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Pending => "pending",
+            Self::Denied => "denied",
+        }
+    }
+}
+
+/// The kind of a wallet's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Algorithm {
+    /// ECDSA on secp256k1 over a 32-byte digest, low-S, released as `r || s || y_parity` (65 bytes, parity 0 or 1).
+    Secp256k1,
+}
+
+/// How a decided request ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outcome {
+    /// The format: 1.
+    pub v: V1,
+    /// Whose wallet.
+    pub tenant: Tenant,
+    /// The request.
+    pub request_id: RequestId,
+    /// When it ended, in milliseconds since 1970.
+    pub time_ms: UnixMillis,
+    /// The index of the decision's leaf.
+    pub decision_leaf: u64,
+    /// How.
+    pub outcome: End,
+    /// SHA-256 of the released signature's bytes.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub signature_sha256: Option<Digest>,
+    /// SHA-256 of the signed transaction's bytes, where one was released.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub transaction_sha256: Option<Digest>,
+    /// The error code of a failure, such as `hsm-unavailable`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+}
+
+/// How a decided request can end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum End {
+    /// An allowed request's signature was released.
+    Released,
+    /// An allowed request was not signed.
+    Failed,
+    /// A pending request ran out of time.
+    Expired,
+}
+
+impl End {
+    /// The wire name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Released => "released",
+            Self::Failed => "failed",
+            Self::Expired => "expired",
+        }
+    }
+
+    /// Whether a request that was so decided can end so.
+    #[must_use]
+    pub fn may_follow(self, verdict: Verdict) -> bool {
+        match self {
+            Self::Released | Self::Failed => verdict == Verdict::Allowed,
+            Self::Expired => verdict == Verdict::Pending,
+        }
+    }
+}
+
+/// A wallet was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wallet {
+    /// The format: 1.
+    pub v: V1,
+    /// Whose wallet.
+    pub tenant: Tenant,
+    /// The request that made it.
+    pub request_id: RequestId,
+    /// When, in milliseconds since 1970.
+    pub time_ms: UnixMillis,
+    /// Who made it.
+    pub client: ClientId,
+    /// SHA-256 of that client's certificate (DER).
+    pub certificate: Digest,
+    /// The wallet.
+    pub wallet: WalletId,
+    /// Its kind of key.
+    pub algorithm: Algorithm,
+    /// Its public key.
+    pub public_key: HexBytes,
+    /// The chains it may sign for, in CAIP-2 text such as `eip155:1`.
+    pub chains: Vec<String>,
+}
+
+/// A policy bundle came into force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// The format: 1.
+    pub v: V1,
+    /// Whose policy.
+    pub tenant: Tenant,
+    /// The request that applied it.
+    pub request_id: RequestId,
+    /// When, in milliseconds since 1970.
+    pub time_ms: UnixMillis,
+    /// Who applied it.
+    pub client: ClientId,
+    /// SHA-256 of that client's certificate (DER).
+    pub certificate: Digest,
+    /// The bundle.
+    pub bundle: Digest,
+    /// The bundle before it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub previous: Option<Digest>,
+}
+
+/// Why bytes are not a record.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// Not the JSON of a record.
+    #[error("the record does not parse: {0}")]
+    Syntax(#[from] serde_json::Error),
+    /// A record, but not in the one form it is written in.
+    #[error("the record is not in canonical form")]
+    NotCanonical,
+}
+
+impl Record {
+    /// The leaf's bytes.
+    ///
+    /// # Errors
+    /// [`AuditError::LeafTooLong`] above [`limit::LEAF_BYTES`]; [`AuditError::Number`] for a leaf index or time that
+    /// canonical JSON would round.
+    pub fn body(&self) -> Result<Vec<u8>, AuditError> {
+        const SAFE: std::ops::RangeInclusive<i64> = 0..=(1 << 53) - 1;
+        let (time, leaf) = match self {
+            Self::Decision(decision) => (decision.time_ms, 0),
+            Self::Outcome(outcome) => (outcome.time_ms, outcome.decision_leaf),
+            Self::Wallet(wallet) => (wallet.time_ms, 0),
+            Self::Policy(policy) => (policy.time_ms, 0),
+        };
+        if !SAFE.contains(&time.0) || !i64::try_from(leaf).is_ok_and(|leaf| SAFE.contains(&leaf)) {
+            return Err(AuditError::Number);
+        }
+        let body = encode(self)?;
+        if body.len() > limit::LEAF_BYTES {
+            return Err(AuditError::LeafTooLong { bytes: body.len() });
+        }
+        Ok(body)
+    }
+
+    /// Reads a leaf's bytes.
+    ///
+    /// # Errors
+    /// [`RecordError`], also for bytes that are a record but not as [`Record::body`] would write it.
+    pub fn parse(body: &[u8]) -> Result<Self, RecordError> {
+        let record: Self = serde_json::from_slice(body)?;
+        // One comparison catches spaces, order, escapes, repeated names and rounded numbers alike.
+        if record.body().is_ok_and(|canonical| canonical == body) {
+            Ok(record)
+        } else {
+            Err(RecordError::NotCanonical)
+        }
+    }
+
+    /// The leaf's hash in the tree.
+    ///
+    /// # Errors
+    /// As [`Record::body`].
+    pub fn leaf_hash(&self) -> Result<Hash, AuditError> {
+        Ok(leaf_hash(&self.body()?))
+    }
+}
+
+/// What a client asked, in one value: `SHA-256(JCS({v: 1, tenant, client, wallet, idempotency_key, payload}))`, the
+/// payload in its wire form. An idempotency key stands for exactly one such digest.
+///
+/// # Errors
+/// [`AuditError::Number`] where a typed-data document holds a number beyond ±(2^53 - 1): canonical JSON would round
+/// it, and two requests would share a digest. Such numbers are written as text.
+pub fn request_digest(client: &ClientId, request: &SignRequest) -> Result<Digest, AuditError> {
+    digest_of_request(&Asked {
+        v: V1,
+        tenant: &request.tenant,
+        client,
+        wallet: &request.wallet,
+        idempotency_key: request.idempotency_key.as_str(),
+        payload: &request.payload,
+    })
+}
+
+#[derive(Serialize)]
+pub(crate) struct Asked<'a> {
+    pub v: V1,
+    pub tenant: &'a Tenant,
+    pub client: &'a ClientId,
+    pub wallet: &'a WalletId,
+    pub idempotency_key: &'a str,
+    pub payload: &'a Payload,
+}
+
+pub(crate) fn digest_of_request(asked: &Asked<'_>) -> Result<Digest, AuditError> {
+    if let Payload::EthereumTypedData { document } = asked.payload {
+        canonical(document)?;
+    }
+    Ok(Digest::of(&encode(asked)?))
+}
+
+/// The random bytes that keep an intent from being guessed from its commitment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "HexBytes", into = "HexBytes")]
+pub struct Salt([u8; 16]);
+
+impl Salt {
+    /// A salt of these bytes, which must be fresh and random for every request.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 16 bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl TryFrom<HexBytes> for Salt {
+    type Error = &'static str;
+    fn try_from(bytes: HexBytes) -> Result<Self, &'static str> {
+        bytes.as_bytes().try_into().map(Self).map_err(|_| "a salt is 16 bytes")
+    }
+}
+
+impl From<Salt> for HexBytes {
+    fn from(salt: Salt) -> Self {
+        salt.0.as_slice().into()
+    }
+}
+
+/// `SHA-256(salt || JCS(intent))`: what the leaf holds in place of the intent.
+///
+/// # Errors
+/// [`AuditError::Number`] where the intent holds a number that canonical JSON would round.
+pub fn intent_commitment(salt: &Salt, intent: &Value) -> Result<Digest, AuditError> {
+    let mut bytes = salt.0.to_vec();
+    bytes.extend(canonical(intent)?);
+    Ok(Digest::of(&bytes))
+}

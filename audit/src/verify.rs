@@ -1,0 +1,209 @@
+//! Offline verification of a receipt against a trust file alone. INVARIANT: every field is bound: the records by their
+//! inclusion proofs, the rest by a digest in a record or by the wallet's signature. What is not here: that the payload
+//! decodes to the intent and to the signing digest, which needs the decoders (`chancery receipt verify` adds it).
+
+use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
+use secp256k1::{Message, PublicKey, Secp256k1};
+
+use crate::checkpoint::SignedCheckpoint;
+use crate::digest::Digest;
+use crate::merkle::Hash;
+use crate::proof::{ProofError, TlogProof};
+use crate::receipt::{Receipt, ReceiptError};
+use crate::record::{Algorithm, Asked, Decision, End, Outcome, Record, Verdict, digest_of_request, intent_commitment};
+use crate::trust::Trust;
+use crate::digest::V1;
+
+/// What a receipt proved. Made only by [`verify`].
+#[derive(Clone, Debug)]
+pub struct Verified {
+    receipt: Receipt,
+    decision_leaf: u64,
+    outcome_leaf: Option<u64>,
+    checkpoint: SignedCheckpoint,
+}
+
+impl Verified {
+    /// The receipt, every field of which holds.
+    #[must_use]
+    pub fn receipt(&self) -> &Receipt {
+        &self.receipt
+    }
+
+    /// Where the decision stands in the log.
+    #[must_use]
+    pub fn decision_leaf(&self) -> u64 {
+        self.decision_leaf
+    }
+
+    /// Where the outcome stands in the log.
+    #[must_use]
+    pub fn outcome_leaf(&self) -> Option<u64> {
+        self.outcome_leaf
+    }
+
+    /// The checkpoint both are proved under.
+    #[must_use]
+    pub fn checkpoint(&self) -> &SignedCheckpoint {
+        &self.checkpoint
+    }
+
+    /// What was proved, a sentence each, for people.
+    #[must_use]
+    pub fn findings(&self) -> Vec<String> {
+        let decision = &self.receipt.decision;
+        let mut findings = vec![
+            format!(
+                "log `{}` holds the decision as entry {} of {}, under a checkpoint signed by a trusted key",
+                self.checkpoint.checkpoint().origin,
+                self.decision_leaf,
+                self.checkpoint.size()
+            ),
+            format!("the decision is `{}` under policy bundle {}", decision.outcome.as_str(), decision.bundle),
+            format!("client `{}` asked wallet `{}` for exactly this payload", decision.client, decision.wallet),
+            "the intent is the one the decision committed to".to_owned(),
+        ];
+        if let (Some(outcome), Some(leaf)) = (&self.receipt.outcome, self.outcome_leaf) {
+            findings.push(format!("the request ended as `{}`, entry {leaf}", outcome.outcome.as_str()));
+        }
+        if self.receipt.signature.is_some() {
+            findings.push(format!(
+                "the signature is the wallet's, low-S, over {}, and the one recorded as released",
+                decision.signing_digest
+            ));
+        }
+        if self.receipt.signed_transaction.is_some() {
+            findings.push("the signed transaction is the one recorded as released".to_owned());
+        }
+        findings
+    }
+}
+
+/// Verifies a receipt of any outcome: allowed, pending or denied.
+///
+/// # Errors
+/// [`ReceiptError`] names the first thing that does not hold.
+pub fn verify(receipt: &[u8], trust: &Trust) -> Result<Verified, ReceiptError> {
+    let receipt = Receipt::parse(receipt)?;
+    let decision = &receipt.decision;
+
+    let leaf = leaf_hash("decision", &Record::Decision(decision.clone()))?;
+    let (decision_leaf, checkpoint) =
+        included(&receipt.decision_proof, &leaf, trust).map_err(ReceiptError::DecisionProof)?;
+
+    asked(&receipt)?;
+    if intent_commitment(&receipt.intent_salt, &receipt.intent).ok() != Some(decision.intent_commitment) {
+        return Err(ReceiptError::Commitment);
+    }
+
+    let outcome_leaf = match (&receipt.outcome, &receipt.outcome_proof) {
+        (None, None) => None,
+        (Some(outcome), Some(proof)) => {
+            let leaf = leaf_hash("outcome", &Record::Outcome(outcome.clone()))?;
+            let (outcome_leaf, under) = included(proof, &leaf, trust).map_err(ReceiptError::OutcomeProof)?;
+            if under != checkpoint {
+                return Err(ReceiptError::TwoCheckpoints);
+            }
+            belongs(outcome, outcome_leaf, decision, decision_leaf).map_err(ReceiptError::Outcome)?;
+            Some(outcome_leaf)
+        }
+        _ => return Err(ReceiptError::Fields("`outcome` and `outcome_proof` come together")),
+    };
+    released(&receipt)?;
+    Ok(Verified { decision_leaf, outcome_leaf, checkpoint, receipt })
+}
+
+fn leaf_hash(name: &'static str, record: &Record) -> Result<Hash, ReceiptError> {
+    record.leaf_hash().map_err(|_| ReceiptError::Record(name))
+}
+
+fn included(proof: &str, leaf: &Hash, trust: &Trust) -> Result<(u64, SignedCheckpoint), ProofError> {
+    let proof = TlogProof::parse(proof)?;
+    let checkpoint = proof.verify(leaf, trust)?;
+    Ok((proof.index(), checkpoint))
+}
+
+fn asked(receipt: &Receipt) -> Result<(), ReceiptError> {
+    let decision = &receipt.decision;
+    if receipt.payload.kind() != decision.payload {
+        return Err(ReceiptError::NotAsked("payload"));
+    }
+    let asked = Asked {
+        v: V1,
+        tenant: &decision.tenant,
+        client: &decision.client,
+        wallet: &decision.wallet,
+        idempotency_key: receipt.idempotency_key.as_str(),
+        payload: &receipt.payload,
+    };
+    if digest_of_request(&asked).ok() == Some(decision.request_digest) {
+        Ok(())
+    } else {
+        Err(ReceiptError::NotAsked("payload"))
+    }
+}
+
+/// Whether an outcome at one leaf can be of the decision at another. Also what `verify_log` asks of every outcome.
+pub(crate) fn belongs(
+    outcome: &Outcome,
+    outcome_leaf: u64,
+    decision: &Decision,
+    decision_leaf: u64,
+) -> Result<(), &'static str> {
+    let rule = |holds: bool, rule| if holds { Ok(()) } else { Err(rule) };
+    rule(outcome.decision_leaf == decision_leaf, "it names another entry")?;
+    rule(outcome_leaf > decision_leaf, "it stands before the decision")?;
+    rule(outcome.tenant == decision.tenant, "it is of another tenant")?;
+    rule(outcome.request_id == decision.request_id, "it is of another request")?;
+    rule(outcome.time_ms >= decision.time_ms, "it is older than the decision")?;
+    rule(outcome.outcome.may_follow(decision.outcome), "such a decision does not end so")?;
+    let released = outcome.outcome == End::Released;
+    rule(outcome.signature_sha256.is_some() == released, "a signature is recorded exactly when released")?;
+    rule(released || outcome.transaction_sha256.is_none(), "a transaction is recorded only when released")
+}
+
+fn released(receipt: &Receipt) -> Result<(), ReceiptError> {
+    let recorded = receipt.outcome.as_ref().filter(|outcome| outcome.outcome == End::Released);
+    let (outcome, signature) = match (recorded, &receipt.signature) {
+        (Some(outcome), Some(signature)) => (outcome, signature),
+        (None, None) if receipt.signed_transaction.is_none() => return Ok(()),
+        _ => return Err(ReceiptError::Fields("`signature` and an outcome `released` come together")),
+    };
+    // `belongs` has seen to it already; said again because this line is the promise.
+    if receipt.decision.outcome != Verdict::Allowed {
+        return Err(ReceiptError::Signature("the decision did not allow one"));
+    }
+    if outcome.signature_sha256 != Some(Digest::of(signature.as_bytes())) {
+        return Err(ReceiptError::Signature("it is not the one recorded as released"));
+    }
+    let transaction = receipt.signed_transaction.as_ref().map(|bytes| Digest::of(bytes.as_bytes()));
+    if outcome.transaction_sha256 != transaction {
+        return Err(ReceiptError::Signature("the signed transaction is not the one recorded as released"));
+    }
+    signed_by_wallet(&receipt.decision, signature.as_bytes()).map_err(ReceiptError::Signature)
+}
+
+fn signed_by_wallet(decision: &Decision, signature: &[u8]) -> Result<(), &'static str> {
+    match decision.algorithm {
+        Algorithm::Secp256k1 => {
+            let (compact, parity) = match signature.split_last_chunk::<1>() {
+                Some((compact, [parity @ (0 | 1)])) if compact.len() == 64 => (compact, i32::from(*parity)),
+                _ => return Err("it is not 65 bytes with a parity of 0 or 1"),
+            };
+            let key = PublicKey::from_slice(decision.public_key.as_bytes())
+                .map_err(|_| "the wallet's public key is none")?;
+            let message = Message::from_digest(*decision.signing_digest.as_bytes());
+            let recoverable = RecoveryId::from_i32(parity)
+                .and_then(|id| RecoverableSignature::from_compact(compact, id))
+                .map_err(|_| "its numbers are out of range")?;
+            let secp = Secp256k1::verification_only();
+            // libsecp256k1 verifies low-S signatures only; recovery binds the parity byte as well.
+            secp.verify_ecdsa(&message, &recoverable.to_standard(), &key)
+                .map_err(|_| "it does not verify under the wallet's key, or is not low-S")?;
+            match secp.recover_ecdsa(&message, &recoverable) {
+                Ok(recovered) if recovered == key => Ok(()),
+                _ => Err("its parity is of another key"),
+            }
+        }
+    }
+}
