@@ -29,7 +29,7 @@ pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, AuditError> {
     serde_json_canonicalizer::to_vec(value).map_err(AuditError::Encode)
 }
 
-fn numbers_are_exact(value: &Value) -> bool {
+pub(crate) fn numbers_are_exact(value: &Value) -> bool {
     match value {
         Value::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
             (Some(signed), _, _) => signed.unsigned_abs() <= SAFE_INTEGER,

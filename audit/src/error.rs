@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use chancery_core::Code;
+use chancery_store::StoreError;
 
 use crate::note::NoteError;
 
@@ -22,8 +23,8 @@ pub struct SignerError {
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
     /// The store does not answer.
-    #[error("the store cannot read or append log leaves")]
-    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// A file of the log cannot be read or written.
     #[error("cannot {verb} `{path}`")]
     Io {
@@ -125,6 +126,7 @@ impl AuditError {
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
+            Self::Store(error) => error.code(),
             Self::Signer(error) => error.code,
             Self::NoCheckpoint(error) => error.code(),
             Self::SignatureWrong => Code::HsmUnavailable,
@@ -133,8 +135,7 @@ impl AuditError {
             Self::Stopping => Code::ShuttingDown,
             Self::OutOfRange { .. } => Code::NotFound,
             Self::Encode(_) | Self::Origin { .. } => Code::Internal,
-            Self::Store(_)
-            | Self::Io { .. }
+            Self::Io { .. }
             | Self::RolledBack { .. }
             | Self::Forked { .. }
             | Self::Head { .. }

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::append::Appended;
 use crate::checkpoint::{Checkpoint, CheckpointSigner, SignedCheckpoint};
+use crate::feed::Feed;
 use crate::files::{Files, Resource};
 use crate::merkle::{self, Hash, leaf_hash};
 use crate::note::VerifierKey;
@@ -69,30 +70,20 @@ pub struct Log {
     pub(crate) inner: Arc<Inner>,
 }
 
-/// What the store tells of each commit.
-pub struct LogObserver {
-    inner: Arc<Inner>,
-}
-
-impl LogObserver {
-    /// Leaves `first..` were committed and have these hashes. Takes about a microsecond a leaf and never blocks on I/O.
-    pub fn grow(&mut self, first: u64, leaf_hashes: &[Hash]) {
-        self.inner.tree.grow(first, leaf_hashes);
-    }
-}
 
 impl Log {
     /// Opens the log: compares the store's leaves with the remembered head and repairs the static files. Reads up to
-    /// 2^18 leaves, so it blocks; call it before serving. Leaves committed meanwhile are taken up by the observer.
+    /// 2^18 leaves, so it blocks; call it before serving. `feed` is of the observer that the store was opened with.
     ///
     /// # Errors
     /// [`AuditError::RolledBack`] and [`AuditError::Forked`] refuse a log that is not the one whose head was signed;
     /// [`AuditError::Head`] one whose remembered head cannot be read; else what the store or a file answered.
     pub fn open(
         source: Arc<dyn LeafSource>,
+        feed: &Feed,
         options: &LogOptions,
         signer: Arc<dyn CheckpointSigner>,
-    ) -> Result<(Self, LogObserver), AuditError> {
+    ) -> Result<Self, AuditError> {
         let public_key = signer.public_key();
         let named = |_| AuditError::Origin { origin: options.origin.clone() };
         let key = VerifierKey::new(&options.origin, public_key).map_err(named)?;
@@ -112,7 +103,8 @@ impl Log {
             signed: watch::Sender::new(signed),
             wanted: Notify::new(),
         });
-        Ok((Self { inner: Arc::clone(&inner) }, LogObserver { inner }))
+        feed.follow(&inner);
+        Ok(Self { inner })
     }
 
     /// Starts signing and publishing, on the current tokio runtime. Call it once.

@@ -24,7 +24,7 @@ pub(crate) async fn every_second(log: Log, mut stop: watch::Receiver<bool>) -> R
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let stopping = tokio::select! {
-            // A keeper that was dropped stops the log as well.
+            // A keeper that was dropped ends the publishing as well.
             _ = stop.wait_for(|stop| *stop) => true,
             _ = ticks.tick() => false,
         };

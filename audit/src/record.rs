@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::AuditError;
-use crate::canonical::{canonical, encode};
+use crate::canonical::{canonical, encode, numbers_are_exact};
 use crate::digest::{Digest, HexBytes, V1};
 use crate::merkle::{Hash, leaf_hash};
 
@@ -58,8 +58,8 @@ pub struct Decision {
     pub outcome: Verdict,
     /// The rules that determined it, in the policy's own order.
     pub rules: Vec<String>,
-    /// What a pending request still lacks.
-    pub missing: Vec<String>,
+    /// What a pending request still lacks, as policy says it.
+    pub missing: Vec<Value>,
     /// The policy bundle that was in force.
     pub bundle: Digest,
 }
@@ -88,7 +88,7 @@ impl Verdict {
     }
 }
 
-/// The kind of a wallet's key.
+/// The kind of a wallet's key. A kind is added with the first chain whose receipts are verified under it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Algorithm {
@@ -230,6 +230,11 @@ impl Record {
             Self::Wallet(wallet) => (wallet.time_ms, 0),
             Self::Policy(policy) => (policy.time_ms, 0),
         };
+        if let Self::Decision(decision) = self
+            && !decision.missing.iter().all(numbers_are_exact)
+        {
+            return Err(AuditError::Number);
+        }
         if !SAFE.contains(&time.0) || !i64::try_from(leaf).is_ok_and(|leaf| SAFE.contains(&leaf)) {
             return Err(AuditError::Number);
         }

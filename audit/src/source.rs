@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use chancery_store::Store;
+
 use crate::AuditError;
 use crate::merkle::{Hash, leaf_hash};
 
@@ -19,6 +21,17 @@ pub trait LeafSource: Send + Sync {
     /// # Errors
     /// [`AuditError::Store`].
     fn bodies(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, AuditError>;
+}
+
+impl LeafSource for Store {
+    fn size(&self) -> Result<u64, AuditError> {
+        Ok(self.read(|rows| rows.tree_size())?)
+    }
+
+    fn bodies(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, AuditError> {
+        let leaves = self.read(|rows| rows.leaves(range))?;
+        Ok(leaves.into_iter().map(|leaf| leaf.body).collect())
+    }
 }
 
 /// The bodies of `range`, or an error where the source came up short.

