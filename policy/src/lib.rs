@@ -1,1 +1,40 @@
-//! room policy
+//! May a client do what an intent says: a Cedar bundle with obligations, limits, an asset registry and an address book,
+//! compiled once and asked many times. Pure but for reading a bundle's folder. It trusts the intent it is given and what
+//! `Spending` answers. If it is wrong, keys sign what nobody allowed.
+
+mod bundle;
+mod call;
+mod case;
+mod decide;
+mod error;
+mod evaluate;
+mod explain;
+mod fact;
+mod limit;
+mod manifest;
+mod name;
+mod obligation;
+mod registry;
+mod rule;
+mod schema;
+mod shelf;
+mod source;
+mod span;
+mod tested;
+mod units;
+
+pub use bundle::{Bundle, RuleSummary};
+pub use case::TestResult;
+pub use decide::{Asked, Decision, Permit, decide};
+pub use error::{BundleError, Finding, FindingCode, PolicyError};
+pub use evaluate::{EffectEvaluation, Evaluation, Fault, Missing, Outcome};
+pub use explain::{Candidate, EffectExplanation, Explanation, MeasuredLimit, Said};
+pub use fact::Question;
+pub use limit::{
+    BUCKETS, Counter, Key, Limit, Measure, MemorySpending, Reservation, Spending, SpendingError, SupposedSpending, bucket,
+    bucket_ms, oldest_bucket,
+};
+pub use name::{DEFAULT_DENY, EFFECTS_OUT_OF_RANGE, REQUEST_UNREADABLE, RESERVED, RuleName, SPENDING_UNREADABLE};
+pub use obligation::{Met, Need};
+pub use source::Source;
+pub use tested::Tested;

@@ -1,0 +1,393 @@
+//! A bundle's own tests: what its author expects of it. They run before it is applied and travel with it, so a later
+//! change that breaks an expectation is seen. Read strictly: a case that cannot be understood is a finding.
+
+use std::collections::BTreeSet;
+
+use alloy_primitives::{Address, U256};
+use chancery_core::{ClientId, Payload, Tenant, UnixMillis, WalletId};
+use chancery_intent::Account;
+use chancery_intent::model::{self, Description, Effect, Fee, Kind, Method};
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+
+use crate::bundle::Bundle;
+use crate::error::{FindingCode, Findings, Text};
+use crate::evaluate::{Evaluation, Outcome};
+use crate::fact::Question;
+use crate::limit::{Limit, SupposedSpending};
+use crate::manifest;
+use crate::name::RESERVED;
+use crate::obligation::{Declared, Met};
+use crate::registry::{self, Registry};
+use crate::rule::Rule;
+use crate::span;
+use crate::units;
+
+/// LIMIT: test cases of one bundle.
+pub const CASES: usize = 5_000;
+
+/// The time of a case that names none: a Monday noon.
+const DEFAULT_NOW: &str = "2026-01-05T12:00:00Z";
+const DEFAULT_ACCOUNT: &str = "0x0000000000000000000000000000000000000000";
+
+/// What one test case gave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TestResult {
+    /// The case's name.
+    pub name: String,
+    /// Its file in the bundle.
+    pub file: String,
+    /// Its line there.
+    pub line: u32,
+    /// Whether it went as expected.
+    pub passed: bool,
+    /// The expected outcome.
+    pub expected: Outcome,
+    /// The expected rules, where the case names them.
+    pub expected_rules: Option<Vec<String>>,
+    /// What the bundle said.
+    pub evaluation: Evaluation,
+}
+
+/// A case ready to run.
+#[derive(Debug)]
+pub(crate) struct Case {
+    name: String,
+    file: String,
+    line: u32,
+    tenant: Tenant,
+    client: ClientId,
+    wallet: WalletId,
+    description: Description,
+    now: UnixMillis,
+    met: Met,
+    spent: SupposedSpending,
+    expect: Outcome,
+    rules: Option<BTreeSet<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default, rename = "case")]
+    cases: Vec<Spanned<Entry>>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Expect {
+    Allow,
+    Pending,
+    Deny,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    name: String,
+    client: String,
+    wallet: String,
+    chain: Option<String>,
+    payload: Option<Payload>,
+    payload_type: Option<String>,
+    form: Option<String>,
+    account: Option<String>,
+    now: Option<String>,
+    #[serde(default)]
+    spent: SupposedSpending,
+    #[serde(default)]
+    approvals: std::collections::BTreeMap<String, u32>,
+    #[serde(default)]
+    factors: BTreeSet<String>,
+    #[serde(default)]
+    vetoes: BTreeSet<String>,
+    waited: Option<String>,
+    fee: Option<FeeEntry>,
+    #[serde(default, rename = "effect")]
+    effects: Vec<EffectEntry>,
+    expect: Expect,
+    rules: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FeeEntry {
+    asset: String,
+    amount: Option<String>,
+    coins: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EffectEntry {
+    kind: Kind,
+    asset: Option<String>,
+    amount: Option<String>,
+    coins: Option<String>,
+    #[serde(default)]
+    unlimited: bool,
+    destination: Option<String>,
+    owner: Option<String>,
+    contract: Option<String>,
+    method: Option<Method>,
+}
+
+/// What cases can name.
+struct Names<'a> {
+    registry: &'a Registry,
+    limits: &'a [Limit],
+    declared: &'a Declared,
+    rules: BTreeSet<&'a str>,
+}
+
+/// Reads every test file.
+pub(crate) fn parse<'a>(
+    files: impl Iterator<Item = Text<'a>>,
+    registry: &Registry,
+    limits: &[Limit],
+    declared: &Declared,
+    rules: &[Rule],
+    findings: &mut Findings,
+) -> Vec<Case> {
+    let rules = rules.iter().map(|rule| rule.name.as_str()).chain(RESERVED.iter().copied()).collect();
+    let names = Names { registry, limits, declared, rules };
+    let mut cases = Vec::new();
+    let mut taken = BTreeSet::new();
+    for at in files {
+        let Some(file) = manifest::parse::<File>(at, findings) else { continue };
+        if cases.len().saturating_add(file.cases.len()) > CASES {
+            findings.add(at, None, FindingCode::Size, format!("more than {CASES} test cases"), "");
+            return cases;
+        }
+        for entry in file.cases {
+            let offset = entry.span().start;
+            let entry = entry.into_inner();
+            if !taken.insert(entry.name.clone()) {
+                let message = format!("`{}` names two test cases", entry.name);
+                findings.add(at, Some(offset), FindingCode::Duplicate, message, "");
+            }
+            let name = entry.name.clone();
+            match names.case(at, offset, entry) {
+                Ok(case) => cases.push(case),
+                Err((code, message)) => {
+                    findings.add(at, Some(offset), code, format!("test case `{name}`: {message}"), "");
+                }
+            }
+        }
+    }
+    cases
+}
+
+type Refusal = (FindingCode, String);
+
+fn value(message: impl Into<String>) -> Refusal {
+    (FindingCode::Value, message.into())
+}
+
+fn unknown(message: impl Into<String>) -> Refusal {
+    (FindingCode::Unknown, message.into())
+}
+
+/// `tenant/name` in two.
+fn qualified(text: &str) -> Result<(Tenant, &str), Refusal> {
+    let parts = text.split_once('/').and_then(|(tenant, name)| Some((tenant.parse().ok()?, name)));
+    parts.ok_or_else(|| value(format!("`{text}` is not written as `<tenant>/<name>`")))
+}
+
+impl Names<'_> {
+    fn case(&self, at: Text<'_>, offset: usize, entry: Entry) -> Result<Case, Refusal> {
+        let (tenant, client) = qualified(&entry.client)?;
+        let (other, wallet) = qualified(&entry.wallet)?;
+        if tenant != other {
+            return Err(value("client and wallet are of different tenants"));
+        }
+        let client = client.parse().map_err(|error| value(format!("{error}")))?;
+        let wallet = wallet.parse().map_err(|error| value(format!("{error}")))?;
+        let now = entry.now.as_deref().unwrap_or(DEFAULT_NOW);
+        let now = registry::parse_time(now).ok_or_else(|| value(format!("`{now}` is not an RFC 3339 time")))?;
+        let waited_ms = match &entry.waited {
+            Some(text) => span::parse_ms(text).ok_or_else(|| value(format!("`{text}`: {}", span::FORM)))?,
+            None => 0,
+        };
+        for group in entry.approvals.keys().chain(&entry.vetoes) {
+            if !self.declared.approvers.contains(group) {
+                return Err(unknown(format!("`{group}` is not among the `approvers` of bundle.toml")));
+            }
+        }
+        if let Some(factor) = entry.factors.iter().find(|factor| !self.declared.factors.contains(factor)) {
+            return Err(unknown(format!("`{factor}` is not among the `factors` of bundle.toml")));
+        }
+        if let Some(name) = entry.spent.0.keys().find(|name| !self.limits.iter().any(|limit| limit.name == **name)) {
+            return Err(unknown(format!("`{name}` is not a limit")));
+        }
+        if let Some(rule) = entry.rules.iter().flatten().find(|rule| !self.rules.contains(rule.as_str())) {
+            return Err(unknown(format!("`{rule}` is not a rule")));
+        }
+        let expect = match entry.expect {
+            Expect::Allow => Outcome::Allowed,
+            Expect::Pending => Outcome::Pending,
+            Expect::Deny => Outcome::Denied,
+        };
+        let description = self.description(&entry)?;
+        let (line, _) = at.place(offset);
+        Ok(Case {
+            name: entry.name,
+            file: at.file.to_owned(),
+            line,
+            tenant,
+            client,
+            wallet,
+            description,
+            now,
+            met: Met { approvals: entry.approvals, factors: entry.factors, waited_ms, vetoes: entry.vetoes },
+            spent: entry.spent,
+            expect,
+            rules: entry.rules.map(|rules| rules.into_iter().collect()),
+        })
+    }
+
+    fn description(&self, entry: &Entry) -> Result<Description, Refusal> {
+        let chain = entry.chain.clone().ok_or_else(|| value("`chain` is missing"))?;
+        if !registry::is_chain(&chain) {
+            return Err(value(format!("`{chain}` is not a chain")));
+        }
+        let account = entry.account.as_deref().unwrap_or(DEFAULT_ACCOUNT);
+        let account = self.address(&chain, account)?;
+        if let Some(payload) = &entry.payload {
+            let made_up = entry.fee.is_some() || entry.form.is_some() || entry.payload_type.is_some();
+            if made_up || !entry.effects.is_empty() {
+                return Err(value("`payload` says the form, the fee and the effects; they cannot be given beside it"));
+            }
+            return self.understand(payload, &chain, &account);
+        }
+        let Some(first) = entry.effects.first() else {
+            return Err(value("it has neither a `[[case.effect]]` nor a `payload`"));
+        };
+        let (payload_type, form) = match first.kind {
+            Kind::Message => ("ethereum.message", "eip191"),
+            Kind::TypedData => ("ethereum.typed_data", "eip712"),
+            Kind::Authorization => ("ethereum.authorization", "authorization"),
+            _ => ("ethereum.transaction", "eip1559"),
+        };
+        let effects: Result<Vec<_>, _> = entry.effects.iter().map(|effect| self.effect(&chain, effect)).collect();
+        let fee = match &entry.fee {
+            None => None,
+            Some(fee) => {
+                let asset = self.asset(&chain, &fee.asset)?;
+                let maximum = self.amount(Some(&asset), fee.amount.as_deref(), fee.coins.as_deref())?;
+                Some(Fee { asset, maximum: maximum.ok_or_else(|| value("the fee has no `amount` or `coins`"))? })
+            }
+        };
+        Ok(Description {
+            v: model::VERSION,
+            payload: entry.payload_type.clone().unwrap_or_else(|| payload_type.to_owned()),
+            form: entry.form.clone().unwrap_or_else(|| form.to_owned()),
+            account,
+            chain,
+            effects: effects?,
+            fee,
+            nonce: None,
+            detail: serde_json::Map::new(),
+        })
+    }
+
+    /// A real payload, decoded as it would be at the door.
+    fn understand(&self, payload: &Payload, chain: &str, account: &str) -> Result<Description, Refusal> {
+        let chain_id = chain.strip_prefix("eip155:").and_then(|id| id.parse::<u64>().ok());
+        let chain_ids = [chain_id.ok_or_else(|| value(format!("`{chain}` is not a chain of payloads")))?];
+        let address = Address::parse_checksummed(account, None).map_err(|error| value(error.to_string()))?;
+        let account = Account { address, chain_ids: &chain_ids };
+        let intent = chancery_intent::understand(payload, &account, &self.registry.decoding);
+        intent.map(|intent| intent.description().clone()).map_err(|error| value(format!("the payload: {error}")))
+    }
+
+    fn effect(&self, chain: &str, entry: &EffectEntry) -> Result<Effect, Refusal> {
+        let asset = entry.asset.as_deref().map(|asset| self.asset(chain, asset)).transpose()?;
+        let amount = self.amount(asset.as_deref(), entry.amount.as_deref(), entry.coins.as_deref())?;
+        let address = |text: &Option<String>| text.as_deref().map(|text| self.address(chain, text)).transpose();
+        Ok(Effect {
+            kind: entry.kind,
+            amount,
+            asset,
+            unlimited: entry.unlimited,
+            destination: address(&entry.destination)?,
+            owner: address(&entry.owner)?,
+            contract: address(&entry.contract)?,
+            method: entry.method.clone(),
+        })
+    }
+
+    /// An asset by CAIP-19, or by its name on this chain.
+    fn asset(&self, chain: &str, text: &str) -> Result<String, Refusal> {
+        if registry::is_asset(registry::split_token(text).0) {
+            return Ok(text.to_owned());
+        }
+        let on_chain = |id: &str| id.split_once('/').is_some_and(|(own, _)| own == chain);
+        let found = self.registry.assets.iter().find(|(id, asset)| asset.name == text && on_chain(id));
+        found.map(|(id, _)| id.clone()).ok_or_else(|| unknown(format!("`{text}` is no asset of {chain}")))
+    }
+
+    /// An address, or the name of one in the address book of this chain.
+    fn address(&self, chain: &str, text: &str) -> Result<String, Refusal> {
+        if registry::is_address(text) {
+            return Ok(text.to_owned());
+        }
+        let prefix = format!("{chain}:");
+        let mut found = self.registry.addresses.iter().filter(|(_, known)| known.name == text);
+        let address = found.find_map(|(account, _)| account.strip_prefix(&prefix));
+        address.map(str::to_owned).ok_or_else(|| unknown(format!("`{text}` is neither an address nor in the book of {chain}")))
+    }
+
+    /// Base units from `amount`, or whole ones from `coins`.
+    fn amount(&self, asset: Option<&str>, amount: Option<&str>, coins: Option<&str>) -> Result<Option<U256>, Refusal> {
+        match (amount, coins) {
+            (None, None) => Ok(None),
+            (Some(_), Some(_)) => Err(value("`amount` and `coins` exclude each other")),
+            (Some(text), None) => {
+                let digits = text.replace('_', "");
+                let number = units::decimal(&digits, 0).or_else(|| U256::from_str_radix(&digits, 10).ok());
+                let decimal = digits.bytes().all(|b| b.is_ascii_digit());
+                number.filter(|_| decimal).map(Some).ok_or_else(|| value(format!("`{text}` is not a number of base units")))
+            }
+            (None, Some(text)) => {
+                let known = asset.and_then(|asset| self.registry.assets.get(asset));
+                let known = known.ok_or_else(|| unknown("`coins` needs a registered `asset`"))?;
+                let exact = units::decimal(text, known.decimals);
+                exact.map(Some).ok_or_else(|| value(format!("`{text}` is not a number with {} decimals", known.decimals)))
+            }
+        }
+    }
+}
+
+impl Bundle {
+    /// Runs the bundle's own tests, in the order of its files.
+    #[must_use]
+    pub fn test(&self) -> Vec<TestResult> {
+        self.cases.iter().map(|case| case.run(self)).collect()
+    }
+}
+
+impl Case {
+    fn run(&self, bundle: &Bundle) -> TestResult {
+        let question = Question {
+            tenant: &self.tenant,
+            client: &self.client,
+            wallet: &self.wallet,
+            description: &self.description,
+            now: self.now,
+            met: &self.met,
+        };
+        let evaluation = bundle.evaluate(&question, &self.spent);
+        let named: BTreeSet<String> = evaluation.rules.iter().map(|rule| rule.as_str().to_owned()).collect();
+        let passed = evaluation.outcome == self.expect && self.rules.as_ref().is_none_or(|rules| *rules == named);
+        TestResult {
+            name: self.name.clone(),
+            file: self.file.clone(),
+            line: self.line,
+            passed,
+            expected: self.expect,
+            expected_rules: self.rules.as_ref().map(|rules| rules.iter().cloned().collect()),
+            evaluation,
+        }
+    }
+}

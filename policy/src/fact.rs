@@ -1,0 +1,289 @@
+//! What an intent says, in the words of the schema: one set of facts for each effect, and what each effect adds to which
+//! counter. Unknown things read as the largest amount, so a rule with an upper bound refuses them.
+//! If a fact is wrong here, every rule that reads it is wrong.
+
+use std::collections::HashMap;
+
+use alloy_primitives::U256;
+use cedar_policy::{Context, EntityId, EntityTypeName, EntityUid, RestrictedExpression as Value};
+use chancery_core::{ClientId, Tenant, UnixMillis, WalletId};
+use chancery_intent::model::{Description, Effect, Kind};
+use time::OffsetDateTime;
+
+use crate::bundle::Bundle;
+use crate::limit::{Counter, Key, Limit, Measure};
+use crate::obligation::{Met, waited_s};
+use crate::registry::{Asset, split_token};
+
+/// A question to the policy: may this client do this with this wallet, now.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The tenant of client and wallet.
+    pub tenant: &'a Tenant,
+    /// Who asks.
+    pub client: &'a ClientId,
+    /// Whose key would sign.
+    pub wallet: &'a WalletId,
+    /// What the payload would do.
+    pub description: &'a Description,
+    /// The time of the decision.
+    pub now: UnixMillis,
+    /// What was done for the request so far.
+    pub met: &'a Met,
+}
+
+/// What one effect adds to one counter.
+#[derive(Clone, Debug)]
+pub(crate) struct Measured {
+    /// The limit's position in the bundle.
+    pub limit: usize,
+    pub counter: Counter,
+    pub amount: i64,
+}
+
+/// The facts of one effect.
+pub(crate) struct Fact<'a> {
+    pub effect: &'a Effect,
+    asset: Option<&'a str>,
+    token_id: Option<&'a str>,
+    known: Option<&'a Asset>,
+    pub amount: i64,
+    value_usd_cents: Option<i64>,
+    destination: Option<String>,
+    pub measured: Vec<Measured>,
+}
+
+/// The entity types, parsed once.
+#[derive(Debug)]
+pub(crate) struct Types {
+    client: EntityTypeName,
+    wallet: EntityTypeName,
+    address: EntityTypeName,
+    asset: EntityTypeName,
+    action: EntityTypeName,
+}
+
+impl Types {
+    pub fn parse() -> Option<Self> {
+        Some(Self {
+            client: "Client".parse().ok()?,
+            wallet: "Wallet".parse().ok()?,
+            address: "Address".parse().ok()?,
+            asset: "Asset".parse().ok()?,
+            action: "Action".parse().ok()?,
+        })
+    }
+
+    pub fn client(&self, id: &str) -> EntityUid {
+        EntityUid::from_type_name_and_id(self.client.clone(), EntityId::new(id))
+    }
+
+    pub fn wallet(&self, id: &str) -> EntityUid {
+        EntityUid::from_type_name_and_id(self.wallet.clone(), EntityId::new(id))
+    }
+
+    pub fn address(&self, id: &str) -> EntityUid {
+        EntityUid::from_type_name_and_id(self.address.clone(), EntityId::new(id))
+    }
+
+    pub fn asset(&self, id: &str) -> EntityUid {
+        EntityUid::from_type_name_and_id(self.asset.clone(), EntityId::new(id))
+    }
+
+    pub fn action(&self, kind: Kind) -> EntityUid {
+        EntityUid::from_type_name_and_id(self.action.clone(), EntityId::new(kind.as_str()))
+    }
+}
+
+/// An address on a chain (CAIP-10).
+fn account(chain: &str, address: &str) -> String {
+    let mut account = String::with_capacity(chain.len() + 1 + address.len());
+    account.push_str(chain);
+    account.push(':');
+    account.push_str(address);
+    account
+}
+
+/// The amount in policy units; the largest where it is unbounded, or nobody registered what it is an amount of.
+fn amount(effect: &Effect, known: Option<&Asset>) -> i64 {
+    match (effect.amount, known) {
+        _ if effect.unlimited => i64::MAX,
+        (Some(exact), Some(asset)) => asset.policy_units(exact),
+        (None, _) if effect.asset.is_none() => 0,
+        _ => i64::MAX,
+    }
+}
+
+/// The value in US cents, where it is known: an effect that moves nothing has none.
+fn value_usd_cents(effect: &Effect, known: Option<&Asset>, now: UnixMillis) -> Option<i64> {
+    // Asked first: an unlimited approval has a value only where the asset has a price.
+    let value = known?.usd_cents(effect.amount.unwrap_or(U256::MAX), now)?;
+    Some(if effect.unlimited { i64::MAX } else { value })
+}
+
+impl<'a> Fact<'a> {
+    /// Reads one effect.
+    pub fn read(bundle: &'a Bundle, question: &Question<'a>, effect: &'a Effect) -> Self {
+        let (asset, token_id) = effect.asset.as_deref().map(split_token).unzip();
+        let known = asset.and_then(|asset| bundle.registry.assets.get(asset));
+        let chain = &question.description.chain;
+        let mut fact = Self {
+            effect,
+            asset,
+            token_id: token_id.flatten(),
+            known,
+            amount: amount(effect, known),
+            value_usd_cents: value_usd_cents(effect, known, question.now),
+            destination: effect.destination.as_deref().map(|address| account(chain, address)),
+            measured: Vec::new(),
+        };
+        fact.measured = bundle
+            .limits
+            .iter()
+            .enumerate()
+            .filter_map(|(position, (limit, identity))| fact.measure(question, position, limit, identity))
+            .collect();
+        fact
+    }
+
+    /// What the effect adds to `limit`; `None` where the limit does not measure it.
+    fn measure(&self, question: &Question<'_>, position: usize, limit: &Limit, identity: &[u8; 32]) -> Option<Measured> {
+        if !limit.actions.is_empty() && !limit.actions.contains(&self.effect.kind) {
+            return None;
+        }
+        if !limit.assets.is_empty() && !limit.assets.contains(self.asset?) {
+            return None;
+        }
+        let amount = match limit.measure {
+            Measure::Count => 1,
+            Measure::Sum => self.asset.map(|_| self.amount)?,
+            // What nobody can value is worth the most; what moves nothing is worth nothing.
+            Measure::Usd if self.asset.is_none() && self.effect.amount.is_none() && !self.effect.unlimited => 0,
+            Measure::Usd => self.value_usd_cents.unwrap_or(i64::MAX),
+        };
+        let mut parts = vec![question.tenant.as_str()];
+        if limit.measure == Measure::Sum {
+            // Amounts in different units must not be added: a change of the unit is another counter.
+            parts.push(self.known.map_or("", |asset| asset.unit.as_str()));
+        }
+        for key in &limit.keys {
+            parts.push(match key {
+                Key::Wallet => question.wallet.as_str(),
+                Key::Client => question.client.as_str(),
+                Key::Asset => self.asset?,
+                Key::Destination => self.destination.as_deref()?,
+            });
+        }
+        Some(Measured { limit: position, counter: Counter::of(limit, identity, &parts), amount })
+    }
+
+    /// The context of the effect. `spent` gives each measured counter's total with this request in it.
+    ///
+    /// # Errors
+    /// Text for people, when a value cannot be written; the request is then refused.
+    pub fn context(
+        &self,
+        bundle: &Bundle,
+        question: &Question<'_>,
+        spent: &HashMap<Counter, i64>,
+    ) -> Result<Context, String> {
+        let description = question.description;
+        let types = &bundle.types;
+        let address = |text: &str| Value::new_entity_uid(types.address(&account(&description.chain, text)));
+        let text = |text: &str| Value::new_string(text.to_owned());
+        let record = |pairs: Vec<(String, Value)>| Value::new_record(pairs).map_err(|error| error.to_string());
+
+        let mut pairs: Vec<(&str, Value)> = Vec::with_capacity(28);
+        pairs.push(("payload", text(&description.payload)));
+        pairs.push(("chain", text(&description.chain)));
+        pairs.push(("form", text(&description.form)));
+        pairs.push(("account", address(&description.account)));
+        pairs.push(("effects", Value::new_long(long(description.effects.len()))));
+        if let Some(asset) = self.asset {
+            pairs.push(("asset", Value::new_entity_uid(types.asset(asset))));
+        }
+        if let Some(token_id) = self.token_id {
+            pairs.push(("token_id", text(token_id)));
+        }
+        pairs.push(("asset_registered", Value::new_bool(self.known.is_some())));
+        pairs.push(("amount", Value::new_long(self.amount)));
+        pairs.push(("unlimited", Value::new_bool(self.effect.unlimited)));
+        if let Some(cents) = self.value_usd_cents {
+            pairs.push(("value_usd_cents", Value::new_long(cents)));
+        }
+        if let Some(destination) = &self.destination {
+            pairs.push(("destination", Value::new_entity_uid(types.address(destination))));
+        }
+        if let Some(owner) = &self.effect.owner {
+            pairs.push(("owner", address(owner)));
+        }
+        if let Some(contract) = &self.effect.contract {
+            pairs.push(("contract", address(contract)));
+        }
+        let mut call = Vec::new();
+        if let Some(method) = &self.effect.method {
+            pairs.push(("selector", text(&method.selector)));
+            if let Some(signature) = &method.signature {
+                pairs.push(("method", text(signature)));
+            }
+            let contract = self.effect.contract.as_deref().map(|contract| account(&description.chain, contract));
+            let registered = contract.and_then(|contract| bundle.registry.contracts.get(&contract));
+            let uid = |text: &str| types.address(&account(&description.chain, text));
+            call.extend(registered.and_then(|registered| bundle.methods.read(&registered.name, method, uid)));
+        }
+        pairs.push(("call", record(call)?));
+        let (fee, fee_usd_cents) = fee(bundle, question);
+        pairs.push(("fee", Value::new_long(fee)));
+        if let Some(cents) = fee_usd_cents {
+            pairs.push(("fee_usd_cents", Value::new_long(cents)));
+        }
+        let totals = self.measured.iter().map(|measured| {
+            let total = spent.get(&measured.counter).copied().unwrap_or(i64::MAX);
+            (measured.counter.limit.clone(), Value::new_long(total))
+        });
+        pairs.push(("spent", record(totals.collect())?));
+        pairs.push(("time", record(time(question.now, bundle.utc_offset_s)?)?));
+        let have = |group: &String| question.met.approvals.get(group).copied().unwrap_or(0);
+        let approvals = bundle.declared.approvers.iter().map(|group| (group.clone(), Value::new_long(have(group).into())));
+        pairs.push(("approvals", record(approvals.collect())?));
+        let set = |names: &std::collections::BTreeSet<String>| Value::new_set(names.iter().map(|name| text(name)));
+        pairs.push(("factors", set(&question.met.factors)));
+        pairs.push(("vetoes", set(&question.met.vetoes)));
+        pairs.push(("waited_s", Value::new_long(waited_s(question.met))));
+        Context::from_pairs(pairs.into_iter().map(|(name, value)| (name.to_owned(), value))).map_err(|error| error.to_string())
+    }
+}
+
+fn long(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// The fee's upper bound in policy units of its asset, and in US cents.
+fn fee(bundle: &Bundle, question: &Question<'_>) -> (i64, Option<i64>) {
+    let Some(fee) = &question.description.fee else { return (0, None) };
+    match bundle.registry.assets.get(&fee.asset) {
+        Some(asset) => (asset.policy_units(fee.maximum), asset.usd_cents(fee.maximum, question.now)),
+        None => (i64::MAX, None),
+    }
+}
+
+/// The time in the bundle's zone.
+fn time(now: UnixMillis, offset_s: i64) -> Result<Vec<(String, Value)>, String> {
+    let unix_s = now.0.div_euclid(1_000);
+    let local = unix_s.saturating_add(offset_s);
+    let local = OffsetDateTime::from_unix_timestamp(local).map_err(|_| format!("the time {now} is out of range"))?;
+    let minute_of_day = i64::from(local.hour()) * 60 + i64::from(local.minute());
+    Ok([
+        ("unix_s", unix_s),
+        ("year", i64::from(local.year())),
+        ("month", i64::from(u8::from(local.month()))),
+        ("day", i64::from(local.day())),
+        ("weekday", i64::from(local.weekday().number_from_monday())),
+        ("hour", i64::from(local.hour())),
+        ("minute", i64::from(local.minute())),
+        ("minute_of_day", minute_of_day),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), Value::new_long(value)))
+    .collect())
+}

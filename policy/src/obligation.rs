@@ -1,0 +1,253 @@
+//! What must happen besides the rule's own condition: approvals, factors, waiting, no veto. Written as annotations on a
+//! permit, compiled into a condition of the policy itself, so that what is explained is also what is evaluated.
+//! If the condition said less than the annotations, a request would pass without its approvals.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::span;
+
+/// The annotations a policy may carry.
+pub(crate) const ANNOTATIONS: &[&str] = &["id", "description", "quorum", "factor", "delay", "veto", "expires"];
+
+/// Attributes of `context` that only obligations read.
+pub(crate) const OWN_ATTRIBUTES: &[&str] = &["approvals", "factors", "vetoes", "waited_s"];
+
+/// LIMIT: approvals that one quorum can ask for.
+pub const QUORUM: u32 = 64;
+
+/// What was done for a request so far. The default is nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Met {
+    /// Approvals by distinct people, for each approver group.
+    pub approvals: BTreeMap<String, u32>,
+    /// Factors proved, such as `face`.
+    pub factors: BTreeSet<String>,
+    /// Time since the request was first decided, in milliseconds.
+    pub waited_ms: i64,
+    /// Approver groups that vetoed.
+    pub vetoes: BTreeSet<String>,
+}
+
+/// One thing a request still needs under one rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "need", rename_all = "lowercase")]
+pub enum Need {
+    /// Approvals of a group.
+    Quorum {
+        /// The approver group.
+        group: String,
+        /// How many it takes.
+        needed: u32,
+        /// How many there are.
+        have: u32,
+    },
+    /// A factor.
+    Factor {
+        /// Its name.
+        factor: String,
+    },
+    /// Time.
+    Delay {
+        /// How much longer, in milliseconds.
+        wait_ms: i64,
+    },
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Quorum { group, needed, have } => write!(f, "{have} of {needed} approvals by `{group}`"),
+            Self::Factor { factor } => write!(f, "the factor `{factor}`"),
+            Self::Delay { wait_ms } => write!(f, "{} s more of waiting", wait_ms.saturating_add(999) / 1_000),
+        }
+    }
+}
+
+/// The obligations of one rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Obligations {
+    quorum: Vec<(String, u32)>,
+    factors: Vec<String>,
+    delay_ms: Option<i64>,
+    vetoes: Vec<String>,
+    pub expires_ms: Option<i64>,
+}
+
+/// What the manifest declares that obligations can name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Declared {
+    pub approvers: Vec<String>,
+    pub factors: Vec<String>,
+}
+
+impl Declared {
+    fn approver(&self, name: &str) -> Result<String, String> {
+        if self.approvers.iter().any(|known| known == name) {
+            Ok(name.to_owned())
+        } else {
+            Err(format!("`{name}` is not among the `approvers` of bundle.toml"))
+        }
+    }
+
+    fn factor(&self, name: &str) -> Result<String, String> {
+        if self.factors.iter().any(|known| known == name) {
+            Ok(name.to_owned())
+        } else {
+            Err(format!("`{name}` is not among the `factors` of bundle.toml"))
+        }
+    }
+}
+
+impl Obligations {
+    /// Reads one annotation into `self`. Other annotations than obligations are left alone.
+    pub fn read(&mut self, annotation: &str, value: &str, declared: &Declared) -> Result<(), String> {
+        match annotation {
+            "quorum" => {
+                for part in value.split(';') {
+                    let form = "written as `@quorum(\"group, 2\")`, or `@quorum(\"group, 2; other, 1\")`";
+                    let (group, count) = part.split_once(',').ok_or(form)?;
+                    let group = declared.approver(group.trim())?;
+                    let count = count.trim();
+                    let digits = count.len() <= 2 && count.bytes().all(|b| b.is_ascii_digit());
+                    let needed = count.parse().ok().filter(|needed| digits && (1..=QUORUM).contains(needed));
+                    let needed = needed.ok_or_else(|| format!("`{count}` is not a number from 1 to {QUORUM}"))?;
+                    if self.quorum.iter().any(|(known, _)| *known == group) {
+                        return Err(format!("`{group}` is named twice"));
+                    }
+                    self.quorum.push((group, needed));
+                }
+            }
+            "factor" => {
+                for part in value.split(',') {
+                    self.factors.push(declared.factor(part.trim())?);
+                }
+            }
+            "veto" => {
+                for part in value.split(',') {
+                    self.vetoes.push(declared.approver(part.trim())?);
+                }
+            }
+            "delay" => self.delay_ms = Some(span::parse_ms(value).ok_or(span::FORM)?),
+            "expires" => self.expires_ms = Some(span::parse_ms(value).ok_or(span::FORM)?),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// True when the rule asks for nothing more than its condition.
+    pub fn is_empty(&self) -> bool {
+        self.quorum.is_empty() && self.factors.is_empty() && self.delay_ms.is_none() && self.vetoes.is_empty()
+    }
+
+    /// The Cedar condition that holds when, and only when, every obligation is met. It cannot fail to evaluate: the schema
+    /// makes each attribute it reads a required one.
+    pub fn condition(&self) -> String {
+        let mut parts = Vec::new();
+        parts.extend(self.quorum.iter().map(|(group, needed)| format!("context.approvals.{group} >= {needed}")));
+        parts.extend(self.factors.iter().map(|factor| format!("context.factors.contains(\"{factor}\")")));
+        parts.extend(self.delay_ms.map(|delay_ms| format!("context.waited_s >= {}", delay_ms.saturating_add(999) / 1_000)));
+        parts.extend(self.vetoes.iter().map(|group| format!("!context.vetoes.contains(\"{group}\")")));
+        parts.join(" && ")
+    }
+
+    /// The group whose veto ends this rule, if one did.
+    pub fn vetoed_by(&self, met: &Met) -> Option<&str> {
+        self.vetoes.iter().find(|group| met.vetoes.contains(*group)).map(String::as_str)
+    }
+
+    /// What is not met yet, vetoes apart.
+    pub fn missing(&self, met: &Met) -> Vec<Need> {
+        let mut needs = Vec::new();
+        for (group, needed) in &self.quorum {
+            let have = met.approvals.get(group).copied().unwrap_or(0);
+            if have < *needed {
+                needs.push(Need::Quorum { group: group.clone(), needed: *needed, have });
+            }
+        }
+        for factor in self.factors.iter().filter(|factor| !met.factors.contains(*factor)) {
+            needs.push(Need::Factor { factor: factor.clone() });
+        }
+        if let Some(delay_ms) = self.delay_ms
+            && waited_s(met) < delay_ms.saturating_add(999) / 1_000
+        {
+            needs.push(Need::Delay { wait_ms: delay_ms.saturating_sub(met.waited_ms.max(0)) });
+        }
+        needs
+    }
+}
+
+/// Whole seconds waited, as the context says them.
+pub(crate) fn waited_s(met: &Met) -> i64 {
+    met.waited_ms.max(0) / 1_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn declared() -> Declared {
+        Declared { approvers: vec!["treasury".into(), "risk".into()], factors: vec!["face".into(), "totp".into()] }
+    }
+
+    fn read(pairs: &[(&str, &str)]) -> Result<Obligations, String> {
+        let mut obligations = Obligations::default();
+        for (annotation, value) in pairs {
+            obligations.read(annotation, value, &declared())?;
+        }
+        Ok(obligations)
+    }
+
+    #[test]
+    fn every_obligation_becomes_a_conjunct() {
+        let all = [("quorum", "treasury, 2; risk,1"), ("factor", "face, totp"), ("delay", "24h"), ("veto", "risk")];
+        assert_eq!(
+            read(&all).unwrap().condition(),
+            "context.approvals.treasury >= 2 && context.approvals.risk >= 1 && context.factors.contains(\"face\") && \
+             context.factors.contains(\"totp\") && context.waited_s >= 86400 && !context.vetoes.contains(\"risk\")"
+        );
+    }
+
+    #[test]
+    fn malformed_obligations_are_refused() {
+        for (annotation, value) in [
+            ("quorum", ""),
+            ("quorum", "treasury"),
+            ("quorum", "treasury, 0"),
+            ("quorum", "treasury, 65"),
+            ("quorum", "treasury, +2"),
+            ("quorum", "treasury, -1"),
+            ("quorum", "treasury, 2; treasury, 1"),
+            ("quorum", "nobody, 2"),
+            ("quorum", "treasury, 2;"),
+            ("factor", ""),
+            ("factor", "faec"),
+            ("veto", "nobody"),
+            ("veto", ""),
+            ("delay", ""),
+            ("delay", "24"),
+            ("expires", "soon"),
+        ] {
+            assert!(read(&[(annotation, value)]).is_err(), "@{annotation}({value:?})");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_told_until_it_is_met() {
+        let obligations = read(&[("quorum", "treasury, 2"), ("factor", "face"), ("delay", "10s"), ("veto", "risk")]).unwrap();
+        let mut met = Met::default();
+        assert_eq!(obligations.missing(&met).len(), 3);
+        met.approvals.insert("treasury".into(), 2);
+        met.factors.insert("face".into());
+        met.waited_ms = 9_999;
+        assert_eq!(obligations.missing(&met), [Need::Delay { wait_ms: 1 }]);
+        met.waited_ms = 10_000;
+        assert_eq!(obligations.missing(&met), []);
+        assert_eq!(obligations.vetoed_by(&met), None);
+        met.vetoes.insert("risk".into());
+        assert_eq!(obligations.vetoed_by(&met), Some("risk"));
+    }
+}
