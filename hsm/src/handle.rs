@@ -277,7 +277,7 @@ impl Hsm {
             Class::Mismatch => self.set_apart(key, WrongAnswer::OtherKey),
             Class::Missing => HsmError::KeyNotFound { key },
             Class::Exists => HsmError::KeyExists { key },
-            Class::Refused => HsmError::Refused { reason: what },
+            Class::Refused | Class::Unguarded => HsmError::Refused { reason: what },
             Class::Fatal => HsmError::Down { reason: what },
         }
     }

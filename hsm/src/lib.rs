@@ -2,6 +2,7 @@
 //! A signature leaves as [`Sealed`], verified here under the pinned public key and low-S.
 //! If this is wrong, keys can be stolen through a lying token, or a wrong signature is released.
 
+pub mod conformance;
 mod error;
 mod finding;
 mod handle;
@@ -9,7 +10,7 @@ mod key;
 mod signature;
 mod supervisor;
 mod wire;
-pub mod worker;
+mod worker;
 
 pub use error::HsmError;
 pub use finding::{Finding, Probe, Verdict};

@@ -1,7 +1,6 @@
 //! The verifier against flipped, foreign, replayed and malleable signatures. Keys are made in software here.
 
 use super::*;
-use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair};
 use secp256k1::SecretKey;
 
@@ -18,7 +17,7 @@ fn signer(algorithm: Algorithm, seed: u8) -> Signer {
             let secret = SecretKey::from_slice(&[seed; 32]).unwrap();
             let public =
                 PublicKey::parse(algorithm, &secret.public_key(&context).serialize_uncompressed()).unwrap();
-            let sign = move |message: &Message| {
+            let sign = move |message: &Message| -> [u8; 64] {
                 let Message::Digest(digest) = message else { panic!("not a digest") };
                 context.sign_ecdsa(&secp256k1::Message::from_digest(*digest), &secret).serialize_compact()
             };
@@ -27,19 +26,18 @@ fn signer(algorithm: Algorithm, seed: u8) -> Signer {
         Algorithm::P256 => {
             let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
             let public = PublicKey::parse(algorithm, pair.public_key().as_ref()).unwrap();
-            let sign = move |message: &Message| {
+            let sign = move |message: &Message| -> [u8; 64] {
                 let Message::Digest(digest) = message else { panic!("not a digest") };
                 let digest = Digest::import_less_safe(digest, &SHA256).unwrap();
                 let signature = pair.sign_digest(&digest).unwrap();
                 signature.as_ref().try_into().unwrap()
             };
-            let _ = SystemRandom::new();
             Signer { public, sign: Box::new(sign) }
         }
         Algorithm::Ed25519 => {
             let pair = Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap();
             let public = PublicKey::parse(algorithm, pair.public_key().as_ref()).unwrap();
-            let sign = move |message: &Message| {
+            let sign = move |message: &Message| -> [u8; 64] {
                 let Message::Bytes(bytes) = message else { panic!("not bytes") };
                 pair.sign(bytes).as_ref().try_into().unwrap()
             };
@@ -149,8 +147,9 @@ fn the_recovery_id_recovers_the_key_and_only_it() {
         for claimed in 0..=1 {
             let id = RecoveryId::from_i32(claimed.into()).unwrap();
             let recovered = RecoverableSignature::from_compact(&signature.bytes, id)
-                .unwrap()
-                .recover(&secp256k1::Message::from_digest(digest))
+                .and_then(|signature| {
+                    SECP256K1.recover_ecdsa(&secp256k1::Message::from_digest(digest), &signature)
+                })
                 .map(|key| key.serialize_uncompressed())
                 .ok();
             assert_eq!(recovered == signer.public.uncompressed(), claimed == parity);

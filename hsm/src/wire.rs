@@ -119,6 +119,8 @@ pub(crate) enum Class {
     Exists,
     /// Calling again will not help.
     Refused,
+    /// The token did, but not as it promised: the key it made is not guarded.
+    Unguarded,
     /// The PIN: never try again without an operator.
     Fatal,
 }

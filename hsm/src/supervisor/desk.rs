@@ -19,8 +19,13 @@ const AHEAD: usize = 4;
 /// One question and who waits for its answer.
 pub(crate) struct Call {
     request: Request,
-    answer: oneshot::Sender<Result<Reply, HsmError>>,
+    caller: Caller,
     deadline: Instant,
+}
+
+/// Who waits, and the place in the queue that is held until then.
+struct Caller {
+    answer: oneshot::Sender<Result<Reply, HsmError>>,
     permit: OwnedSemaphorePermit,
 }
 
@@ -31,13 +36,21 @@ impl Call {
         deadline: Instant,
         permit: OwnedSemaphorePermit,
     ) -> Self {
-        Self { request, answer, deadline, permit }
+        Self { request, caller: Caller { answer, permit }, deadline }
+    }
+}
+
+impl Caller {
+    /// ORDER: the place is free before the answer is out, so that whoever has the answer finds room for the next call.
+    fn answer(self, answer: Result<Reply, HsmError>) {
+        drop(self.permit);
+        let _ = self.answer.send(answer);
     }
 }
 
 /// A call at the worker. `caller` is gone once it was told that its time is over; the worker's own time runs on.
 struct Sent {
-    caller: Option<(oneshot::Sender<Result<Reply, HsmError>>, OwnedSemaphorePermit)>,
+    caller: Option<Caller>,
     deadline: Instant,
     kill_at: Instant,
     answered: bool,
@@ -98,8 +111,8 @@ impl Desk {
             && let Some(call) = self.waiting.pop_front()
         {
             // A caller that went away needs no signature.
-            if !call.answer.is_closed() {
-                self.put(&call.request, Some((call.answer, call.permit)), call.deadline, now)?;
+            if !call.caller.answer.is_closed() {
+                self.put(&call.request, Some(call.caller), call.deadline, now)?;
             }
         }
         while self.has_unsent_bytes() {
@@ -117,7 +130,7 @@ impl Desk {
     fn put(
         &mut self,
         request: &Request,
-        caller: Option<(oneshot::Sender<Result<Reply, HsmError>>, OwnedSemaphorePermit)>,
+        caller: Option<Caller>,
         deadline: Instant,
         now: Instant,
     ) -> Result<(), String> {
@@ -149,8 +162,8 @@ impl Desk {
             if let Reply::Failed(Fault { class: Class::Reinitialise, what }) = &reply {
                 replace = Some(what.clone());
             }
-            if let Some((caller, _permit)) = sent.caller.take() {
-                let _ = caller.send(Ok(reply));
+            if let Some(caller) = sent.caller.take() {
+                caller.answer(Ok(reply));
             } else if let Reply::Failed(fault) = reply {
                 // A ping: nobody waits, but what it found counts.
                 replace = replace.or(Some(fault.what));
@@ -181,12 +194,12 @@ impl Desk {
         let limit_ms = u64::try_from(self.call.as_millis()).unwrap_or(u64::MAX);
         while self.waiting.front().is_some_and(|call| now >= call.deadline) {
             if let Some(call) = self.waiting.pop_front() {
-                let _ = call.answer.send(Err(HsmError::Deadline { limit_ms }));
+                call.caller.answer(Err(HsmError::Deadline { limit_ms }));
             }
         }
         for sent in self.sent.iter_mut().take_while(|sent| now >= sent.deadline) {
-            if let Some((caller, _permit)) = sent.caller.take() {
-                let _ = caller.send(Err(HsmError::Deadline { limit_ms }));
+            if let Some(caller) = sent.caller.take() {
+                caller.answer(Err(HsmError::Deadline { limit_ms }));
             }
         }
     }
@@ -197,17 +210,18 @@ impl Desk {
         self.expire(now);
         self.first += self.sent.len() as u64;
         for sent in self.sent.drain(..) {
-            if let Some((caller, _permit)) = sent.caller {
-                let _ = caller.send(Err(HsmError::Interrupted { reason: reason.to_owned() }));
+            if let Some(caller) = sent.caller {
+                caller.answer(Err(HsmError::Interrupted { reason: reason.to_owned() }));
             }
         }
     }
 
     /// Answers everyone.
     pub(crate) fn answer_all(&mut self, error: impl Fn() -> HsmError) {
-        let sent = self.sent.drain(..).filter_map(|sent| sent.caller).map(|(caller, _permit)| caller);
-        for caller in sent.chain(self.waiting.drain(..).map(|call| call.answer)) {
-            let _ = caller.send(Err(error()));
+        self.first += self.sent.len() as u64;
+        let sent = self.sent.drain(..).filter_map(|sent| sent.caller);
+        for caller in sent.chain(self.waiting.drain(..).map(|call| call.caller)) {
+            caller.answer(Err(error()));
         }
     }
 }

@@ -82,7 +82,8 @@ pub(crate) fn generate(
                 }
                 Err(error) => refused = error.into(),
             }
-            if refused.class != Class::Refused {
+            // A template that a module dislikes has many error codes; a token that is gone has these.
+            if matches!(refused.class, Class::Reinitialise | Class::Fatal | Class::Retry) {
                 return Err(refused);
             }
         }
@@ -161,7 +162,7 @@ fn is_guarded(session: &Session, key: ObjectHandle) -> Result<(), Fault> {
         None => Ok(()),
         Some(broken) => {
             let what = format!("the token did not keep {broken:?} on a new key");
-            Err(Fault::new(Class::Refused, what))
+            Err(Fault::new(Class::Unguarded, what))
         }
     }
 }

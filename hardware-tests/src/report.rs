@@ -1,0 +1,52 @@
+//! The report: a table for people, one JSON document for programs.
+
+use std::io::{self, Write};
+
+use chancery_hsm::Token;
+use chancery_hsm::conformance::{Outcome, Rate, Row};
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct Conformance<'a> {
+    token: &'a Token,
+    mechanisms: &'a [String],
+    rows: &'a [Row],
+}
+
+pub(crate) fn conformance(
+    out: &mut impl Write,
+    token: &Token,
+    mechanisms: &[String],
+    rows: &[Row],
+    json: bool,
+) -> io::Result<()> {
+    if json {
+        serde_json::to_writer_pretty(&mut *out, &Conformance { token, mechanisms, rows })?;
+        return writeln!(out);
+    }
+    for row in rows {
+        let outcome = match row.outcome {
+            Outcome::Pass => "pass",
+            Outcome::Fail => "FAIL",
+            Outcome::NotSupported => "-",
+            Outcome::Noted => "noted",
+        };
+        writeln!(out, "{:<18} {:<20} {outcome:<6} {}", row.check, row.subject, row.detail)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn rates(out: &mut impl Write, rates: &[Rate], json: bool) -> io::Result<()> {
+    if json {
+        serde_json::to_writer_pretty(&mut *out, rates)?;
+        return writeln!(out);
+    }
+    for rate in rates {
+        writeln!(
+            out,
+            "{:<10} {:>2} threads {:>10.0} signatures/s",
+            rate.algorithm, rate.threads, rate.per_second
+        )?;
+    }
+    Ok(())
+}
