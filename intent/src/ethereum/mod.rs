@@ -164,7 +164,7 @@ mod tests {
         .unwrap()
         .serialize_uncompressed();
         hybrid[0] = 6;
-        for bad in [&hybrid[..], &hybrid[1..], &[2; 33], &[]] {
+        for bad in [&hybrid[..], &hybrid[1..], &[0xff; 33], &[]] {
             assert!(address_of(bad).is_err(), "{bad:02x?}");
         }
     }
