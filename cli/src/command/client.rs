@@ -1,0 +1,148 @@
+//! `chancery client`: who may come in. A certificate is made here with the appliance's own authority; the server
+//! believes the one URI in it and nothing else.
+
+use std::path::{Path, PathBuf};
+
+use chancery_core::config::Config;
+use chancery_core::{ClientId, Tenant};
+use clap::{Args, Subcommand, value_parser};
+use serde_json::json;
+
+use crate::connection::{CLIENT_FILE, ClientFile, Connection};
+use crate::pki::{Authority, Role, Subject};
+use crate::{Error, Exit, Output, file, pki, when};
+
+/// `chancery client`.
+#[derive(Subcommand, Debug)]
+pub enum Client {
+    /// Issue a certificate and make a client directory
+    #[command(after_help = "Examples:\n  chancery client issue payments --role client --dir state\n  \
+        chancery client issue alice --role auditor --dir state --out alice --days 30")]
+    Issue(Issue),
+    /// Print what the certificate of `--client` says
+    #[command(after_help = "Examples:\n  chancery client show --client state/clients/operator")]
+    Show,
+}
+
+/// `chancery client issue`.
+#[derive(Args, Debug)]
+pub struct Issue {
+    /// The client's name: a-z, 0-9, `-`, `_` and `.`
+    name: ClientId,
+    /// What it may do
+    #[arg(long)]
+    role: Role,
+    /// The folder that `chancery init` made
+    #[arg(long, value_name = "STATE")]
+    dir: PathBuf,
+    /// The client directory to make; `STATE/clients/NAME` without
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// How long the certificate lasts
+    #[arg(long, value_name = "DAYS", default_value_t = 90, value_parser = value_parser!(u32).range(1..=3650))]
+    days: u32,
+    /// The tenant it belongs to
+    #[arg(long, default_value_t = Tenant::default())]
+    tenant: Tenant,
+}
+
+impl Client {
+    pub fn run(&self, connection: &Connection, output: &Output) -> Result<Exit, Error> {
+        match self {
+            Self::Issue(issue) => issue.run(connection, output),
+            Self::Show => show(connection, output),
+        }
+    }
+}
+
+impl Issue {
+    fn run(&self, connection: &Connection, output: &Output) -> Result<Exit, Error> {
+        let authority = Authority::open(&self.dir.join("pki"))?;
+        let url = match &connection.url {
+            Some(url) => url.clone(),
+            None => server_url(&self.dir)?,
+        };
+        let subject = Subject { tenant: self.tenant.clone(), role: self.role, name: self.name.clone() };
+        let out = self.out.clone().unwrap_or_else(|| self.dir.join("clients").join(self.name.as_str()));
+        write(&authority, &subject, self.days, &url, &out)?;
+        if output.is_json() {
+            output.document(
+                &json!({ "client": subject.to_string(), "directory": out, "url": url, "days": self.days }),
+            )?;
+        } else {
+            output.say(&format!("`{subject}` for {} days, in `{}`", self.days, out.display()));
+            output.say(&format!("use it with `--client {}`", out.display()));
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+/// Makes a client directory: certificate, key, authority and address.
+///
+/// # Errors
+/// [`Error::File`] also when one of the files exists.
+pub fn write(
+    authority: &Authority,
+    subject: &Subject,
+    days: u32,
+    url: &str,
+    out: &Path,
+) -> Result<(), Error> {
+    let issued = authority.issue_client(subject, days, when::now())?;
+    file::make_directory(out)?;
+    let client = ClientFile {
+        v: 1,
+        url: url.to_owned(),
+        ca: "ca.pem".into(),
+        certificate: "cert.pem".into(),
+        key: "key.pem".into(),
+    };
+    let text = toml::to_string(&client)
+        .map_err(|error| Error::content(&out.join(CLIENT_FILE), error.to_string()))?;
+    // ORDER: the key first, so that a directory made before is left whole; the file that names the others last.
+    file::write_new(&out.join(&client.key), issued.key.as_bytes(), file::SECRET)?;
+    file::write_new(&out.join(&client.certificate), issued.certificate.as_bytes(), file::PUBLIC)?;
+    file::write_new(&out.join(&client.ca), authority.certificate().as_bytes(), file::PUBLIC)?;
+    file::write_new(&out.join(CLIENT_FILE), text.as_bytes(), file::PUBLIC)
+}
+
+/// The server's address, from the name in its certificate and the port it listens on.
+fn server_url(state: &Path) -> Result<String, Error> {
+    let path = state.join("chancery.toml");
+    let config = Config::parse(&file::read_text(&path)?, state)
+        .map_err(|error| Error::content(&path, format!("is refused: {error}")))?;
+    let seen = pki::read_one(&config.tls.certificate, &file::read(&config.tls.certificate)?)?;
+    let host = seen.hosts.first().ok_or_else(|| Error::content(&config.tls.certificate, "names no host"))?;
+    Ok(url(host, config.listen.api.port()))
+}
+
+/// `https://HOST:PORT`, an IPv6 address in brackets.
+#[must_use]
+pub fn url(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("https://[{host}]:{port}") } else { format!("https://{host}:{port}") }
+}
+
+fn show(connection: &Connection, output: &Output) -> Result<Exit, Error> {
+    let directory = connection.directory()?;
+    let client = ClientFile::read(directory)?;
+    let seen = pki::read_one(&client.certificate, &file::read(&client.certificate)?)?;
+    let left_ms = seen.not_after.0.saturating_sub(when::now().0);
+    let holds = left_ms > 0 && seen.not_before <= when::now();
+    if output.is_json() {
+        output.document(&json!({ "url": client.url, "valid_now": holds, "certificate": seen }))?;
+    } else {
+        output.line(&format!("identity  {}", seen.uris.join(", ")))?;
+        output.line(&format!("server    {}", client.url))?;
+        output.line(&format!(
+            "valid     {} to {}",
+            when::show(seen.not_before),
+            when::show(seen.not_after)
+        ))?;
+        output.line(&format!("issuer    {}", seen.issuer))?;
+        output.line(&format!("serial    {}", seen.serial))?;
+        if !holds {
+            output.say("warning: the certificate is not valid now; `chancery client issue` makes a new one");
+        }
+    }
+    Ok(Exit::Ok)
+}

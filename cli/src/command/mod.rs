@@ -1,0 +1,110 @@
+//! The one table of commands: help, completions, man pages and the dispatch below all come from it.
+
+mod audit;
+mod client;
+mod init;
+mod page;
+mod policy;
+mod receipt;
+mod request;
+mod serve_config;
+mod sign;
+mod trust;
+mod wallet;
+
+use clap::{Parser, Subcommand};
+
+use crate::connection::Connection;
+use crate::{Error, Exit, Output};
+
+const ABOUT_JSON: &str = "\
+With `--json` a result is one JSON document on standard output (JSON lines where a command says so), and an error is \
+one object `{\"error\": {\"code\", \"detail\", \"exit\", ...}}` on standard error. Results go to standard output, talk \
+to standard error.";
+
+/// Chancery at the command line: operator, auditor and verifier.
+#[derive(Parser, Debug)]
+#[command(
+    name = "chancery",
+    version,
+    about,
+    long_about = None,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    after_help = Exit::table(),
+    after_long_help = format!("{}\n\n{ABOUT_JSON}", Exit::table()),
+)]
+pub struct Cli {
+    /// Print results as JSON, and errors as JSON objects
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(flatten)]
+    connection: Connection,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Make a new appliance's folder: authority, certificates, configuration, development token
+    Init(init::Init),
+    /// Look at a server's configuration
+    #[command(subcommand)]
+    ServeConfig(serve_config::ServeConfig),
+    /// Issue client certificates and look at them
+    #[command(subcommand)]
+    Client(client::Client),
+    /// Create wallets and list them
+    #[command(subcommand)]
+    Wallet(wallet::Wallet),
+    /// Ask for a signature
+    Sign(sign::Sign),
+    /// Ask what would be decided, without a decision
+    Preview(sign::Preview),
+    /// Look at requests that were made
+    #[command(subcommand)]
+    Request(request::Request),
+    /// Check, test, simulate and apply policy bundles
+    #[command(subcommand)]
+    Policy(policy::Policy),
+    /// Read, export and verify the record of decisions
+    #[command(subcommand)]
+    Audit(audit::Audit),
+    /// Fetch receipts and verify them offline
+    #[command(subcommand)]
+    Receipt(receipt::Receipt),
+    /// Fetch the keys that receipts are verified against
+    #[command(subcommand)]
+    Trust(trust::Trust),
+    /// Print a shell's completions
+    Completions(page::Completions),
+    /// Write the man pages
+    Man(page::Man),
+}
+
+impl Cli {
+    /// Does what the command line says.
+    ///
+    /// # Errors
+    /// Any [`Error`]; its exit code is the program's.
+    pub fn run(&self, output: &Output) -> Result<Exit, Error> {
+        let connection = &self.connection;
+        match &self.command {
+            Command::Init(command) => command.run(output),
+            Command::ServeConfig(command) => command.run(output),
+            Command::Client(command) => command.run(connection, output),
+            Command::Wallet(command) => command.run(connection, output),
+            Command::Sign(command) => command.run(connection, output),
+            Command::Preview(command) => command.run(connection, output),
+            Command::Request(command) => command.run(connection, output),
+            Command::Policy(command) => command.run(connection, output),
+            Command::Audit(command) => command.run(connection, output),
+            Command::Receipt(command) => command.run(connection, output),
+            Command::Trust(command) => command.run(connection, output),
+            Command::Completions(command) => command.run(output),
+            Command::Man(command) => command.run(output),
+        }
+    }
+}

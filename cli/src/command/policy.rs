@@ -1,0 +1,342 @@
+//! `chancery policy`: bundles are checked, tested and simulated here with the code that decides in the appliance; a
+//! bundle that fails its own tests is not even sent.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use chancery_core::{ClientId, Payload, Tenant, UnixMillis, WalletId};
+use chancery_intent::{Account, Address, understand};
+use chancery_policy::{
+    Bundle, Evaluation, Met, Outcome, PolicyError, Question, Source, SupposedSpending, Tested,
+};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::request::{show_intent, time_cell};
+use crate::connection::Connection;
+use crate::http::{Api, Call};
+use crate::output::cell;
+use crate::payload::PayloadArgs;
+use crate::{Error, Exit, Output, file, when};
+
+/// `chancery policy`.
+#[derive(Subcommand, Debug)]
+pub enum Policy {
+    /// Compile a bundle and print every finding as `file:line:column: message`
+    #[command(after_help = "Examples:\n  chancery policy check policies/treasury")]
+    Check {
+        /// The bundle's folder
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+    /// Run a bundle's own tests
+    #[command(after_help = "Examples:\n  chancery policy test policies/treasury\n  \
+        chancery policy test policies/treasury --json")]
+    Test {
+        /// The bundle's folder
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+    /// Ask a bundle what it would decide, here and without the server
+    Simulate(Box<Simulate>),
+    /// Put a bundle in force (operator). Refused here when it does not compile or a test fails
+    #[command(after_help = "Examples:\n  chancery policy apply policies/treasury")]
+    Apply {
+        /// The bundle's folder
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+    /// Show the bundle in force; with `--json` also its files
+    #[command(after_help = "Examples:\n  chancery policy show\n  chancery policy show --json")]
+    Show,
+    /// Print the Cedar schema that a bundle's policies are checked against
+    #[command(after_help = "Examples:\n  chancery policy schema policies/treasury > chancery.cedarschema")]
+    Schema {
+        /// The bundle's folder: its limits, approver groups and ABIs are in the schema
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+}
+
+/// `chancery policy simulate`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Exit codes are those of the decision: 0 allowed, 3 pending, 4 denied.\n\nExamples:\n  \
+    chancery policy simulate policies/treasury --request request.json --client-name payments --chain-id 1\n  \
+    chancery policy simulate policies/treasury --wallet treasury --client-name payments --chain-id 1 \
+    --transaction @unsigned.hex --spent daily=500 --at 2026-11-01T12:00:00Z"
+)]
+pub struct Simulate {
+    /// The bundle's folder
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+    #[command(flatten)]
+    asked: Asked,
+    /// Who asks
+    #[arg(long, value_name = "NAME")]
+    client_name: ClientId,
+    /// The tenant of client and wallet
+    #[arg(long, default_value_t = Tenant::default())]
+    tenant: Tenant,
+    /// The address of the wallet's key
+    #[arg(long, value_name = "ADDRESS", default_value_t = Address::ZERO)]
+    account: Address,
+    /// A chain the wallet may sign for; give it again for more
+    #[arg(long, value_name = "N")]
+    chain_id: Vec<u64>,
+    /// What a limit has used up already, in its own unit; give it again for more
+    #[arg(long, value_name = "LIMIT=N", value_parser = spent)]
+    spent: Vec<(String, i64)>,
+    /// The time of the decision: RFC 3339, milliseconds since 1970, or relative such as `-24h`
+    #[arg(long, value_name = "TIME", default_value = "now", allow_hyphen_values = true, value_parser = when::parse)]
+    at: UnixMillis,
+}
+
+/// Wallet and payload, from a request's file or from flags.
+#[derive(Args, Debug)]
+struct Asked {
+    /// The body of a sign request: `{"wallet": ..., "payload": {...}}`; `-` for standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["wallet", "PayloadArgs"], required_unless_present = "wallet")]
+    request: Option<PathBuf>,
+    /// The wallet
+    #[arg(long, requires = "PayloadArgs")]
+    wallet: Option<WalletId>,
+    #[command(flatten)]
+    payload: Option<PayloadArgs>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SignBody {
+    wallet: WalletId,
+    payload: Payload,
+}
+
+impl Asked {
+    fn read(&self) -> Result<SignBody, Error> {
+        match (&self.request, &self.wallet, &self.payload) {
+            (Some(path), ..) => serde_json::from_str(&file::read_text_or_stdin(path)?)
+                .map_err(|error| Error::content(path, format!("is not a sign request: {error}"))),
+            (None, Some(wallet), Some(payload)) => {
+                Ok(SignBody { wallet: wallet.clone(), payload: payload.read()? })
+            }
+            _ => Err(Error::Usage {
+                detail: "no request".to_owned(),
+                hint: "give `--request FILE`, or `--wallet` and a payload",
+            }),
+        }
+    }
+}
+
+impl Policy {
+    pub fn run(&self, connection: &Connection, output: &Output) -> Result<Exit, Error> {
+        match self {
+            Self::Check { directory } => {
+                let bundle = compile(directory, output)?;
+                if output.is_json() {
+                    output
+                        .document(&json!({ "ok": true, "bundle": bundle.hash(), "rules": bundle.rules() }))?;
+                } else {
+                    output.say(&format!(
+                        "bundle `{}` compiles: {} rules",
+                        bundle.name(),
+                        bundle.rules().len()
+                    ));
+                    output.line(bundle.hash())?;
+                }
+                Ok(Exit::Ok)
+            }
+            Self::Test { directory } => test(directory, output),
+            Self::Simulate(simulate) => simulate.run(output),
+            Self::Apply { directory } => apply(directory, connection, output),
+            Self::Show => show(connection, output),
+            Self::Schema { directory } => {
+                let bundle = compile(directory, output)?;
+                if output.is_json() {
+                    output.document(&json!({ "schema": bundle.schema() }))?;
+                } else {
+                    output.bytes(bundle.schema().as_bytes())?;
+                }
+                Ok(Exit::Ok)
+            }
+        }
+    }
+}
+
+fn source(directory: &Path) -> Result<Source, Error> {
+    Source::from_directory(directory).map_err(|error| match error {
+        PolicyError::Read { path, source } => Error::File { action: "read", path, source },
+        PolicyError::Refused { path, rule } => Error::content(&path, rule),
+        other => Error::Failed(other.to_string()),
+    })
+}
+
+/// Compiles a bundle; its findings go to standard output, with the paths as this machine has them.
+fn compile(directory: &Path, output: &Output) -> Result<Bundle, Error> {
+    let source = source(directory)?;
+    let error = match Bundle::compile(&source) {
+        Ok(bundle) => return Ok(bundle),
+        Err(error) => error,
+    };
+    if output.is_json() {
+        output.document(&json!({ "ok": false, "findings": error.findings, "more": error.more }))?;
+    } else {
+        for finding in &error.findings {
+            let mut placed = finding.clone();
+            placed.file = directory.join(&finding.file).display().to_string();
+            output.line(&placed.to_string())?;
+        }
+    }
+    let findings = error.findings.len() + error.more;
+    Err(Error::Failed(format!("the bundle does not compile: {findings} findings")))
+}
+
+fn test(directory: &Path, output: &Output) -> Result<Exit, Error> {
+    let bundle = compile(directory, output)?;
+    let results = bundle.test();
+    let failed = results.iter().filter(|result| !result.passed).count();
+    if output.is_json() {
+        let document = json!({ "ok": failed == 0, "bundle": bundle.hash(), "passed": results.len() - failed, "tests": results });
+        output.document(&document)?;
+    } else {
+        for result in results.iter().filter(|result| !result.passed) {
+            output.line(&format!(
+                "{}:{}: `{}` expected {}{}, the bundle says {} ({})",
+                directory.join(&result.file).display(),
+                result.line,
+                result.name,
+                word(result.expected),
+                result
+                    .expected_rules
+                    .as_ref()
+                    .map(|rules| format!(" ({})", rules.join(", ")))
+                    .unwrap_or_default(),
+                word(result.evaluation.outcome),
+                names(&result.evaluation),
+            ))?;
+            for fault in &result.evaluation.errors {
+                output.line(&format!("    {}: {}", fault.rule, fault.message))?;
+            }
+        }
+        output.say(&format!("{} of {} tests pass", results.len() - failed, results.len()));
+    }
+    if failed == 0 {
+        Ok(Exit::Ok)
+    } else {
+        Err(Error::Failed(format!("{failed} of the bundle's tests fail")))
+    }
+}
+
+fn apply(directory: &Path, connection: &Connection, output: &Output) -> Result<Exit, Error> {
+    let tested = Tested::of(compile(directory, output)?).map_err(|error| Error::Failed(error.to_string()))?;
+    let bundle = tested.bundle();
+    let api = Api::open(connection, output)?;
+    let body = serde_json::to_value(bundle.source())
+        .map_err(|error| Error::content(directory, format!("cannot be sent: {error}")))?;
+    let answer = api.call(&Call::put(&["policy"], body))?;
+    let document = answer.json()?;
+    if answer.text(&document, "/bundle")? != bundle.hash() {
+        return Err(answer.unexpected(&format!("names another bundle than the one sent, {}", bundle.hash())));
+    }
+    if output.is_json() {
+        output.document(&document)?;
+    } else {
+        output.say(&format!("bundle `{}` is in force", bundle.name()));
+        output.line(bundle.hash())?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn show(connection: &Connection, output: &Output) -> Result<Exit, Error> {
+    let answer = Api::open(connection, output)?.call(&Call::get(&["policy"]))?;
+    let document = answer.json()?;
+    answer.text(&document, "/bundle")?;
+    if output.is_json() {
+        output.document(&document)?;
+        return Ok(Exit::Ok);
+    }
+    output.line(&format!("bundle   {}", cell(&document, "/bundle")))?;
+    output.line(&format!("name     {}", cell(&document, "/name")))?;
+    output.line(&format!("applied  {}", time_cell(&document, "/applied_ms")))?;
+    for file in document.get("files").and_then(Value::as_object).into_iter().flat_map(|files| files.keys()) {
+        output.line(&format!("file     {file}"))?;
+    }
+    Ok(Exit::Ok)
+}
+
+impl Simulate {
+    fn run(&self, output: &Output) -> Result<Exit, Error> {
+        let bundle = compile(&self.directory, output)?;
+        let asked = self.asked.read()?;
+        let spent: BTreeMap<String, i64> = self.spent.iter().cloned().collect();
+        if let Some(unknown) = spent.keys().find(|name| bundle.limits().all(|limit| limit.name != **name)) {
+            return Err(Error::Usage {
+                detail: format!("the bundle declares no limit `{unknown}`"),
+                hint: "`--spent` takes the name of a limit in `bundle.toml`",
+            });
+        }
+        let account = Account { address: self.account, chain_ids: &self.chain_id };
+        let intent = understand(&asked.payload, &account, bundle.contracts()).map_err(|error| {
+            Error::Failed(format!("the payload is refused before policy: {error} [{}]", error.code()))
+        })?;
+        let evaluation = bundle.evaluate(
+            &Question {
+                tenant: &self.tenant,
+                client: &self.client_name,
+                wallet: &asked.wallet,
+                description: intent.description(),
+                now: self.at,
+                met: &Met::default(),
+            },
+            &SupposedSpending(spent),
+        );
+        if output.is_json() {
+            output.document(&json!({ "intent": intent.description(), "decision": evaluation }))?;
+        } else {
+            tell(&evaluation, output)?;
+            show_intent(&json!(intent.description()), output)?;
+        }
+        Ok(match evaluation.outcome {
+            Outcome::Allowed => Exit::Ok,
+            Outcome::Pending => Exit::Pending,
+            Outcome::Denied => Exit::Denied,
+        })
+    }
+}
+
+fn tell(evaluation: &Evaluation, output: &Output) -> Result<(), Error> {
+    output.line(&format!("decision  {}", word(evaluation.outcome)))?;
+    output.line(&format!("rules     {}", names(evaluation)))?;
+    for missing in &evaluation.missing {
+        for need in &missing.needs {
+            output.line(&format!("missing   {need} (rule {}, effect {})", missing.rule, missing.effect))?;
+        }
+    }
+    for fault in &evaluation.errors {
+        output.line(&format!("failed    {}: {}", fault.rule, fault.message))?;
+    }
+    for held in &evaluation.reservations {
+        output.line(&format!("holds     {} of limit {}", held.amount, held.counter.limit))?;
+    }
+    Ok(())
+}
+
+fn names(evaluation: &Evaluation) -> String {
+    evaluation.rules.iter().map(|rule| rule.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+fn word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Allowed => "allowed",
+        Outcome::Pending => "pending",
+        Outcome::Denied => "denied",
+    }
+}
+
+/// `daily=500`.
+fn spent(text: &str) -> Result<(String, i64), String> {
+    let wrong = || "the name of a limit, `=`, and a whole number".to_owned();
+    let (name, used) = text.split_once('=').ok_or_else(wrong)?;
+    let used: i64 = used.parse().map_err(|_| wrong())?;
+    if name.is_empty() || used < 0 { Err(wrong()) } else { Ok((name.to_owned(), used)) }
+}

@@ -1,0 +1,268 @@
+//! `chancery serve-config`: what a server would trip over, found before it starts. Reads every file the configuration
+//! names, opens no token, and reports every problem, not the first.
+
+use std::path::{Path, PathBuf};
+
+use chancery_core::config::{Config, PinSource};
+use clap::Subcommand;
+use serde::Serialize;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use crate::{Error, Exit, Output, file, pki, when};
+
+/// A certificate that ends within this time is warned about, in milliseconds.
+const SOON_MS: i64 = 30 * 86_400_000;
+
+/// `chancery serve-config`.
+#[derive(Subcommand, Debug)]
+pub enum ServeConfig {
+    /// Check a configuration and the files it names: presence, modes, certificates and their dates
+    #[command(after_help = "Examples:\n  chancery serve-config check state/chancery.toml\n  \
+        chancery serve-config check /etc/chancery/chancery.toml --json")]
+    Check {
+        /// The configuration
+        file: PathBuf,
+    },
+}
+
+impl ServeConfig {
+    pub fn run(&self, output: &Output) -> Result<Exit, Error> {
+        let Self::Check { file } = self;
+        let findings = check(file)?;
+        let errors = findings.iter().filter(|finding| finding.level == Level::Error).count();
+        if output.is_json() {
+            output.document(&json!({ "ok": errors == 0, "findings": findings }))?;
+        } else {
+            for finding in &findings {
+                output.line(&format!("{}: {}: {}", finding.level.as_str(), finding.key, finding.message))?;
+            }
+            if errors == 0 {
+                output.say(&format!("`{}` can be served", file.display()));
+            }
+        }
+        if errors == 0 {
+            return Ok(Exit::Ok);
+        }
+        Err(Error::Failed(format!("{errors} problems in `{}`", file.display())))
+    }
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Level {
+    /// The server would not start, or not be safe.
+    Error,
+    /// Look at it.
+    Warning,
+    /// Cannot be checked here.
+    Note,
+}
+
+impl Level {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Note => "note",
+        }
+    }
+}
+
+/// One thing that was found.
+#[derive(Clone, Debug, Serialize)]
+struct Finding {
+    level: Level,
+    key: &'static str,
+    message: String,
+}
+
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, level: Level, key: &'static str, message: impl Into<String>) {
+        self.0.push(Finding { level, key, message: message.into() });
+    }
+
+    /// Notes an error and goes on.
+    fn take<T>(&mut self, key: &'static str, result: Result<T, Error>) -> Option<T> {
+        result.map_err(|error| self.add(Level::Error, key, error.chain())).ok()
+    }
+
+    fn owner_only(&mut self, key: &'static str, path: &Path) {
+        if let Some(bits) = self.take(key, file::open_to_others(path))
+            && bits != 0
+        {
+            let message =
+                format!("others may use `{}` (mode bits {bits:03o}); `chmod go= ` it", path.display());
+            self.add(Level::Error, key, message);
+        }
+    }
+}
+
+/// Everything there is to say about a configuration.
+///
+/// # Errors
+/// [`Error::File`] when the configuration itself cannot be read.
+fn check(path: &Path) -> Result<Vec<Finding>, Error> {
+    let mut findings = Findings::default();
+    let text = file::read_text(path)?;
+    let base = path.parent().unwrap_or(Path::new(""));
+    match Config::parse(&text, base) {
+        Err(error) => findings.add(Level::Error, "chancery.toml", error.to_string().trim_end()),
+        Ok(config) => {
+            listen(&config, &mut findings);
+            tls(&config, &mut findings);
+            folders(&config, &mut findings);
+            hsm(&config, &mut findings);
+        }
+    }
+    Ok(findings.0)
+}
+
+fn listen(config: &Config, findings: &mut Findings) {
+    if config.listen.api == config.listen.ops {
+        findings.add(Level::Error, "listen", "`api` and `ops` are the same address");
+    }
+    if !config.listen.ops.ip().is_loopback() {
+        findings.add(Level::Warning, "listen.ops", "health and metrics are open beyond this machine");
+    }
+    if !config.mode.is_production() {
+        findings.add(Level::Warning, "mode", "`development` allows what must not guard real keys");
+    }
+}
+
+fn tls(config: &Config, findings: &mut Findings) {
+    let tls = &config.tls;
+    let chain = certificates("tls.certificate", &tls.certificate, findings);
+    if let Some(server) = chain.first() {
+        if !server.for_servers {
+            findings.add(Level::Error, "tls.certificate", "is not made for servers (extended key usage)");
+        }
+        if server.hosts.is_empty() {
+            findings.add(Level::Error, "tls.certificate", "names no host, so no client would accept it");
+        }
+    }
+    findings.owner_only("tls.key", &tls.key);
+    if let Some(pem) = findings.take("tls.key", file::read_text(&tls.key).map(Zeroizing::new)) {
+        match rcgen::KeyPair::from_pem(&pem) {
+            Err(_) => findings.add(Level::Error, "tls.key", "holds no private key in PKCS #8 PEM"),
+            Ok(key) => {
+                let public = rcgen::PublicKeyData::subject_public_key_info(&key);
+                if chain.first().is_some_and(|server| server.public_key != public) {
+                    findings.add(Level::Error, "tls.key", "is not the key of `tls.certificate`");
+                }
+            }
+        }
+    }
+    let authorities = certificates("tls.client_ca", &tls.client_ca, findings);
+    if authorities.iter().any(|authority| !authority.is_authority) {
+        findings.add(Level::Error, "tls.client_ca", "holds a certificate that is no authority");
+    }
+    let beside = tls.client_ca.with_file_name("ca-key.pem");
+    if beside.exists() {
+        findings.owner_only("tls.client_ca", &beside);
+        let level = if config.mode.is_production() { Level::Error } else { Level::Note };
+        findings.add(
+            level,
+            "tls.client_ca",
+            format!("the authority's key lies here: move `{}` offline", beside.display()),
+        );
+    }
+}
+
+/// The certificates of a file, their dates looked at.
+fn certificates(key: &'static str, path: &Path, findings: &mut Findings) -> Vec<pki::Seen> {
+    let read = file::read(path).and_then(|pem| pki::read_all(path, &pem));
+    let all = findings.take(key, read).unwrap_or_default();
+    let now = when::now();
+    for seen in &all {
+        let until = when::show(seen.not_after);
+        if seen.not_after <= now {
+            findings.add(Level::Error, key, format!("`{}` ended on {until}", seen.subject));
+        } else if seen.not_before > now {
+            let from = when::show(seen.not_before);
+            findings.add(Level::Error, key, format!("`{}` is not valid before {from}", seen.subject));
+        } else if seen.not_after <= now.plus_ms(SOON_MS) {
+            findings.add(Level::Warning, key, format!("`{}` ends on {until}", seen.subject));
+        }
+    }
+    all
+}
+
+fn folders(config: &Config, findings: &mut Findings) {
+    if config.store.directory == config.log.directory {
+        findings.add(
+            Level::Error,
+            "log.directory",
+            "is the store's folder; tiles may be public, the store never",
+        );
+    }
+    for (key, path) in
+        [("store.directory", &config.store.directory), ("log.directory", &config.log.directory)]
+    {
+        if path.is_dir() {
+            if key == "store.directory" {
+                findings.owner_only(key, path);
+            }
+        } else if path.exists() {
+            findings.add(Level::Error, key, format!("`{}` is no folder", path.display()));
+        } else if path.parent().is_some_and(Path::is_dir) {
+            findings.add(Level::Note, key, format!("`{}` will be made at the first start", path.display()));
+        } else {
+            findings.add(
+                Level::Error,
+                key,
+                format!("`{}` cannot be made: its parent is missing", path.display()),
+            );
+        }
+    }
+}
+
+fn hsm(config: &Config, findings: &mut Findings) {
+    let hsm = &config.hsm;
+    if !hsm.module.is_file() {
+        findings.add(Level::Error, "hsm.module", format!("there is no module `{}`", hsm.module.display()));
+    }
+    let soft = hsm.module.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libsofthsm"));
+    if soft {
+        let level = if config.mode.is_production() { Level::Error } else { Level::Warning };
+        findings.add(level, "hsm.module", "SoftHSM keeps keys in files: for development only");
+    }
+    if let Some(conf) = hsm.environment.get("SOFTHSM2_CONF")
+        && !Path::new(conf).is_file()
+    {
+        findings.add(
+            Level::Error,
+            "hsm.environment",
+            format!("`SOFTHSM2_CONF` names `{conf}`, which is no file"),
+        );
+    }
+    if let Some(name) = hsm.environment.keys().find(|name| name.to_ascii_uppercase().contains("PIN")) {
+        findings.add(Level::Error, "hsm.environment", format!("`{name}` looks like a secret; use `hsm.pin`"));
+    }
+    match &hsm.pin {
+        PinSource::Fd(fd) => {
+            findings.add(Level::Note, "hsm.pin", format!("descriptor {fd} is opened at the start"))
+        }
+        PinSource::Credential(name) => match std::env::var_os("CREDENTIALS_DIRECTORY") {
+            None => findings.add(
+                Level::Note,
+                "hsm.pin",
+                format!("systemd gives the credential `{name}` at the start"),
+            ),
+            Some(directory) => {
+                let path = Path::new(&directory).join(name);
+                findings.take("hsm.pin", path.metadata().map_err(Error::file("read", &path)));
+            }
+        },
+        PinSource::File(path) => {
+            findings.owner_only("hsm.pin", path);
+            if path.metadata().is_ok_and(|meta| meta.len() == 0) {
+                findings.add(Level::Error, "hsm.pin", format!("`{}` is empty", path.display()));
+            }
+        }
+    }
+}

@@ -1,0 +1,448 @@
+//! Calls to the server's API: one deadline for each call with its retries, bounded answers, problems as errors.
+//! Retries only what is safe to send again. Trusts the server's certificate, not the sense of its answers.
+
+use std::time::Duration;
+
+use chancery_core::{Code, IdempotencyKey};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::{Method, StatusCode, Url};
+use serde_json::{Map, Value};
+use tokio::time::Instant;
+
+use crate::connection::{Connection, Prepared};
+use crate::{Error, Exit, Output};
+
+/// LIMIT: one answer, in bytes: a full bundle of log entries (C2SP tlog-tiles: 256 entries of 65,535 bytes).
+const ANSWER_BYTES: usize = 24 * 1024 * 1024;
+/// Between two tries when the server names no time.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A problem document (RFC 9457), or what stands for one when the answer is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The HTTP status.
+    pub status: u16,
+    /// The stable code of `type`, such as `policy-denied`; `http-<status>` where the answer has none.
+    pub code: String,
+    /// For people.
+    pub detail: String,
+    /// The server's name for the request.
+    pub request_id: Option<String>,
+    /// Every other member: `rules`, `missing`, ...
+    pub rest: Map<String, Value>,
+    /// When to come back, if the server said so.
+    pub retry_after: Option<Duration>,
+}
+
+impl Problem {
+    fn read(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
+        let mut rest = match serde_json::from_slice(body) {
+            Ok(Value::Object(members)) => members,
+            _ => Map::new(),
+        };
+        let mut take = |name: &str| match rest.remove(name) {
+            Some(Value::String(text)) => Some(text),
+            _ => None,
+        };
+        let title = take("title");
+        let code = take("code").or_else(|| {
+            take("type").and_then(|uri| uri.strip_prefix("urn:chancery:error:").map(str::to_owned))
+        });
+        let detail = take("detail").or(title).unwrap_or_else(|| format!("the server answered {status}"));
+        let request_id = take("request_id");
+        for known in ["type", "status", "instance"] {
+            rest.remove(known);
+        }
+        // Only the form in seconds: the server has no calendar to send.
+        let retry_after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        Self {
+            status: status.as_u16(),
+            code: code.unwrap_or_else(|| format!("http-{}", status.as_u16())),
+            detail,
+            request_id,
+            rest,
+            retry_after: retry_after.map(Duration::from_secs),
+        }
+    }
+
+    fn is(&self, code: Code) -> bool {
+        self.code == code.as_str()
+    }
+
+    /// How the process ends.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        if self.is(Code::PolicyDenied) {
+            Exit::Denied
+        } else if self.status == 429 || self.status >= 500 || self.is(Code::RequestInProgress) {
+            Exit::Unavailable
+        } else {
+            Exit::Refused
+        }
+    }
+
+    /// What to do next, where this program knows it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self.code.as_str() {
+            "unauthenticated" => {
+                Some("`chancery client show` prints what the certificate says and how long it lasts")
+            }
+            "forbidden" => {
+                Some("`chancery client show` prints the role; some commands need an operator or auditor")
+            }
+            "idempotency-conflict" => {
+                Some("use a fresh key for another payload; the same key only to try again")
+            }
+            "request-in-progress" => Some("ask again with the same `--idempotency-key`"),
+            "no-policy" => Some("an operator loads one with `chancery policy apply DIR`"),
+            "bundle-invalid" => {
+                Some("`chancery policy check DIR` and `chancery policy test DIR` show every finding")
+            }
+            _ => None,
+        }
+    }
+
+    /// How long to wait before the same call makes sense again; `None` where it does not.
+    fn pause(&self) -> Option<Duration> {
+        match self.status {
+            429 => Some(self.retry_after.unwrap_or(PAUSE)),
+            503 => self.retry_after,
+            _ if self.is(Code::RequestInProgress) => Some(self.retry_after.unwrap_or(PAUSE)),
+            _ => None,
+        }
+    }
+}
+
+/// One call.
+pub struct Call<'a> {
+    method: Method,
+    path: &'a [&'a str],
+    query: Vec<(&'static str, String)>,
+    body: Option<Value>,
+    key: Option<&'a IdempotencyKey>,
+    /// Safe to send again: it changes nothing, or its key makes it happen once.
+    again: bool,
+}
+
+impl<'a> Call<'a> {
+    /// Reads what stands at these path segments below `/v1`.
+    #[must_use]
+    pub fn get(path: &'a [&'a str]) -> Self {
+        Self { method: Method::GET, path, query: Vec::new(), body: None, key: None, again: true }
+    }
+
+    /// Sends a document that changes something.
+    #[must_use]
+    pub fn post(path: &'a [&'a str], body: Value) -> Self {
+        Self { method: Method::POST, path, query: Vec::new(), body: Some(body), key: None, again: false }
+    }
+
+    /// Puts a document in place of another.
+    #[must_use]
+    pub fn put(path: &'a [&'a str], body: Value) -> Self {
+        Self { method: Method::PUT, ..Self::post(path, body) }
+    }
+
+    /// Adds a query parameter, where there is a value.
+    #[must_use]
+    pub fn query(mut self, name: &'static str, value: Option<String>) -> Self {
+        self.query.extend(value.map(|value| (name, value)));
+        self
+    }
+
+    /// Names the effect, which also makes the call safe to send again.
+    #[must_use]
+    pub fn key(mut self, key: &'a IdempotencyKey) -> Self {
+        self.key = Some(key);
+        self.again = true;
+        self
+    }
+
+    /// Says that the call changes nothing.
+    #[must_use]
+    pub fn harmless(mut self) -> Self {
+        self.again = true;
+        self
+    }
+
+    fn name(&self) -> String {
+        format!("{} /v1/{}", self.method, self.path.join("/"))
+    }
+}
+
+/// An answer below 400.
+pub struct Answer {
+    /// Its body.
+    pub bytes: Vec<u8>,
+    call: String,
+}
+
+impl Answer {
+    /// The body as JSON.
+    ///
+    /// # Errors
+    /// [`Error::Answer`] when it is none.
+    pub fn json(&self) -> Result<Value, Error> {
+        serde_json::from_slice(&self.bytes).map_err(|_| self.unexpected("is not JSON"))
+    }
+
+    /// The text at `pointer` (RFC 6901) of a JSON answer.
+    ///
+    /// # Errors
+    /// [`Error::Answer`] when nothing or something else stands there.
+    pub fn text(&self, document: &Value, pointer: &str) -> Result<String, Error> {
+        document
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+            .ok_or_else(|| self.unexpected(&format!("has no text at `{pointer}`")))
+    }
+
+    /// The list called `name` in a JSON answer.
+    ///
+    /// # Errors
+    /// [`Error::Answer`] when there is none.
+    pub fn rows<'v>(&self, document: &'v Value, name: &str) -> Result<&'v Vec<Value>, Error> {
+        document
+            .get(name)
+            .and_then(Value::as_array)
+            .ok_or_else(|| self.unexpected(&format!("has no list `{name}`")))
+    }
+
+    /// This answer as an error.
+    #[must_use]
+    pub fn unexpected(&self, what: &str) -> Error {
+        Error::Answer { call: self.call.clone(), what: what.to_owned() }
+    }
+}
+
+/// The server, ready to be called.
+pub struct Api<'o> {
+    runtime: tokio::runtime::Runtime,
+    client: reqwest::Client,
+    base: Url,
+    timeout: Duration,
+    output: &'o Output,
+}
+
+impl<'o> Api<'o> {
+    /// Prepares the client; the connection is made by the first call.
+    ///
+    /// # Errors
+    /// As [`Connection::prepare`].
+    pub fn open(connection: &Connection, output: &'o Output) -> Result<Self, Error> {
+        let Prepared { url, tls } = connection.prepare(output)?;
+        let unable = |source: Box<dyn std::error::Error + Send + Sync>| Error::Tls {
+            path: connection.client.clone().unwrap_or_default(),
+            source,
+        };
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .https_only(true)
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("chancery/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| unable(error.into()))?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| unable(error.into()))?;
+        Ok(Self { runtime, client, base: url, timeout: connection.timeout, output })
+    }
+
+    /// When a call that starts now must have ended.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        Instant::now() + self.timeout
+    }
+
+    /// Makes a call and returns its answer.
+    ///
+    /// # Errors
+    /// [`Error::Problem`] for an answer of 400 or more, [`Error::Unreachable`] and [`Error::Timeout`] for none.
+    pub fn call(&self, call: &Call<'_>) -> Result<Answer, Error> {
+        self.call_until(call, self.deadline())
+    }
+
+    /// Makes a call that must have ended at `deadline`.
+    ///
+    /// # Errors
+    /// As [`Api::call`].
+    pub fn call_until(&self, call: &Call<'_>, deadline: Instant) -> Result<Answer, Error> {
+        self.runtime.block_on(async {
+            loop {
+                let tried = tokio::time::timeout_at(deadline, self.once(call)).await;
+                let error = match tried {
+                    Ok(Ok(answer)) => return Ok(answer),
+                    Ok(Err(error)) => error,
+                    Err(_) => return Err(Error::Timeout { url: self.base.to_string(), limit: self.timeout }),
+                };
+                let Some(pause) = pause(&error).filter(|_| call.again) else { return Err(error) };
+                if Instant::now() + pause >= deadline {
+                    return Err(error);
+                }
+                self.output.say(&format!("{}; trying again in {} s", error.chain(), pause.as_secs_f32()));
+                tokio::time::sleep(pause).await;
+            }
+        })
+    }
+
+    /// Reads a listing page by page, at most `limit` rows: `{"<name>": [...], "next": "<cursor>"}`, the cursor given
+    /// back as `after`, absent on the last page.
+    ///
+    /// # Errors
+    /// As [`Api::call`].
+    pub fn pages(
+        &self,
+        name: &str,
+        path: &[&str],
+        filters: &[(&'static str, Option<String>)],
+        limit: usize,
+    ) -> Result<Vec<Value>, Error> {
+        let mut rows = Vec::new();
+        self.each_page(name, path, filters, limit, |page| {
+            rows.extend_from_slice(page);
+            Ok(())
+        })?;
+        Ok(rows)
+    }
+
+    /// As [`Api::pages`], a page at a time, for listings too long to hold.
+    ///
+    /// # Errors
+    /// As [`Api::call`], and whatever `take` returns.
+    pub fn each_page(
+        &self,
+        name: &str,
+        path: &[&str],
+        filters: &[(&'static str, Option<String>)],
+        limit: usize,
+        mut take: impl FnMut(&[Value]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut left = limit;
+        let mut after: Option<String> = None;
+        while left > 0 {
+            let mut call = Call::get(path);
+            for (filter, value) in filters {
+                call = call.query(filter, value.clone());
+            }
+            call = call
+                .query("after", after.clone())
+                .query("limit", Some(left.min(chancery_core::limit::PAGE_ROWS).to_string()));
+            let answer = self.call(&call)?;
+            let document = answer.json()?;
+            let page = answer.rows(&document, name)?;
+            let page = page.get(..left.min(page.len())).unwrap_or_default();
+            take(page)?;
+            left -= page.len();
+            let next = document.get("next").and_then(Value::as_str).map(str::to_owned);
+            if next.is_none() || page.is_empty() {
+                break;
+            }
+            if next == after {
+                return Err(answer.unexpected("names the same page again"));
+            }
+            after = next;
+        }
+        Ok(())
+    }
+
+    /// Waits between two looks at the same thing; false when `deadline` comes first.
+    #[must_use]
+    pub fn wait(&self, deadline: Instant) -> bool {
+        let until = Instant::now() + PAUSE;
+        if until >= deadline {
+            return false;
+        }
+        self.runtime.block_on(tokio::time::sleep_until(until));
+        true
+    }
+
+    async fn once(&self, call: &Call<'_>) -> Result<Answer, Error> {
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.clear().push("v1").extend(call.path);
+        }
+        if !call.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&call.query);
+        }
+        let mut request =
+            self.client.request(call.method.clone(), url).header(ACCEPT, "application/json, */*;q=0.1");
+        if let Some(body) = &call.body {
+            request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
+        }
+        if let Some(key) = call.key {
+            request = request.header("idempotency-key", key.as_str());
+        }
+        let mut response = request.send().await.map_err(|error| self.unreachable(error))?;
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.unreachable(error))? {
+            if bytes.len() + chunk.len() > ANSWER_BYTES {
+                let what = format!("is longer than {ANSWER_BYTES} bytes");
+                return Err(Error::Answer { call: call.name(), what });
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        let status = response.status();
+        if status.is_success() {
+            return Ok(Answer { bytes, call: call.name() });
+        }
+        Err(Error::Problem(Box::new(Problem::read(status, response.headers(), &bytes))))
+    }
+
+    fn unreachable(&self, error: reqwest::Error) -> Error {
+        Error::Unreachable { url: self.base.to_string(), source: error.without_url() }
+    }
+}
+
+/// When the same call makes sense again. A connection that could not be made is for a person to look at; one that
+/// broke may be tried again.
+fn pause(error: &Error) -> Option<Duration> {
+    match error {
+        Error::Problem(problem) => problem.pause(),
+        Error::Unreachable { source, .. } if !source.is_connect() && !source.is_builder() => Some(PAUSE),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(status: u16, retry_after: Option<&str>, body: &str) -> Problem {
+        let mut headers = HeaderMap::new();
+        if let Some(value) = retry_after {
+            headers.insert(RETRY_AFTER, value.parse().unwrap());
+        }
+        Problem::read(StatusCode::from_u16(status).unwrap(), &headers, body.as_bytes())
+    }
+
+    #[test]
+    fn problems_map_to_exit_codes() {
+        let body =
+            |code: &str| format!(r#"{{"type":"urn:chancery:error:{code}","detail":"d","rules":["r"]}}"#);
+        for code in Code::ALL {
+            let exit = problem(code.status(), None, &body(code.as_str())).exit();
+            let expected = match (code, code.status()) {
+                (Code::PolicyDenied, _) => Exit::Denied,
+                (Code::RequestInProgress, _) | (_, 429 | 500..) => Exit::Unavailable,
+                _ => Exit::Refused,
+            };
+            assert_eq!(exit, expected, "{code}");
+        }
+        assert_eq!(problem(502, None, "<html>").exit(), Exit::Unavailable);
+        assert_eq!(problem(418, None, "").code, "http-418");
+    }
+
+    #[test]
+    fn only_a_server_that_says_when_is_tried_again() {
+        assert_eq!(problem(429, None, "").pause(), Some(PAUSE));
+        assert_eq!(problem(429, Some("7"), "").pause(), Some(Duration::from_secs(7)));
+        assert_eq!(problem(503, Some("2"), "").pause(), Some(Duration::from_secs(2)));
+        assert_eq!(problem(503, None, "").pause(), None, "`no-policy` does not pass by waiting");
+        assert_eq!(problem(500, Some("2"), "").pause(), None);
+        assert_eq!(problem(403, Some("2"), "").pause(), None);
+    }
+}

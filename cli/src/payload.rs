@@ -1,0 +1,130 @@
+//! What shall be signed, as the command line gives it. Nothing is rounded or repaired on the way: what cannot be sent
+//! exactly as it was written is refused here.
+
+use std::path::{Path, PathBuf};
+
+use chancery_core::{Payload, limit};
+use clap::Args;
+use serde_json::Value;
+
+use crate::{Error, file};
+
+/// One payload.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+#[command(next_help_heading = "Payload")]
+pub struct PayloadArgs {
+    /// An unsigned Ethereum transaction: hexadecimal, `@FILE` that holds it, or `-` for standard input
+    #[arg(long, value_name = "HEX|@FILE|-")]
+    transaction: Option<String>,
+    /// A message to sign as EIP-191 `personal_sign`
+    #[arg(long, value_name = "TEXT")]
+    message: Option<String>,
+    /// An EIP-712 document in JSON; `-` for standard input
+    #[arg(long, value_name = "FILE")]
+    typed_data: Option<PathBuf>,
+    /// An EIP-7702 authorization to sign: `0x05 || rlp([chain_id, address, nonce])` in hexadecimal
+    #[arg(long, value_name = "HEX")]
+    authorization: Option<String>,
+}
+
+impl PayloadArgs {
+    /// Reads the payload.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a flag that is not what it should be, [`Error::File`] and [`Error::Content`] for a file.
+    pub fn read(&self) -> Result<Payload, Error> {
+        if let Some(text) = &self.transaction {
+            let data = match (text.strip_prefix('@'), text.as_str()) {
+                (Some(path), _) => hex_file(Path::new(path))?,
+                (None, "-") => hex_file(Path::new("-"))?,
+                (None, digits) => hex_flag("--transaction", digits)?,
+            };
+            return Ok(Payload::EthereumTransaction { data });
+        }
+        if let Some(text) = &self.message {
+            return Ok(Payload::EthereumMessage { data: text.clone().into_bytes() });
+        }
+        if let Some(path) = &self.typed_data {
+            return typed_data(path);
+        }
+        if let Some(digits) = &self.authorization {
+            return Ok(Payload::EthereumAuthorization { data: hex_flag("--authorization", digits)? });
+        }
+        Err(Error::Usage {
+            detail: "no payload".to_owned(),
+            hint: "give one of `--transaction`, `--message`, `--typed-data`, `--authorization`",
+        })
+    }
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.trim();
+    hex::decode(digits.strip_prefix("0x").unwrap_or(digits)).ok()
+}
+
+fn hex_flag(flag: &str, text: &str) -> Result<Vec<u8>, Error> {
+    unhex(text).ok_or_else(|| Error::Usage {
+        detail: format!("`{flag}` is not an even number of hexadecimal digits"),
+        hint: "write hexadecimal, with or without `0x`; a file is `@FILE`",
+    })
+}
+
+fn hex_file(path: &Path) -> Result<Vec<u8>, Error> {
+    unhex(&file::read_text_or_stdin(path)?)
+        .ok_or_else(|| Error::content(path, "is not an even number of hexadecimal digits"))
+}
+
+fn typed_data(path: &Path) -> Result<Payload, Error> {
+    let text = file::read_text_or_stdin(path)?;
+    let document: Value =
+        serde_json::from_str(&text).map_err(|error| Error::content(path, format!("is not JSON: {error}")))?;
+    if document.to_string().len() > limit::TYPED_DATA_BYTES {
+        return Err(Error::content(path, format!("is longer than {} bytes", limit::TYPED_DATA_BYTES)));
+    }
+    if let Some(number) = inexact(&document) {
+        let what = format!("holds the number {number}, which JSON does not keep exactly: write it as text");
+        return Err(Error::content(path, what));
+    }
+    Ok(Payload::EthereumTypedData { document })
+}
+
+/// The first number beyond ±(2^53 - 1), or with a fraction: readers of JSON disagree about those (RFC 8259, 6).
+fn inexact(value: &Value) -> Option<&serde_json::Number> {
+    match value {
+        Value::Number(number) => {
+            let exact = number.as_i64().is_some_and(|n| n.unsigned_abs() <= chancery_audit::SAFE_INTEGER);
+            (!exact).then_some(number)
+        }
+        Value::Array(items) => items.iter().find_map(inexact),
+        Value::Object(members) => members.values().find_map(inexact),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn numbers_that_json_would_round_are_found() {
+        assert!(inexact(&json!({ "a": [1, -5, 9_007_199_254_740_991_i64] })).is_none());
+        for text in
+            ["9007199254740993", "1.5", "1e3", "100000000000000000000", "[{\"a\":[18446744073709551616]}]"]
+        {
+            assert!(
+                inexact(&serde_json::from_str(text).unwrap()).is_some(),
+                "{text} would be signed as another number"
+            );
+        }
+    }
+
+    #[test]
+    fn hexadecimal_comes_with_and_without_a_prefix() {
+        assert_eq!(unhex("0x02c0\n"), Some(vec![2, 0xc0]));
+        assert_eq!(unhex("02C0"), Some(vec![2, 0xc0]));
+        assert_eq!(unhex("0x2"), None);
+        assert_eq!(unhex("zz"), None);
+    }
+}
