@@ -10,15 +10,17 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use chancery_core::config::PinSource;
-use chancery_hsm::Algorithm;
+use chancery_core::config::{self, PinSource};
+use chancery_core::limit;
 use chancery_hsm::conformance::{Bench, Outcome, Rate};
+use chancery_hsm::{Algorithm, NewToken, Token, init_token};
 use chancery_secret::{Pin, harden_process};
 use clap::{ArgGroup, Parser, Subcommand};
 
 /// Checks whether a PKCS#11 module may hold keys for Chancery.
 ///
-/// Makes session keys only, except for `bench`, which makes one token key and destroys it.
+/// Makes session keys only, except for `bench`, which makes one token key and destroys it. Without a command it runs the
+/// suite.
 #[derive(Parser)]
 #[command(version, group = ArgGroup::new("pin").required(true).args(["pin_file", "pin_fd"]))]
 struct Arguments {
@@ -49,6 +51,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Make the token first: label it and set both PINs
+    Init {
+        /// A file with the security officer's PIN that only its owner may read
+        #[arg(long, value_name = "FILE")]
+        so_pin_file: PathBuf,
+    },
     /// Measure the module's own C_Sign, with nothing around it
     Bench {
         /// What to sign with: secp256k1, p256 or ed25519
@@ -71,6 +79,10 @@ fn assignment(text: &str) -> Result<(String, String), String> {
 }
 
 fn main() -> ExitCode {
+    // `init` works through a worker of its own, as the appliance does.
+    if std::env::args_os().skip(1).eq(["hsm-worker"]) {
+        return chancery_hsm::worker_main();
+    }
     let arguments = Arguments::parse();
     match run(&arguments) {
         Ok(true) => ExitCode::SUCCESS,
@@ -95,6 +107,12 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
         (None, fd) => PinSource::Fd(fd.unwrap_or(-1)),
     };
     let pin = Pin::read(&source).map_err(|error| chain(&error))?;
+    if let Some(Task::Init { so_pin_file }) = &arguments.task {
+        let so_pin = Pin::read(&PinSource::File(so_pin_file.clone())).map_err(|error| chain(&error))?;
+        let token = init(arguments, &so_pin, &pin)?;
+        writeln!(io::stdout(), "token `{}`, serial number {}", token.label, token.serial)?;
+        return Ok(true);
+    }
     let bench = Bench::open(&arguments.module, arguments.init_argument.as_deref(), &arguments.token, &pin)?;
     drop(pin);
     let token = bench.token();
@@ -108,7 +126,7 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
     )?;
     let mut out = io::stdout().lock();
     match &arguments.task {
-        None => {
+        None | Some(Task::Init { .. }) => {
             let rows = bench.run();
             let good = rows.iter().all(|row| row.outcome != Outcome::Fail);
             report::conformance(&mut out, token, &bench.mechanisms()?, &rows, arguments.json)?;
@@ -124,6 +142,22 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
             Ok(true)
         }
     }
+}
+
+fn init(arguments: &Arguments, so_pin: &Pin, pin: &Pin) -> Result<Token, Failure> {
+    let hsm = config::Hsm {
+        module: arguments.module.clone(),
+        token: arguments.token.clone(),
+        pin: PinSource::Fd(0),
+        sessions: 1,
+        queue: 1,
+        call_ms: limit::HSM_CALL_MS,
+        environment: arguments.environment.iter().cloned().collect(),
+        init_argument: arguments.init_argument.clone(),
+    };
+    let new = NewToken { worker: std::env::current_exe()?, hsm };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(init_token(&new, so_pin, pin))?)
 }
 
 /// Starts this program again with the environment that the module wants: a process cannot safely change its own.

@@ -25,6 +25,8 @@ pub struct Rate {
     pub signatures: u64,
     /// Signatures a second, all threads together.
     pub per_second: f64,
+    /// CPU time of this process for each signature, in microseconds.
+    pub cpu_us: f64,
 }
 
 impl Bench {
@@ -58,7 +60,7 @@ impl Bench {
         }
         let over = Arc::new(AtomicBool::new(false));
         let signed = AtomicU64::new(0);
-        let start = Instant::now();
+        let (start, cpu) = (Instant::now(), process_cpu_us());
         let done: Result<(), Fault> = std::thread::scope(|scope| {
             let signers: Vec<_> = sessions
                 .into_iter()
@@ -87,6 +89,12 @@ impl Bench {
         done?;
         let signatures = signed.load(Ordering::Relaxed);
         let per_second = signatures as f64 / start.elapsed().as_secs_f64();
-        Ok(Rate { algorithm, threads, signatures, per_second })
+        let cpu_us = (process_cpu_us() - cpu) / signatures.max(1) as f64;
+        Ok(Rate { algorithm, threads, signatures, per_second, cpu_us })
     }
+}
+
+fn process_cpu_us() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec as f64 * 1e6 + time.tv_nsec as f64 / 1e3
 }

@@ -34,7 +34,7 @@ tests![
     trust::another_public_key_is_refused_and_quarantined,
     trust::a_wrong_pin_is_tried_once,
     trust::a_pin_changed_under_us_is_tried_once,
-    trust::the_pin_is_in_no_argument_environment_or_memory_map,
+    trust::the_pin_is_in_no_argument_environment_or_memory,
     trust::a_finished_token_is_not_made_again,
     faults::a_killed_worker_answers_everyone_and_comes_back,
     faults::a_hung_worker_is_replaced_at_the_deadline,
