@@ -43,6 +43,12 @@ impl Directory {
         Ok(Self { database, _lock: lock })
     }
 
+    /// Syncs the directory's entries. Called again once the WAL exists: SQLite syncs its name too, but ignores an
+    /// error of that.
+    pub(crate) fn sync(&self) -> Result<(), StoreError> {
+        self.database.parent().map_or(Ok(()), synced)
+    }
+
     /// The database file.
     pub(crate) fn database(&self) -> &Path {
         &self.database

@@ -100,7 +100,7 @@ pub enum StoreError {
         /// The setting SQLite did not take.
         setting: &'static str,
     },
-    /// The integrity check found damage.
+    /// The check at start, or a statement, found damage.
     #[error("the store is damaged: {finding}")]
     Damaged {
         /// The first finding.
@@ -142,10 +142,12 @@ impl StoreError {
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
-        if let rusqlite::Error::SqliteFailure(code, Some(text)) = &error
-            && code.code == rusqlite::ErrorCode::ConstraintViolation
-        {
-            return constraint(text);
+        if let rusqlite::Error::SqliteFailure(code, Some(text)) = &error {
+            match code.code {
+                rusqlite::ErrorCode::ConstraintViolation => return constraint(text),
+                rusqlite::ErrorCode::DatabaseCorrupt => return Self::Damaged { finding: text.clone() },
+                _ => {}
+            }
         }
         Self::Statement { source: Arc::new(error) }
     }

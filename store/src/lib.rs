@@ -6,8 +6,12 @@ mod directory;
 mod error;
 mod fault;
 mod health;
+#[cfg(test)]
+mod injected;
 mod limits;
 mod link;
+#[cfg(test)]
+mod plans;
 mod pool;
 mod reader;
 mod rows;

@@ -54,9 +54,10 @@ impl Link {
         Ok(link)
     }
 
-    /// Sets a pragma and reads it back: SQLite ignores what it cannot do.
+    /// Sets a pragma and reads it back: SQLite ignores what it cannot do. The statement is run to its end, because
+    /// changing the journal's mode commits after the row that reports it: a failed sync of that comes last.
     fn pragma(&self, name: &'static str, value: &str, expected: &str) -> Result<(), StoreError> {
-        self.script(&format!("PRAGMA {name} = {value}"))?;
+        self.many(&format!("PRAGMA {name} = {value}"), [], |_| Ok(()))?;
         let found = self.connection.pragma_query_value(None, name, |row| {
             Ok(match row.get_ref(0)? {
                 rusqlite::types::ValueRef::Integer(number) => number.to_string(),
@@ -66,7 +67,7 @@ impl Link {
         if found == expected { Ok(()) } else { Err(StoreError::NotDurable { setting: name }) }
     }
 
-    /// Runs statements that return nothing of interest.
+    /// Runs statements that return no rows.
     pub(crate) fn script(&self, sql: &str) -> Result<(), StoreError> {
         self.noted(self.connection.execute_batch(sql))
     }
@@ -137,6 +138,12 @@ impl Link {
             }
             StoreError::from(error)
         })
+    }
+
+    /// Remembers a fault as if a statement had met it.
+    #[cfg(test)]
+    pub(crate) fn inject(&self, fault: Option<i32>) {
+        self.fault.set(fault);
     }
 
     #[cfg(test)]

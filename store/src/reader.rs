@@ -7,6 +7,7 @@ use chancery_core::{ClientId, IdempotencyKey, RequestId, Tenant, UnixMillis, Wal
 use rusqlite::Row;
 use rusqlite::types::Value;
 
+use crate::limits;
 use crate::link::Link;
 use crate::{BundleRow, LeafRow, RequestFilter, RequestRow, RequestState, StoreError, WalletRow};
 
@@ -56,6 +57,8 @@ pub(crate) mod sql {
          WHERE tenant = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
     pub(crate) const ACTIVE_BUNDLE: &str =
         select_bundle!("WHERE activation.tenant = ?1 ORDER BY activation.seq DESC LIMIT 1");
+    pub(crate) const ACTIVATION: &str =
+        "SELECT leaf FROM activation WHERE tenant = ?1 ORDER BY seq DESC LIMIT 1";
     pub(crate) const BUNDLE: &str = select_bundle!(
         "WHERE activation.tenant = ?1 AND activation.hash = ?2 ORDER BY activation.seq DESC LIMIT 1"
     );
@@ -128,6 +131,15 @@ impl Reader<'_> {
         self.link.many(sql::UNRESOLVED, [page(limit)?], request)
     }
 
+    /// What `counter` has had reserved in the window that ends at `now`, by buckets: never less than the exact sum of
+    /// the window, at most the exact sum of the window and one bucket more. Saturates at `i64::MAX`.
+    ///
+    /// # Errors
+    /// [`StoreError::OutOfRange`] for a window that is not positive.
+    pub fn spent(&self, counter: &str, now: UnixMillis, window_ms: i64) -> Result<i64, StoreError> {
+        limits::spent(self.link, counter, now.0, window_ms)
+    }
+
     /// One wallet.
     ///
     /// # Errors
@@ -156,6 +168,14 @@ impl Reader<'_> {
     /// [`StoreError`] when the store cannot be read.
     pub fn active_bundle(&self, tenant: &Tenant) -> Result<Option<BundleRow>, StoreError> {
         self.link.one(sql::ACTIVE_BUNDLE, [tenant.as_str()], bundle)
+    }
+
+    /// The log index of the activation that put the bundle in force, which names it for one transaction to compare.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    pub fn activation(&self, tenant: &Tenant) -> Result<Option<u64>, StoreError> {
+        self.link.one(sql::ACTIVATION, [tenant.as_str()], |row| index(row, 0, "leaf"))
     }
 
     /// A bundle that is or was in force.

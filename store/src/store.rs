@@ -57,6 +57,7 @@ impl Store {
             schema::create(&link)?;
         }
         schema::check(&link)?;
+        directory.sync()?;
         let present = Reader { link: &link };
         let (tree_size, newest_ms) = (present.tree_size()?, present.newest_time()?.0);
         let pool = Pool::open(directory.database())?;

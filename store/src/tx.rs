@@ -163,13 +163,12 @@ impl Tx<'_> {
         one_row(self.link.run(sql::FREE_KEY, [id.as_bytes()])?, "request")
     }
 
-    /// What `counter` has had reserved in the window that ends at `now`, by buckets: never less than the exact sum of
-    /// the window, at most the exact sum of the window and one bucket more. Saturates at `i64::MAX`.
+    /// [`Reader::spent`], as this transaction sees it.
     ///
     /// # Errors
-    /// [`StoreError::OutOfRange`] for a window that is not positive.
+    /// As there.
     pub fn spent(&self, counter: &str, now: UnixMillis, window_ms: i64) -> Result<i64, StoreError> {
-        limits::spent(self.link, counter, now.0, window_ms)
+        self.rows().spent(counter, now, window_ms)
     }
 
     /// Reserves `amount` of `counter` for a recorded request, and sweeps a little of what has left its window.

@@ -41,6 +41,20 @@ impl<T> Committed<T> {
     }
 }
 
+impl<T, U> Committed<(T, U)> {
+    /// The first part with the evidence, the second without.
+    pub fn split(self) -> (Committed<T>, U) {
+        (Committed(self.0.0), self.0.1)
+    }
+}
+
+impl<T> Committed<Option<T>> {
+    /// The evidence for what is there.
+    pub fn transpose(self) -> Option<Committed<T>> {
+        self.0.map(Committed)
+    }
+}
+
 /// A job as the writer sees it.
 pub(crate) trait Job: Send {
     /// Runs it; true to keep what it wrote.

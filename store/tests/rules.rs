@@ -1,0 +1,197 @@
+//! What the schema itself refuses, tried through the API and by hand in SQL.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod fixture;
+
+use chancery_core::UnixMillis;
+use chancery_store::{RequestRow, RequestState, Store, StoreError, WalletRow};
+use fixture::{finish, open, record, request};
+use rusqlite::Connection;
+
+/// A store with one leaf, one released request, one wallet and one bundle, opened as a bare database.
+async fn bare(directory: &std::path::Path) -> Connection {
+    let store = open(directory);
+    store
+        .write(|tx| -> Result<(), StoreError> {
+            let row = record(tx, request("k", RequestState::Permitted, 1))?;
+            finish(tx, row.id, RequestState::Released)?;
+            record(tx, request("open", RequestState::Permitted, 1))?;
+            tx.insert_wallet(&WalletRow {
+                tenant: row.tenant.clone(),
+                id: "w".parse().unwrap(),
+                created_ms: UnixMillis(1),
+                leaf: 0,
+                record: vec![1],
+            })?;
+            tx.put_bundle(&row.tenant, &[7; 32], b"bundle")?;
+            tx.activate_bundle(&row.tenant, &[7; 32], UnixMillis(2), 0)
+        })
+        .await
+        .unwrap();
+    store.close().await;
+    let database = Connection::open(directory.join("store.sqlite")).unwrap();
+    database.execute_batch("PRAGMA foreign_keys = ON; PRAGMA recursive_triggers = ON").unwrap();
+    database
+}
+
+#[tokio::test]
+async fn sql_by_hand_cannot_break_the_rules() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = bare(directory.path()).await;
+    for (sql, rule) in [
+        ("UPDATE leaf SET body = x'00' WHERE idx = 0", "a leaf is never changed"),
+        ("DELETE FROM leaf WHERE idx = 2", "a leaf is never removed"),
+        ("INSERT INTO leaf VALUES (9, zeroblob(32), x'')", "a leaf takes the next index"),
+        ("INSERT OR REPLACE INTO leaf VALUES (1, zeroblob(32), x'')", "a leaf takes the next index"),
+        ("INSERT INTO leaf VALUES (3, zeroblob(31), x'')", "CHECK constraint failed"),
+        ("UPDATE request SET state = 'failed' WHERE state = 'released'", "does not follow"),
+        ("UPDATE request SET state = 'released', released = x'00' WHERE state = 'permitted'", "CHECK"),
+        ("UPDATE request SET state = 'released', outcome_leaf = 1 WHERE state = 'permitted'", "CHECK"),
+        ("UPDATE request SET released = x'00' WHERE state = 'released'", "written once"),
+        ("UPDATE request SET outcome_leaf = 0 WHERE state = 'released'", "written once"),
+        ("UPDATE request SET outcome_leaf = 99 WHERE state = 'permitted'", "FOREIGN KEY"),
+        ("UPDATE request SET request_digest = zeroblob(32)", "never changed"),
+        ("UPDATE request SET idempotency_key = 'other'", "a key is freed only"),
+        ("UPDATE request SET idempotency_key = NULL WHERE state = 'released'", "a key is freed only"),
+        ("DELETE FROM request", "a request is never removed"),
+        ("UPDATE wallet SET record = x''", "a wallet is never changed"),
+        ("INSERT OR REPLACE INTO wallet VALUES ('default', 'w', 1, 0, x'')", "a wallet is never removed"),
+        ("UPDATE bundle SET canonical = x''", "a bundle is never changed"),
+        ("DELETE FROM activation", "an activation is never removed"),
+    ] {
+        let error = database.execute(sql, []).expect_err(sql).to_string();
+        assert!(error.contains(rule), "`{sql}`: {error}");
+    }
+}
+
+async fn started(store: &Store, state: RequestState, n: usize) -> Result<RequestRow, StoreError> {
+    let key = format!("{}-{n}", state.as_str());
+    Ok(store.write(move |tx| record(tx, request(&key, state, 1))).await?.into_inner())
+}
+
+#[tokio::test]
+async fn only_the_legal_moves_are_possible() {
+    use RequestState::{Denied, Expired, Failed, Pending, Permitted, Released};
+    let legal = [
+        (Permitted, Released),
+        (Permitted, Failed),
+        (Pending, Permitted),
+        (Pending, Denied),
+        (Pending, Expired),
+        (Pending, Failed),
+    ];
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let mut n = 0;
+    for from in RequestState::ALL {
+        for to in RequestState::ALL {
+            n += 1;
+            // How a request comes to stand at `from`.
+            let start = match from {
+                Permitted | Denied | Pending => from,
+                Released | Failed => Permitted,
+                Expired => Pending,
+            };
+            let id = started(&store, start, n).await.unwrap().id;
+            if start != from {
+                store.write(move |tx| finish(tx, id, from)).await.unwrap();
+            }
+            let moved = store.write(move |tx| finish(tx, id, to)).await;
+            let found = store.read(|rows| rows.request(id)).unwrap().unwrap().state;
+            if legal.contains(&(from, to)) {
+                moved.unwrap();
+                assert_eq!(found, to);
+            } else {
+                assert!(matches!(moved, Err(StoreError::Refused { .. })), "{from:?} to {to:?}: {moved:?}");
+                assert_eq!(found, from);
+            }
+        }
+    }
+    for start in [Released, Expired, Failed] {
+        assert!(started(&store, start, 0).await.is_err(), "a request started as {start:?}");
+    }
+}
+
+#[tokio::test]
+async fn no_state_stands_without_what_it_needs() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let refused = async |row: RequestRow, why: &str| {
+        let answer = store.write(move |tx| tx.insert_request(&row)).await;
+        assert!(matches!(answer, Err(StoreError::Refused { .. })), "{why}: {answer:?}");
+    };
+    refused(request("a", RequestState::Permitted, 1), "permitted without a decision leaf").await;
+    let mut dangling = request("b", RequestState::Denied, 1);
+    dangling.decision_leaf = Some(5);
+    refused(dangling, "a decision leaf that is not in the log").await;
+    let mut endless = request("c", RequestState::Pending, 1);
+    endless.expires_ms = None;
+    refused(endless, "pending for ever").await;
+    let mut early = request("d", RequestState::Denied, 1);
+    early.released = Some(vec![1]);
+    refused(early, "a denial with a signature").await;
+
+    let unreserved = request("e", RequestState::Denied, 1);
+    let id = unreserved.id;
+    let answer = store.write(move |tx| tx.reserve(id, "c", UnixMillis(1), 1_000, 1)).await;
+    assert!(matches!(answer, Err(StoreError::Refused { .. })), "a reservation of no request: {answer:?}");
+    let answer = store.write(move |tx| finish(tx, id, RequestState::Failed)).await;
+    assert!(matches!(answer, Err(StoreError::Unknown { kind: "request" })), "{answer:?}");
+    assert_eq!(store.read(|rows| rows.tree_size()).unwrap(), 0);
+}
+
+#[tokio::test]
+async fn wallets_and_bundles_keep_their_history() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let tenant = chancery_core::Tenant::default();
+    let wallet = WalletRow {
+        tenant: tenant.clone(),
+        id: "w".parse().unwrap(),
+        created_ms: UnixMillis(1),
+        leaf: 0,
+        record: vec![1],
+    };
+    let row = wallet.clone();
+    store
+        .write(move |tx| -> Result<(), StoreError> {
+            tx.append_leaf(b"wallet", &[0; 32])?;
+            tx.insert_wallet(&row)?;
+            for (n, hash) in [[1; 32], [2; 32], [1; 32]].into_iter().enumerate() {
+                let leaf = tx.append_leaf(b"policy", &[0; 32])?;
+                tx.put_bundle(&row.tenant, &hash, &hash[..4])?;
+                tx.activate_bundle(&row.tenant, &hash, UnixMillis(n as i64), leaf)?;
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
+    let again = wallet.clone();
+    let taken = store.write(move |tx| tx.insert_wallet(&again)).await;
+    assert!(matches!(taken, Err(StoreError::AlreadyExists { kind: "wallet" })), "{taken:?}");
+    let unknown = store.write(move |tx| tx.activate_bundle(&wallet.tenant, &[9; 32], UnixMillis(9), 0)).await;
+    assert!(matches!(unknown, Err(StoreError::Refused { .. })), "{unknown:?}");
+    store
+        .read(|rows| {
+            assert_eq!(rows.wallets(&tenant, None, 10)?.len(), 1);
+            assert_eq!(rows.wallets(&tenant, Some(&"w".parse().unwrap()), 10)?.len(), 0);
+            assert!(
+                rows.wallet(&"other".parse().unwrap(), &"w".parse().unwrap())?.is_none(),
+                "another tenant"
+            );
+            let active = rows.active_bundle(&tenant)?.unwrap();
+            assert_eq!((active.hash, active.leaf, active.applied_ms.0), ([1; 32], 3, 2));
+            assert_eq!(active.canonical, [1; 4]);
+            assert_eq!(rows.bundle(&tenant, &[2; 32])?.unwrap().leaf, 2);
+            assert!(rows.bundle(&tenant, &[9; 32])?.is_none());
+            assert_eq!(rows.leaves(1..100)?.len(), 3);
+            assert_eq!(rows.leaf(3)?.unwrap().body, b"policy");
+            assert!(rows.leaf(4)?.is_none());
+            assert_eq!(rows.leaf_hashes(0..4)?.len(), 4);
+            for bad in [rows.leaf(u64::MAX).is_err(), rows.leaves(0..u64::MAX).is_err()] {
+                assert!(bad, "a number beyond SQLite's integers was taken");
+            }
+            Ok(())
+        })
+        .unwrap();
+}
