@@ -56,8 +56,14 @@ codes! {
     RequestInProgress = "request-in-progress", 409, "The first request under this key is still in progress";
     /// The name is taken.
     AlreadyExists = "already-exists", 409, "Already exists";
+    /// The request waited for its obligations until its time was over.
+    RequestExpired = "request-expired", 410, "The request expired";
     /// The body is larger than allowed.
     BodyTooLarge = "body-too-large", 413, "The body is too large";
+    /// The body is not of a media type this path takes.
+    UnsupportedMediaType = "unsupported-media-type", 415, "Unsupported media type";
+    /// The headers are more or larger than allowed.
+    HeadersTooLarge = "headers-too-large", 431, "The headers are too large";
     /// The payload has no bytes.
     PayloadEmpty = "payload-empty", 422, "The payload is empty";
     /// The payload is larger than allowed.
@@ -92,6 +98,8 @@ codes! {
     HsmUnavailable = "hsm-unavailable", 503, "The HSM is unavailable";
     /// The key is set apart because the HSM answered wrongly with it.
     KeyQuarantined = "key-quarantined", 503, "The key is quarantined";
+    /// The appliance stopped before the request was signed; nothing was released.
+    Interrupted = "interrupted", 503, "Interrupted before signing";
     /// The store or the log cannot record.
     StoreUnavailable = "store-unavailable", 503, "The store cannot record";
     /// The wall clock stands behind the latest recorded time.

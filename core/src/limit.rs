@@ -30,5 +30,39 @@ pub const HSM_QUEUE: usize = 1_024;
 pub const HSM_CALL_MS: u64 = 5_000;
 /// Any silence of a connection, in milliseconds: handshake, header, body, idle, stalled read of a response.
 pub const STALL_MS: u64 = 8_000;
+/// Within a stall's time a peer must take or send this much, or finish: a byte a second is a stall too.
+pub const PACE_BYTES: usize = 64 * 1024;
+/// What is left of a stall's time to say why a connection ends, in milliseconds.
+pub const GRACE_MS: u64 = 1_000;
+/// Open connections of the API.
+pub const CONNECTIONS: usize = 4_096;
+/// Connections of one client, by name.
+pub const CONNECTIONS_PER_CLIENT: usize = 256;
+/// Connections above a client's share that are kept open to be told so.
+pub const CONNECTIONS_REFUSED: usize = 64;
+/// Connections still in their TLS handshake; the oldest makes room.
+pub const HANDSHAKES: usize = 1_024;
+/// The same from one address (IPv4) or /64 (IPv6).
+pub const HANDSHAKES_PER_SOURCE: usize = 256;
+/// Connections the kernel keeps until they are accepted.
+pub const BACKLOG: u32 = 4_096;
+/// Connections of the ops listener.
+pub const OPS_CONNECTIONS: usize = 64;
+/// HTTP/2 streams of one connection.
+pub const STREAMS: u32 = 64;
+/// Requests being answered.
+pub const IN_FLIGHT: usize = 4_096;
+/// All request bodies in memory together, in bytes.
+pub const BODIES_BYTES: usize = 256 * 1024 * 1024;
+/// What the kernel buffers for one reader, in bytes.
+pub const SEND_BUFFER_BYTES: u32 = 256 * 1024;
+/// How long the door waits for an answer from within, in milliseconds.
+pub const ANSWER_MS: u64 = 30_000;
+/// How long requests in flight may take when the appliance stops, in milliseconds.
+pub const DRAIN_MS: u64 = 10_000;
+/// How old the proof of who is at a connection may be, in milliseconds.
+pub const IDENTITY_MS: i64 = 1_000;
+/// Clients whose rate is remembered.
+pub const RATE_KEYS: usize = 65_536;
 /// How long a pending request waits for its obligations when the policy does not say, in milliseconds.
 pub const PENDING_MS: i64 = 24 * 60 * 60 * 1_000;

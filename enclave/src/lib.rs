@@ -1,1 +1,54 @@
-//! room enclave
+//! The trusted process: the walk, the key registry and the rooms opened in their order. Only this crate may reach the HSM,
+//! and within it only the walk's `Recorded` reaches a wallet's key. Trusts the store's disk and the token's honesty no
+//! further than each is checked. If this is wrong, money moves.
+
+mod answer;
+mod house;
+mod in_flight;
+mod kept;
+mod manage;
+mod policy;
+mod preview;
+mod query;
+mod receipts;
+mod refusal;
+mod resolve;
+mod signer;
+mod spending;
+mod start;
+pub mod walk;
+mod wallet;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use chancery_core::SignRequest;
+use chancery_identity::Client;
+
+pub use answer::{Answer, Pending, Released};
+pub use house::House;
+pub use in_flight::InFlight;
+pub use policy::InForce;
+pub use preview::Preview;
+pub use query::{Component, Listed, RequestFilter, RequestState};
+pub use refusal::Refusal;
+pub use start::{Enclave, StartError, init_token};
+pub use wallet::{CHAINS, Wallet};
+
+impl Enclave {
+    /// Walks one request to a released signature or a refusal. The walk goes on to its end even when the caller stops
+    /// waiting: what is recorded is never left half done.
+    ///
+    /// # Errors
+    /// See [`walk`]; each refusal has a stable code.
+    pub async fn sign(&self, client: Client, request: SignRequest) -> Result<Answer, Refusal> {
+        let house = Arc::clone(self.house());
+        self.run(async move { walk::walk(&house, client, request).await }).await
+    }
+}
+
+/// The process that loads the PKCS#11 module; `chanceryd hsm-worker` is nothing else.
+#[must_use]
+pub fn hsm_worker() -> ExitCode {
+    chancery_hsm::worker_main()
+}

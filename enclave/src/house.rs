@@ -1,0 +1,23 @@
+//! What every walk needs: the rooms' handles, opened once. Holds no policy and no decision of its own.
+
+use std::sync::Arc;
+
+use chancery_audit::Log;
+use chancery_core::Clock;
+use chancery_hsm::Hsm;
+use chancery_store::Store;
+
+use crate::in_flight::Walks;
+use crate::policy::Policies;
+use crate::wallet::Wallets;
+
+/// The opened house. Only this crate reaches into it.
+pub struct House {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) store: Store,
+    pub(crate) log: Log,
+    pub(crate) hsm: Hsm,
+    pub(crate) policies: Policies,
+    pub(crate) wallets: Wallets,
+    pub(crate) walks: Walks,
+}

@@ -1,0 +1,134 @@
+//! What operators do: make wallets and put policy in force. Each is a log entry of its own, durable before it counts.
+
+use std::sync::Arc;
+
+use chancery_audit::{self as audit, Digest, V1};
+use chancery_core::{Code, KeyId, RequestId, WalletId};
+use chancery_hsm::{Algorithm, KeyRef};
+use chancery_identity::Operator;
+use chancery_policy::{Source, Tested};
+use chancery_store::WalletRow;
+
+use crate::house::House;
+use crate::policy::InForce;
+use crate::refusal::Refusal;
+use crate::start::Enclave;
+use crate::wallet::{CHAINS, Wallet};
+
+impl Enclave {
+    /// Makes a wallet around a fresh key in the HSM.
+    ///
+    /// # Errors
+    /// [`Code::BadRequest`] for its chains, [`Code::AlreadyExists`] for its name, and what the HSM or store answer.
+    pub async fn create_wallet(
+        &self,
+        operator: Operator,
+        id: WalletId,
+        chain_ids: Vec<u64>,
+    ) -> Result<Arc<Wallet>, Refusal> {
+        let house = Arc::clone(self.house());
+        self.run(async move { create_wallet(&house, &operator, id, chain_ids).await }).await
+    }
+
+    /// Compiles a bundle, runs its tests and puts it in force from the next decision on.
+    ///
+    /// # Errors
+    /// [`Code::BundleInvalid`] with every finding or failed test.
+    pub async fn apply_policy(&self, operator: Operator, source: Source) -> Result<InForce, Refusal> {
+        let house = Arc::clone(self.house());
+        self.run(async move { apply_policy(&house, &operator, source).await }).await
+    }
+}
+
+async fn create_wallet(
+    house: &Arc<House>,
+    operator: &Operator,
+    id: WalletId,
+    chain_ids: Vec<u64>,
+) -> Result<Arc<Wallet>, Refusal> {
+    let mut distinct = chain_ids.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    if !(1..=CHAINS).contains(&chain_ids.len()) || distinct.len() != chain_ids.len() || chain_ids.contains(&0) {
+        let detail = format!("`chain_ids` must be 1 to {CHAINS} distinct EIP-155 chain ids above zero");
+        return Err(Refusal::new(Code::BadRequest, detail));
+    }
+    let tenant = operator.tenant().clone();
+    let taken = || Refusal::new(Code::AlreadyExists, format!("a wallet `{id}` exists already"));
+    if house.store.read(|rows| rows.wallet(&tenant, &id))?.is_some() {
+        return Err(taken());
+    }
+
+    // ORDER: the key first. A crash before the row is durable leaves a key that no wallet names and nothing can use.
+    let key = KeyId::fresh();
+    let public = house.hsm.generate(key, &format!("chancery/{tenant}/{id}"), Algorithm::Secp256k1).await?;
+    let now = house.clock.now()?;
+    let wallet = Wallet::around(KeyRef { id: key, public }, tenant.clone(), id.clone(), chain_ids, now)?;
+    let record = audit::Record::Wallet(audit::Wallet {
+        v: V1,
+        tenant: tenant.clone(),
+        request_id: RequestId::fresh(),
+        time_ms: now,
+        client: operator.id().clone(),
+        certificate: Digest::from_bytes(*operator.fingerprint().as_bytes()),
+        wallet: id.clone(),
+        algorithm: audit::Algorithm::Secp256k1,
+        public_key: wallet.public_key().into(),
+        chains: wallet.chains(),
+    });
+    let (row_id, bytes) = (id.clone(), wallet.record()?);
+    let written = house
+        .store
+        .write(move |tx| {
+            let leaf = audit::append(tx, &record)?.index();
+            tx.insert_wallet(&WalletRow { tenant, id: row_id, created_ms: now, leaf, record: bytes })?;
+            Ok::<_, Refusal>(leaf)
+        })
+        .await;
+    match written {
+        Ok(leaf) => Ok(house.wallets.add(wallet.recorded_at(leaf.into_inner()))),
+        Err(refusal) => {
+            if let Err(error) = house.hsm.destroy(key).await {
+                tracing::warn!(%key, %error, "a key that no wallet names stays in the token");
+            }
+            Err(if refusal.code == Code::AlreadyExists { taken() } else { refusal })
+        }
+    }
+}
+
+async fn apply_policy(house: &Arc<House>, operator: &Operator, source: Source) -> Result<InForce, Refusal> {
+    let canonical = source.canonical();
+    // Compiling and testing take as long as the bundle is large: not on the runtime's own threads.
+    let tested = tokio::task::spawn_blocking(move || Tested::compile(&source))
+        .await
+        .map_err(|_| Refusal::new(Code::Internal, "the policy compiler failed"))??;
+    let tenant = operator.tenant().clone();
+    let now = house.clock.now()?;
+    let in_force = InForce::new(tested, 0, now)?;
+    let hash = in_force.digest();
+    let previous = house.policies.in_force(&tenant).ok().map(|policy| policy.digest());
+    let record = audit::Record::Policy(audit::Policy {
+        v: V1,
+        tenant: tenant.clone(),
+        request_id: RequestId::fresh(),
+        time_ms: now,
+        client: operator.id().clone(),
+        certificate: Digest::from_bytes(*operator.fingerprint().as_bytes()),
+        bundle: hash,
+        previous,
+    });
+    let whose = tenant.clone();
+    let leaf = house
+        .store
+        .write(move |tx| {
+            let leaf = audit::append(tx, &record)?.index();
+            tx.put_bundle(&tenant, hash.as_bytes(), &canonical)?;
+            tx.activate_bundle(&tenant, hash.as_bytes(), now, leaf)?;
+            Ok::<_, Refusal>(leaf)
+        })
+        .await?
+        .into_inner();
+    let in_force = in_force.activated_at(leaf);
+    house.policies.set(whose, in_force.clone());
+    Ok(in_force)
+}

@@ -1,0 +1,172 @@
+//! What may be read: requests, receipts, wallets, the policy in force, the log's files, and how each room stands.
+
+use std::sync::Arc;
+
+use chancery_audit::{self as audit, Receipt, Standing, Trust};
+use chancery_core::{Code, RequestId, Tenant, WalletId};
+use chancery_store::RequestRow;
+use serde_json::Value;
+
+pub use chancery_store::{RequestFilter, RequestState};
+
+use crate::kept::{self, Kept};
+use crate::policy::InForce;
+use crate::receipts;
+use crate::refusal::Refusal;
+use crate::start::Enclave;
+use crate::wallet::Wallet;
+
+/// A recorded request with its decision.
+#[derive(Debug)]
+pub struct Listed {
+    /// Where it stands.
+    pub row: RequestRow,
+    /// What was decided.
+    pub decision: audit::Decision,
+    /// What the payload would do.
+    pub intent: Value,
+}
+
+/// One part of the appliance, for health.
+#[derive(Debug)]
+pub struct Component {
+    /// Its name.
+    pub name: &'static str,
+    /// Whether it serves.
+    pub ready: bool,
+    /// How it stands, in words.
+    pub detail: String,
+}
+
+impl Enclave {
+    /// One page of requests, newest first.
+    ///
+    /// # Errors
+    /// [`Code::NotFound`] for an `after` that is no request of the tenant.
+    pub fn requests(&self, filter: &RequestFilter) -> Result<Vec<Listed>, Refusal> {
+        let rows = self.house().store.read(|rows| rows.requests(filter))?;
+        rows.into_iter().map(|row| self.listed(row)).collect()
+    }
+
+    /// One request of the tenant.
+    ///
+    /// # Errors
+    /// [`Code::NotFound`].
+    pub fn request(&self, tenant: &Tenant, id: RequestId) -> Result<Listed, Refusal> {
+        self.listed(self.row(tenant, id)?)
+    }
+
+    /// The receipt of a request as it stands now.
+    ///
+    /// # Errors
+    /// [`Code::NotFound`], or what keeps the log from proving it.
+    pub async fn receipt(&self, tenant: &Tenant, id: RequestId) -> Result<Receipt, Refusal> {
+        let row = self.row(tenant, id)?;
+        receipts::receipt(self.house(), &row).await
+    }
+
+    fn row(&self, tenant: &Tenant, id: RequestId) -> Result<RequestRow, Refusal> {
+        let row = self.house().store.read(|rows| rows.request(id))?;
+        let row = row.filter(|row| row.tenant == *tenant);
+        row.ok_or_else(|| Refusal::new(Code::NotFound, format!("no request `{id}`")))
+    }
+
+    fn listed(&self, row: RequestRow) -> Result<Listed, Refusal> {
+        let decision = receipts::decision(self.house(), &row)?;
+        let kept: Kept = kept::read("record", &row.record)?;
+        Ok(Listed { decision, intent: kept.intent, row })
+    }
+
+    /// One wallet.
+    ///
+    /// # Errors
+    /// [`Code::NotFound`].
+    pub fn wallet(&self, tenant: &Tenant, id: &WalletId) -> Result<Arc<Wallet>, Refusal> {
+        self.house().wallets.find(tenant, id)
+    }
+
+    /// One page of a tenant's wallets, by name.
+    ///
+    /// # Errors
+    /// What keeps the store from answering.
+    pub fn wallets(
+        &self,
+        tenant: &Tenant,
+        after: Option<&WalletId>,
+        limit: usize,
+    ) -> Result<Vec<Arc<Wallet>>, Refusal> {
+        let rows = self.house().store.read(|rows| rows.wallets(tenant, after, limit))?;
+        rows.iter().map(|row| self.house().wallets.find(tenant, &row.id)).collect()
+    }
+
+    /// The policy in force.
+    ///
+    /// # Errors
+    /// [`Code::NoPolicy`].
+    pub fn policy(&self, tenant: &Tenant) -> Result<Arc<InForce>, Refusal> {
+        self.house().policies.in_force(tenant)
+    }
+
+    /// What a stranger needs to verify this log's receipts.
+    #[must_use]
+    pub fn trust(&self) -> &Trust {
+        self.house().log.trust()
+    }
+
+    /// A static file of the log: `checkpoint` or a tile.
+    ///
+    /// # Errors
+    /// [`Code::NotFound`], or what keeps the log from reading.
+    pub fn log_file(&self, path: &str) -> Result<Vec<u8>, Refusal> {
+        let found = self.house().log.resource(path)?;
+        found.ok_or_else(|| Refusal::new(Code::NotFound, "the log has no such file"))
+    }
+
+    /// How the log stands.
+    #[must_use]
+    pub fn log_standing(&self) -> Standing {
+        self.house().log.standing()
+    }
+
+    /// Each room and whether it serves.
+    #[must_use]
+    pub fn components(&self) -> Vec<Component> {
+        let house = self.house();
+        let store = house.store.health();
+        let hsm = house.hsm.health();
+        let log = house.log.standing();
+        let clock = house.clock.now();
+        let policy = house.policies.in_force(&Tenant::default());
+        vec![
+            Component {
+                name: "store",
+                ready: store.red.is_none(),
+                detail: store.red.unwrap_or_else(|| format!("{} waiting", store.waiting)),
+            },
+            Component {
+                name: "hsm",
+                ready: hsm.state == chancery_hsm::State::Ready,
+                detail: if hsm.reason.is_empty() {
+                    format!("generation {}, {} queued, {} quarantined", hsm.generation, hsm.queued, hsm.quarantined.len())
+                } else {
+                    hsm.reason
+                },
+            },
+            Component {
+                name: "log",
+                ready: !log.publishing_fails,
+                detail: format!("{} entries, {} signed, {} published", log.size, log.signed, log.published),
+            },
+            Component {
+                name: "clock",
+                ready: clock.is_ok(),
+                detail: clock.map_or_else(|error| error.to_string(), |_| "forward".to_owned()),
+            },
+            Component {
+                name: "policy",
+                ready: policy.is_ok(),
+                detail: policy.map_or_else(|refusal| refusal.detail, |policy| policy.digest().to_string()),
+            },
+        ]
+    }
+}

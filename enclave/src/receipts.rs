@@ -1,0 +1,146 @@
+//! Receipts: made at release, and again from the store whenever they are asked for. Nothing is handed out that this
+//! process has not proved under a signed checkpoint.
+
+use std::sync::Arc;
+
+use chancery_audit::{self as audit, Proven, Receipt, V1};
+use chancery_core::Code;
+use chancery_store::{LeafRow, RequestRow, RequestState};
+
+use crate::answer::{Answer, Pending, Released};
+use crate::house::House;
+use crate::kept::{self, Kept, KeptSignature};
+use crate::refusal::Refusal;
+
+/// The answer of a release.
+pub(crate) fn released(
+    decision: audit::Decision,
+    decided: Proven,
+    kept: Kept,
+    outcome: audit::Outcome,
+    ended: Proven,
+    opened: KeptSignature,
+) -> Released {
+    Released {
+        request_id: decision.request_id,
+        wallet: decision.wallet.clone(),
+        signature: opened.signature.clone(),
+        signed_transaction: opened.signed_transaction.clone(),
+        transaction_hash: opened.transaction_hash.clone(),
+        signed_authorization: opened.signed_authorization.clone(),
+        receipt: assemble(decision, &decided, kept, Some((outcome, &ended)), Some(opened)),
+    }
+}
+
+fn assemble(
+    decision: audit::Decision,
+    decided: &Proven,
+    kept: Kept,
+    outcome: Option<(audit::Outcome, &Proven)>,
+    opened: Option<KeptSignature>,
+) -> Receipt {
+    let (outcome, outcome_proof) = outcome.map(|(record, ended)| (record, ended.proof().to_string())).unzip();
+    let (signature, signed_transaction) =
+        opened.map_or((None, None), |opened| (Some(opened.signature), opened.signed_transaction));
+    Receipt {
+        v: V1,
+        decision,
+        decision_proof: decided.proof().to_string(),
+        idempotency_key: kept.idempotency_key,
+        payload: kept.payload,
+        intent: kept.intent,
+        intent_salt: kept.intent_salt,
+        outcome,
+        outcome_proof,
+        signature,
+        signed_transaction,
+    }
+}
+
+/// The receipt of a recorded request, as it stands now.
+pub(crate) async fn receipt(house: &Arc<House>, row: &RequestRow) -> Result<Receipt, Refusal> {
+    let Some(decision_leaf) = row.decision_leaf else {
+        return Err(Refusal::new(Code::Internal, "a request without a decision").of(row.id));
+    };
+    let decided = leaf(house, decision_leaf)?;
+    let ended = row.outcome_leaf.map(|index| leaf(house, index)).transpose()?;
+    let newest = ended.as_ref().map_or(decided.index, |ended| ended.index);
+    let checkpoint = house.log.checkpoint_covering(newest).await.map_err(|error| Refusal::from(error).of(row.id))?;
+
+    let decided_proof = house.log.prove_body(decided.index, &decided.body, &checkpoint)?;
+    let audit::Record::Decision(decision) = record(&decided)? else { return Err(not_ours(&decided)) };
+    let outcome = match &ended {
+        None => None,
+        Some(ended) => match record(ended)? {
+            audit::Record::Outcome(outcome) => {
+                Some((outcome, house.log.prove_body(ended.index, &ended.body, &checkpoint)?))
+            }
+            _ => return Err(not_ours(ended)),
+        },
+    };
+    let outcome = outcome.as_ref().map(|(outcome, proven)| (outcome.clone(), proven));
+    let opened = row.released.as_deref().map(|bytes| kept::read("released", bytes)).transpose()?;
+    Ok(assemble(decision, &decided_proof, kept::read::<Kept>("record", &row.record)?, outcome, opened))
+}
+
+/// The first answer of a request, once more.
+pub(crate) async fn answer_again(house: &Arc<House>, row: RequestRow) -> Result<Answer, Refusal> {
+    match row.state {
+        RequestState::Released => {
+            let Some(bytes) = &row.released else {
+                return Err(Refusal::new(Code::StoreUnavailable, "a release without its signature").of(row.id));
+            };
+            let opened: KeptSignature = kept::read("released", bytes)?;
+            Ok(Answer::Released(Box::new(Released {
+                request_id: row.id,
+                wallet: row.wallet.clone(),
+                signature: opened.signature,
+                signed_transaction: opened.signed_transaction,
+                transaction_hash: opened.transaction_hash,
+                signed_authorization: opened.signed_authorization,
+                receipt: receipt(house, &row).await?,
+            })))
+        }
+        RequestState::Pending => Ok(Answer::Pending(Pending {
+            request_id: row.id,
+            missing: decision(house, &row)?.missing,
+            expires_ms: row.expires_ms,
+        })),
+        RequestState::Denied => Err(Refusal::denied(row.id, decision(house, &row)?.rules)),
+        RequestState::Permitted => {
+            let detail = "the first request under this key is still being signed; ask again";
+            Err(Refusal::new(Code::RequestInProgress, detail).of(row.id).retry_after(1))
+        }
+        RequestState::Expired => {
+            let detail = "the request expired before its obligations were met; use a fresh key to ask again";
+            Err(Refusal::new(Code::RequestExpired, detail).of(row.id))
+        }
+        // A failure frees the key, so no key leads here.
+        RequestState::Failed => Err(Refusal::new(Code::Internal, "a failed request kept its key").of(row.id)),
+    }
+}
+
+/// The decision record of a request.
+pub(crate) fn decision(house: &House, row: &RequestRow) -> Result<audit::Decision, Refusal> {
+    let Some(index) = row.decision_leaf else {
+        return Err(Refusal::new(Code::Internal, "a request without a decision").of(row.id));
+    };
+    let leaf = leaf(house, index)?;
+    match record(&leaf)? {
+        audit::Record::Decision(decision) => Ok(decision),
+        _ => Err(not_ours(&leaf)),
+    }
+}
+
+fn leaf(house: &House, index: u64) -> Result<LeafRow, Refusal> {
+    let missing = || Refusal::new(Code::StoreUnavailable, format!("log entry {index} is missing"));
+    house.store.read(|rows| rows.leaf(index))?.ok_or_else(missing)
+}
+
+fn record(leaf: &LeafRow) -> Result<audit::Record, Refusal> {
+    audit::Record::parse(&leaf.body).map_err(|_| not_ours(leaf))
+}
+
+fn not_ours(leaf: &LeafRow) -> Refusal {
+    Refusal::new(Code::StoreUnavailable, format!("log entry {} is not the record it should be", leaf.index))
+}

@@ -1,0 +1,140 @@
+//! Why a request got no signature, as the wire tells it. Every error of every room ends here, and none of them in
+//! "allowed". The detail is for the asker: it never holds a secret, and for faults of this appliance it says what to do,
+//! while the cause goes to the log.
+
+use std::fmt;
+
+use chancery_audit::AuditError;
+use chancery_core::{ClockError, Code, RequestId};
+use chancery_hsm::HsmError;
+use chancery_intent::IntentError;
+use chancery_policy::{PolicyError, TestResult};
+use chancery_store::StoreError;
+
+/// A refusal: a stable code, words for people, and what helps the asker go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The stable code.
+    pub code: Code,
+    /// What happened and what to do about it.
+    pub detail: String,
+    /// The recorded request that this ended, where there is one.
+    pub request: Option<RequestId>,
+    /// The policy rules that decided, or what is wrong with a bundle.
+    pub rules: Vec<String>,
+    /// When trying again makes sense, in seconds.
+    pub retry_after_s: Option<u32>,
+}
+
+impl Refusal {
+    /// A refusal without further members.
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), request: None, rules: Vec::new(), retry_after_s: None }
+    }
+
+    /// A denial by policy, naming the rules that decided.
+    pub(crate) fn denied(request: RequestId, rules: Vec<String>) -> Self {
+        let detail = format!("denied by {}", rules.join(", "));
+        Self { rules, ..Self::new(Code::PolicyDenied, detail).of(request) }
+    }
+
+    /// The same, saying when to try again.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after_s = Some(seconds);
+        self
+    }
+
+    /// The same, naming the recorded request.
+    #[must_use]
+    pub fn of(mut self, request: RequestId) -> Self {
+        self.request = Some(request);
+        self
+    }
+
+    /// A fault of this appliance: the cause is logged, the asker is told the code and when to come back.
+    fn fault(code: Code, cause: &(dyn std::error::Error + 'static)) -> Self {
+        let mut chain = cause.to_string();
+        let mut next = cause.source();
+        while let Some(source) = next {
+            chain.push_str(": ");
+            chain.push_str(&source.to_string());
+            next = source.source();
+        }
+        tracing::error!(%code, cause = chain, "refused for a fault of this appliance");
+        let refusal = Self::new(code, code.title());
+        if code.status() == 503 { refusal.retry_after(2) } else { refusal }
+    }
+}
+
+fn test_line(test: &TestResult) -> String {
+    let TestResult { file, line, name, expected, evaluation, .. } = test;
+    format!("{file}:{line}: `{name}` expected {expected:?}, got {:?}", evaluation.outcome)
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.detail)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl From<IntentError> for Refusal {
+    fn from(error: IntentError) -> Self {
+        Self::new(error.code(), error.to_string())
+    }
+}
+
+impl From<ClockError> for Refusal {
+    fn from(error: ClockError) -> Self {
+        Self::fault(Code::ClockBehind, &error)
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        match error.code() {
+            code @ (Code::Overloaded | Code::ShuttingDown) => Self::new(code, error.to_string()).retry_after(1),
+            code @ (Code::AlreadyExists | Code::NotFound) => Self::new(code, error.to_string()),
+            code => Self::fault(code, &error),
+        }
+    }
+}
+
+impl From<AuditError> for Refusal {
+    fn from(error: AuditError) -> Self {
+        match error.code() {
+            // What the client sent cannot be recorded: its own doing.
+            code if code.status() < 500 => Self::new(code, error.to_string()),
+            code => Self::fault(code, &error),
+        }
+    }
+}
+
+impl From<HsmError> for Refusal {
+    fn from(error: HsmError) -> Self {
+        let seconds = error.retry_after().map(|after| u32::try_from(after.as_secs()).unwrap_or(u32::MAX).max(1));
+        let refusal = match error.code() {
+            code @ Code::Overloaded => Self::new(code, error.to_string()),
+            code @ (Code::KeyQuarantined | Code::ShuttingDown | Code::HsmUnavailable) => {
+                tracing::warn!(%error, "the HSM did not serve");
+                Self::new(code, code.title())
+            }
+            // A key that the token lost is a fault of this appliance, not a wrong name of the client's.
+            _ => Self::fault(Code::HsmUnavailable, &error),
+        };
+        Self { retry_after_s: seconds, ..refusal }
+    }
+}
+
+impl From<PolicyError> for Refusal {
+    fn from(error: PolicyError) -> Self {
+        let lines = match &error {
+            PolicyError::Invalid(invalid) => invalid.findings.iter().map(ToString::to_string).collect(),
+            PolicyError::Untested { failed } => failed.iter().map(test_line).collect(),
+            PolicyError::Read { .. } | PolicyError::Refused { .. } => Vec::new(),
+        };
+        Self { rules: lines, ..Self::new(error.code(), error.to_string()) }
+    }
+}

@@ -1,0 +1,150 @@
+//! Opening and closing the house: the store, the HSM, the log and what they hold, in that order, and only then the door.
+//! A log that was cut, a token that lies or a bundle that no longer compiles keeps the appliance from starting.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chancery_audit::{self as audit, AuditError, Keeper, Log, LogOptions};
+use chancery_core::config::Config;
+use chancery_core::{Clock, Code, limit};
+use chancery_hsm::{Hsm, HsmError, NewToken, Settings, Token};
+use chancery_secret::Pin;
+use chancery_store::{Store, StoreError};
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::house::House;
+use crate::in_flight::Walks;
+use crate::policy::Policies;
+use crate::refusal::Refusal;
+use crate::resolve;
+use crate::signer::LogSigner;
+use crate::wallet::Wallets;
+
+/// How long walks under way may take to end when the house closes.
+const CLOSING: Duration = Duration::from_secs(10);
+
+/// Why the house does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store.
+    #[error("the store does not open: {0}")]
+    Store(#[from] StoreError),
+    /// The HSM.
+    #[error("the HSM does not serve: {0}")]
+    Hsm(#[from] HsmError),
+    /// The log.
+    #[error("the log does not open: {0}")]
+    Log(#[from] AuditError),
+    /// What the store holds.
+    #[error("{0}")]
+    Content(#[from] Refusal),
+}
+
+/// The opened appliance without its door. Clones are the same.
+#[derive(Clone)]
+pub struct Enclave {
+    open: Arc<Open>,
+}
+
+struct Open {
+    house: Arc<House>,
+    keeper: Mutex<Option<Keeper>>,
+    sweeper: JoinHandle<()>,
+    walks: Mutex<Option<JoinSet<()>>>,
+}
+
+impl Enclave {
+    /// Opens the rooms. `worker` is the executable that runs the HSM worker: this program itself.
+    ///
+    /// # Errors
+    /// [`StartError`] names the room and what is wrong with it.
+    pub async fn open(config: &Config, pin: Pin, worker: PathBuf, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        let (observer, feed) = audit::feed();
+        let store = Store::open(&config.store.directory, Box::new(observer))?;
+        clock.seen(store.read(|rows| rows.newest_time())?);
+
+        let settings = Settings { worker, hsm: config.hsm.clone(), mode: config.mode };
+        let hsm = Hsm::start(settings, pin).await?;
+        let empty = store.read(|rows| rows.tree_size())? == 0;
+        let signer = LogSigner::find_or_make(&hsm, &config.log.origin, empty).await?;
+
+        let options = LogOptions { origin: config.log.origin.clone(), directory: config.log.directory.clone() };
+        let log = Log::open(Arc::new(store.clone()), &feed, &options, signer)?;
+        let keeper = log.start();
+
+        let tenant = config.tenant();
+        let policies = Policies::default();
+        if let Some(row) = store.read(|rows| rows.active_bundle(&tenant))? {
+            policies.load(row)?;
+        }
+        let wallets = Wallets::default();
+        let mut after = None;
+        loop {
+            let page = store.read(|rows| rows.wallets(&tenant, after.as_ref(), limit::PAGE_ROWS))?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.id.clone());
+            for row in page {
+                wallets.load(row)?;
+            }
+        }
+
+        let house = Arc::new(House { clock, store, log, hsm, policies, wallets, walks: Walks::default() });
+        // Permits that the last process left open were never released: they end here, before anyone can ask again.
+        while resolve::sweep(&house).await? > 0 {}
+        let sweeper = tokio::spawn(resolve::sweep_every_period(Arc::clone(&house)));
+        let open = Open { house, keeper: Mutex::new(Some(keeper)), sweeper, walks: Mutex::new(Some(JoinSet::new())) };
+        Ok(Self { open: Arc::new(open) })
+    }
+
+    pub(crate) fn house(&self) -> &Arc<House> {
+        &self.open.house
+    }
+
+    /// Runs `work` to its end, whether or not the caller waits for it.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let (done, result) = tokio::sync::oneshot::channel();
+        {
+            let mut walks = self.open.walks.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(walks) = walks.as_mut() else {
+                return Err(Refusal::new(Code::ShuttingDown, Code::ShuttingDown.title()).retry_after(2));
+            };
+            while walks.try_join_next().is_some() {}
+            walks.spawn(async move { drop(done.send(work.await)) });
+        }
+        // The sender goes without a word only if the task panicked.
+        result.await.unwrap_or_else(|_| Err(Refusal::new(Code::Internal, Code::Internal.title())))
+    }
+
+    /// Closes the rooms in order: no new walks, those under way to their end, the log published, the store emptied of its
+    /// WAL, the HSM worker ended.
+    pub async fn close(self) {
+        let walks = self.open.walks.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(mut walks) = walks {
+            let all = async { while walks.join_next().await.is_some() {} };
+            if tokio::time::timeout(CLOSING, all).await.is_err() {
+                tracing::warn!(left = walks.len(), "walks did not end in time; the next start ends them");
+            }
+        }
+        self.open.sweeper.abort();
+        let keeper = self.open.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(keeper) = keeper
+            && let Err(error) = keeper.stop().await
+        {
+            tracing::warn!(%error, "the last tiles were not published; the next start makes them");
+        }
+        self.open.house.store.clone().close().await;
+        self.open.house.hsm.clone().stop().await;
+    }
+}
+
+/// Makes the configured token and sets its PINs.
+///
+/// # Errors
+/// See [`chancery_hsm::init_token`].
+pub async fn init_token(config: &Config, worker: PathBuf, so_pin: &Pin, pin: &Pin) -> Result<Token, HsmError> {
+    chancery_hsm::init_token(&NewToken { worker, hsm: config.hsm.clone() }, so_pin, pin).await
+}

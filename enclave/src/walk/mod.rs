@@ -1,0 +1,47 @@
+//! The walk of one sign request: these steps, in this order, and no other way to a signature. Each step consumes the one
+//! before and holds the evidence of its room; a skipped room does not compile (`tests/walk`).
+//! If this is wrong, money moves without a decision, or without a record of it.
+
+mod authenticated;
+mod recorded;
+mod sealed;
+mod understood;
+
+use std::sync::Arc;
+
+use chancery_core::SignRequest;
+use chancery_identity::Client;
+
+pub use authenticated::Authenticated;
+pub use recorded::Recorded;
+pub use sealed::Sealed;
+pub use understood::{Decided, Understood};
+
+use crate::answer::Answer;
+use crate::house::House;
+use crate::receipts;
+use crate::refusal::Refusal;
+
+/// Walks one request to a released signature or a refusal.
+pub(crate) async fn walk(house: &Arc<House>, client: Client, request: SignRequest) -> Result<Answer, Refusal> {
+    // Who asks, and only for a wallet of their own tenant.
+    let authenticated = Authenticated::new(client, request)?;
+
+    // What the payload would do.
+    let understood = authenticated.understand(house)?;
+
+    // Whether policy allows it: decided, its limits reserved and recorded in one transaction.
+    let recorded = match understood.decide(house).await? {
+        Decided::Permitted(recorded) => recorded,
+        Decided::Pending(pending) => return Ok(Answer::Pending(pending)),
+        Decided::Denied(refusal) => return Err(refusal),
+        Decided::Before(row) => return receipts::answer_again(house, *row).await,
+    };
+
+    // A signature nobody can read yet.
+    let sealed = recorded.seal(house).await?;
+
+    // The outcome on record; then the signature, with its receipt.
+    let released = sealed.release(house).await?;
+    Ok(Answer::Released(Box::new(released)))
+}

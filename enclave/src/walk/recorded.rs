@@ -1,0 +1,58 @@
+//! Third step: an allowed request whose decision is durable. Only this step reaches a signer. A failure from here on is
+//! recorded too: the reservation is returned and the idempotency key freed.
+
+use std::sync::Arc;
+
+use chancery_audit::{self as audit, Appended};
+use chancery_core::{Code, RequestId};
+use chancery_hsm::Message;
+use chancery_intent::Intent;
+use chancery_policy::Permit;
+
+use super::Sealed;
+use crate::house::House;
+use crate::in_flight::InFlight;
+use crate::kept::Kept;
+use crate::refusal::Refusal;
+use crate::resolve;
+use crate::wallet::Wallet;
+
+/// A permitted request whose decision leaf is durable.
+pub struct Recorded {
+    pub(super) id: RequestId,
+    pub(super) wallet: Arc<Wallet>,
+    pub(super) intent: Intent,
+    pub(super) permit: Permit,
+    pub(super) leaf: Appended,
+    pub(super) record: audit::Decision,
+    pub(super) kept: Kept,
+    /// Keeps the resolver away while the walk goes on.
+    pub(super) in_flight: InFlight,
+}
+
+impl Recorded {
+    /// Has the HSM sign the digest that policy permitted.
+    ///
+    /// # Errors
+    /// [`Code::HsmUnavailable`], [`Code::Overloaded`] or [`Code::KeyQuarantined`]. The request is then on record as
+    /// failed, and its idempotency key is free for another try.
+    pub async fn seal(self, house: &Arc<House>) -> Result<Sealed, Refusal> {
+        // INVARIANT: a permit is for one digest and one wallet; whatever mixes them up ends here.
+        let permitted = self.permit.signing_digest() == self.intent.signing_digest()
+            && *self.permit.wallet() == self.wallet.id
+            && *self.permit.tenant() == self.wallet.tenant;
+        let refusal = if permitted {
+            match house.hsm.sign(&self.wallet.key, Message::Digest(*self.permit.signing_digest())).await {
+                Ok(signature) => return Ok(Sealed { recorded: self, signature }),
+                Err(error) => {
+                    tracing::warn!(request = %self.id, wallet = %self.wallet.id, %error, "not signed");
+                    Refusal::from(error)
+                }
+            }
+        } else {
+            Refusal::new(Code::Internal, "the permit is for another request")
+        };
+        resolve::fail(house, self.id, self.wallet.tenant.clone(), self.leaf.index(), refusal.code).await;
+        Err(refusal.of(self.id))
+    }
+}

@@ -1,0 +1,65 @@
+//! Fourth step: a signature, verified and unread. It is opened only to be recorded and then released: the outcome is
+//! durable, and both leaves are proved under a signed checkpoint, before a byte of it leaves this function.
+
+use std::sync::Arc;
+
+use chancery_audit::{self as audit, Appended, End, V1};
+use chancery_store::RequestState;
+
+use super::Recorded;
+use crate::answer::Released;
+use crate::house::House;
+use crate::kept::{self, KeptSignature};
+use crate::receipts;
+use crate::refusal::Refusal;
+
+/// A signature nobody has read, and the request it is for.
+pub struct Sealed {
+    pub(super) recorded: Recorded,
+    pub(super) signature: chancery_hsm::Sealed,
+}
+
+impl Sealed {
+    /// Records the outcome, then opens the signature to the client with its receipt.
+    ///
+    /// # Errors
+    /// What keeps the store from recording: nothing is released, and the resolver ends the request. What keeps the log
+    /// from signing a checkpoint: the outcome stands, and a retry under the same key gets signature and receipt.
+    pub async fn release(self, house: &Arc<House>) -> Result<Released, Refusal> {
+        let Self { recorded: Recorded { id, intent, leaf, record, kept, in_flight, .. }, signature } = self;
+        let opened = KeptSignature::of(&signature.open(), &intent)?;
+        let outcome = audit::Outcome {
+            v: V1,
+            tenant: record.tenant.clone(),
+            request_id: id,
+            time_ms: house.clock.now()?,
+            decision_leaf: leaf.index(),
+            outcome: End::Released,
+            signature_sha256: Some(opened.digest()),
+            transaction_sha256: opened.transaction_digest(),
+            reason: None,
+        };
+
+        // ORDER: the outcome first. A crash before this commit leaves a permit that the resolver ends as failed; nobody
+        // has seen the signature. A crash after it leaves a released request, which a retry answers from the store.
+        let (entry, bytes) = (audit::Record::Outcome(outcome.clone()), kept::write(&opened)?);
+        let durable = house
+            .store
+            .write(move |tx| {
+                let leaf = audit::append(tx, &entry)?;
+                tx.finish_request(id, RequestState::Released, Some(leaf.index()), Some(&bytes))?;
+                tx.settle(id)?;
+                Ok::<_, Refusal>(leaf)
+            })
+            .await
+            .map_err(|refusal| refusal.of(id))?;
+        drop(in_flight);
+        let ended = Appended::from_committed(durable);
+
+        // INVARIANT: both leaves are proved in this process, under a signed checkpoint, or nothing is released.
+        let checkpoint = house.log.checkpoint_covering(ended.index()).await.map_err(|error| Refusal::from(error).of(id))?;
+        let decided = house.log.prove(&leaf, &checkpoint)?;
+        let ended = house.log.prove(&ended, &checkpoint)?;
+        Ok(receipts::released(record, decided, kept, outcome, ended, opened))
+    }
+}

@@ -1,0 +1,240 @@
+//! Second step: a decoded intent. It ends on the store's writer, where policy, limits, idempotency and the log meet in one
+//! transaction, so that none of them can know what another does not.
+
+use std::sync::Arc;
+
+use chancery_audit::{self as audit, Appended, Digest, Leaf, Salt, V1, Verdict};
+use chancery_core::{Code, RequestId, SignRequest, UnixMillis};
+use chancery_identity::Client;
+use chancery_intent::Intent;
+use chancery_policy::{Asked, Decision, Met, Reservation, decide};
+use chancery_store::{RequestRow, RequestState, Tx};
+
+use super::Recorded;
+use crate::answer::Pending;
+use crate::house::House;
+use crate::in_flight::InFlight;
+use crate::kept::{self, Kept};
+use crate::policy::{InForce, needs};
+use crate::refusal::Refusal;
+use crate::spending::{Spent, counter_name};
+use crate::wallet::Wallet;
+
+/// How often a decision starts over because a new bundle came into force under it.
+const ATTEMPTS: usize = 3;
+
+/// A request whose payload decoded to one canonical intent for this wallet.
+pub struct Understood {
+    client: Client,
+    request: SignRequest,
+    digest: Digest,
+    wallet: Arc<Wallet>,
+    policy: Arc<InForce>,
+    intent: Intent,
+    /// The intent's description as records and receipts carry it.
+    described: serde_json::Value,
+}
+
+/// What came of a decision. Everything but `Before` was recorded just now.
+pub enum Decided {
+    /// Policy allows it: the only way on.
+    Permitted(Recorded),
+    /// A rule applies but for its obligations.
+    Pending(Pending),
+    /// Policy denies it.
+    Denied(Refusal),
+    /// The idempotency key was used before for this same request.
+    Before(Box<RequestRow>),
+}
+
+/// What the transaction leaves behind beside its leaf.
+enum Written {
+    Decided(Box<Fresh>),
+    Before(Box<RequestRow>),
+    /// Another bundle is in force by now; nothing was written.
+    Stale,
+}
+
+/// A decision with what its receipt will say.
+struct Fresh {
+    decision: Decision,
+    record: audit::Decision,
+    kept: Kept,
+}
+
+impl Understood {
+    /// Decodes the payload with what the bundle in force knows about contracts.
+    pub(super) fn of(client: Client, request: SignRequest, house: &House) -> Result<Self, Refusal> {
+        let wallet = house.wallets.find(&request.tenant, &request.wallet)?;
+        let policy = house.policies.in_force(&request.tenant)?;
+        let contracts = policy.bundle().contracts();
+        let intent = chancery_intent::understand(&request.payload, &wallet.account(), contracts)?;
+        let digest = audit::request_digest(client.id(), &request)?;
+        let described = kept::value(intent.description())?;
+        Ok(Self { client, request, digest, wallet, policy, intent, described })
+    }
+
+    /// Decides, reserves limits and records, in one transaction.
+    ///
+    /// # Errors
+    /// [`Code::IdempotencyConflict`] where the key names another request, [`Code::ClockBehind`], and whatever keeps the
+    /// store from recording. Nothing is reserved or recorded then.
+    pub async fn decide(self, house: &Arc<House>) -> Result<Decided, Refusal> {
+        let mut asked = self;
+        for _ in 0..ATTEMPTS {
+            let id = RequestId::fresh();
+            // ORDER: in flight before it can be on record, so that the resolver never ends a walk that goes on.
+            let in_flight = house.walks.enter(id);
+            let there = Arc::clone(house);
+            let durable = house
+                .store
+                .write(move |tx| {
+                    let (leaf, written) = asked.record(&there, tx, id)?;
+                    Ok::<_, Refusal>((leaf, (written, asked)))
+                })
+                .await?;
+            let (leaf, (written, still)) = durable.split();
+            match (written, leaf.transpose().map(Appended::from_committed)) {
+                (Written::Decided(fresh), Some(leaf)) => {
+                    return Ok(still.concluded(id, *fresh, leaf, in_flight));
+                }
+                (Written::Before(row), _) => return Ok(Decided::Before(row)),
+                _ => asked = Self::of(still.client, still.request, house)?,
+            }
+        }
+        let detail = "policy changes faster than this request can be decided";
+        Err(Refusal::new(Code::Overloaded, detail).retry_after(1))
+    }
+
+    /// The transaction; it runs on the store's writer.
+    fn record(&self, house: &House, tx: &mut Tx<'_>, id: RequestId) -> Result<(Option<Leaf>, Written), Refusal> {
+        let Self { client, request, policy, .. } = self;
+        if let Some(row) = tx.request_by_key(&request.tenant, client.id(), &request.idempotency_key)? {
+            if row.request_digest == *self.digest.as_bytes() {
+                return Ok((None, Written::Before(Box::new(row))));
+            }
+            let detail = "this `Idempotency-Key` was sent before with another request; use a fresh one";
+            return Err(Refusal::new(Code::IdempotencyConflict, detail).of(row.id));
+        }
+        if tx.rows().activation(&request.tenant)? != Some(policy.leaf()) {
+            return Ok((None, Written::Stale));
+        }
+        let now = house.clock.now()?;
+        let asked = Asked {
+            tenant: &request.tenant,
+            client: client.id(),
+            wallet: &request.wallet,
+            intent: &self.intent,
+            now,
+            met: &Met::default(),
+        };
+        let decision = decide(policy.tested(), &asked, &Spent(&tx.rows()));
+        let salt = fresh_salt()?;
+        let record = self.decision_record(id, now, &decision, &salt)?;
+        let leaf = audit::append(tx, &audit::Record::Decision(record.clone()))?;
+        let kept = Kept {
+            v: 1,
+            idempotency_key: request.idempotency_key.clone(),
+            payload: request.payload.clone(),
+            intent: self.described.clone(),
+            intent_salt: salt,
+        };
+        tx.insert_request(&self.row(id, now, &decision, &kept, leaf)?)?;
+        for Reservation { counter, window_ms, amount } in &decision.evaluation().reservations {
+            tx.reserve(id, &counter_name(counter), now, *window_ms, *amount)?;
+        }
+        Ok((Some(leaf), Written::Decided(Box::new(Fresh { decision, record, kept }))))
+    }
+
+    fn decision_record(
+        &self,
+        id: RequestId,
+        now: UnixMillis,
+        decision: &Decision,
+        salt: &Salt,
+    ) -> Result<audit::Decision, Refusal> {
+        Ok(audit::Decision {
+            v: V1,
+            tenant: self.request.tenant.clone(),
+            request_id: id,
+            time_ms: now,
+            client: self.client.id().clone(),
+            certificate: Digest::from_bytes(*self.client.fingerprint().as_bytes()),
+            wallet: self.wallet.id.clone(),
+            algorithm: audit::Algorithm::Secp256k1,
+            public_key: self.wallet.public_key().into(),
+            payload: self.request.payload.kind().to_owned(),
+            request_digest: self.digest,
+            signing_digest: Digest::from_bytes(*self.intent.signing_digest()),
+            intent_commitment: audit::intent_commitment(salt, &self.described)?,
+            outcome: match decision {
+                Decision::Permitted(_) => Verdict::Allowed,
+                Decision::Pending(_) => Verdict::Pending,
+                Decision::Denied(_) => Verdict::Denied,
+            },
+            rules: decision.evaluation().rules.iter().map(ToString::to_string).collect(),
+            missing: needs(&decision.evaluation().missing)?,
+            bundle: self.policy.digest(),
+        })
+    }
+
+    fn row(
+        &self,
+        id: RequestId,
+        now: UnixMillis,
+        decision: &Decision,
+        kept: &Kept,
+        leaf: Leaf,
+    ) -> Result<RequestRow, Refusal> {
+        let (state, expires_ms) = match decision {
+            Decision::Permitted(_) => (RequestState::Permitted, None),
+            Decision::Pending(evaluation) => (RequestState::Pending, evaluation.expires_ms),
+            Decision::Denied(_) => (RequestState::Denied, None),
+        };
+        let request = &self.request;
+        Ok(RequestRow {
+            id,
+            tenant: request.tenant.clone(),
+            client: self.client.id().clone(),
+            wallet: request.wallet.clone(),
+            idempotency_key: Some(request.idempotency_key.clone()),
+            request_digest: *self.digest.as_bytes(),
+            state,
+            decided_ms: now,
+            expires_ms,
+            signing_digest: *self.intent.signing_digest(),
+            decision_leaf: Some(leaf.index()),
+            outcome_leaf: None,
+            record: kept::write(kept)?,
+            released: None,
+        })
+    }
+
+    fn concluded(self, id: RequestId, fresh: Fresh, leaf: Appended, in_flight: InFlight) -> Decided {
+        let Fresh { decision, record, kept } = fresh;
+        match decision {
+            Decision::Permitted(permit) => Decided::Permitted(Recorded {
+                id,
+                wallet: self.wallet,
+                intent: self.intent,
+                permit,
+                leaf,
+                record,
+                kept,
+                in_flight,
+            }),
+            Decision::Pending(evaluation) => Decided::Pending(Pending {
+                request_id: id,
+                missing: record.missing,
+                expires_ms: evaluation.expires_ms,
+            }),
+            Decision::Denied(_) => Decided::Denied(Refusal::denied(id, record.rules)),
+        }
+    }
+}
+
+fn fresh_salt() -> Result<Salt, Refusal> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|_| Refusal::new(Code::Internal, "no randomness"))?;
+    Ok(Salt::from_bytes(bytes))
+}
