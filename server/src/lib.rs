@@ -1,1 +1,13 @@
-//! room server
+//! The door: who may speak to the appliance, for how long, and in what form it answers.
+//!
+//! `door` holds TLS, connections and their clocks; `problem` the form of every refusal; `rate` what one client may
+//! ask; `ops` health and metrics for this machine; `telemetry` what is logged and counted.
+
+pub mod door;
+mod error;
+pub mod ops;
+pub mod problem;
+pub mod rate;
+pub mod telemetry;
+
+pub use error::ServerError;

@@ -1,0 +1,61 @@
+//! Why somebody was not recognised. The reason is for the log alone: on the wire every failure to authenticate is
+//! `unauthenticated`, so that a stranger learns nothing from trying.
+
+use chancery_core::Code;
+
+/// A refused certificate, or certificate authorities that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The peer showed no certificate.
+    #[error("no certificate was presented")]
+    NoCertificate,
+    /// The chain does not lead to an authority, or a certificate on it is expired, not yet valid, not for this use.
+    #[error("the certificate chain does not verify")]
+    Chain(#[source] webpki::Error),
+    /// The authority that issued the certificate is itself outside its validity.
+    #[error("the issuing authority is expired or not yet valid")]
+    AuthorityOutOfTime,
+    /// The certificate verified, but its extensions do not parse.
+    #[error("the certificate's extensions do not parse")]
+    Extensions(#[source] x509_parser::error::X509Error),
+    /// The certificate verified, but it is not DER as a whole.
+    #[error("the certificate does not parse")]
+    Certificate,
+    /// The certificate does not say that it is for TLS clients.
+    #[error("the certificate lacks the extended key usage `clientAuth`")]
+    NotForClients,
+    /// The certificate must carry one subject alternative name.
+    #[error("the certificate carries {count} subject alternative names instead of one")]
+    Names {
+        /// How many it carries.
+        count: usize,
+    },
+    /// The one name is not `chancery://<tenant>/<role>/<name>`.
+    #[error("the certificate's name breaks a rule: {rule}")]
+    Name {
+        /// The rule.
+        rule: &'static str,
+    },
+    /// A certificate authority cannot be used.
+    #[error("certificate authority {index} cannot be used: {rule}")]
+    Authority {
+        /// Its place in the file, from 0.
+        index: usize,
+        /// What it must be.
+        rule: &'static str,
+    },
+    /// No certificate authority was given.
+    #[error("no certificate authority was given")]
+    NoAuthority,
+}
+
+impl IdentityError {
+    /// What the wire says: the same for every refused peer.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Authority { .. } | Self::NoAuthority => Code::Internal,
+            _ => Code::Unauthenticated,
+        }
+    }
+}

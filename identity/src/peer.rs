@@ -1,0 +1,146 @@
+//! The evidence: who is at the other end of a connection, after the chain was verified.
+//! Fields are private and there is no constructor: only `Authority::authenticate` makes these.
+
+use std::fmt;
+
+use chancery_core::{ClientId, Tenant};
+
+/// SHA-256 of a certificate's DER.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint(pub(crate) [u8; 32]);
+
+impl Fingerprint {
+    /// The 32 bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What a certificate lets its holder be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// Asks for signatures.
+    Client,
+    /// Reads decisions.
+    Auditor,
+    /// Makes wallets and applies policy.
+    Operator,
+}
+
+impl Role {
+    /// The word in the certificate.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Auditor => "auditor",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+macro_rules! evidence {
+    ($($(#[$doc:meta])+ $name:ident;)+) => {
+        $(
+            $(#[$doc])+
+            #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+            pub struct $name {
+                tenant: Tenant,
+                id: ClientId,
+                fingerprint: Fingerprint,
+            }
+
+            impl $name {
+                /// The tenant it belongs to.
+                #[must_use]
+                pub fn tenant(&self) -> &Tenant {
+                    &self.tenant
+                }
+
+                /// The last segment of the certificate's name.
+                #[must_use]
+                pub fn id(&self) -> &ClientId {
+                    &self.id
+                }
+
+                /// The certificate it showed.
+                #[must_use]
+                pub fn fingerprint(&self) -> &Fingerprint {
+                    &self.fingerprint
+                }
+            }
+        )+
+
+        /// Whoever is at the other end of a connection. Displays as `<tenant>/<role>/<name>`.
+        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+        pub enum Peer {
+            $($(#[$doc])+ $name($name),)+
+        }
+
+        impl Peer {
+            pub(crate) fn admit(role: Role, tenant: Tenant, id: ClientId, fingerprint: Fingerprint) -> Self {
+                match role {
+                    $(Role::$name => Self::$name($name { tenant, id, fingerprint }),)+
+                }
+            }
+
+            /// Its role.
+            #[must_use]
+            pub fn role(&self) -> Role {
+                match self { $(Self::$name(_) => Role::$name,)+ }
+            }
+
+            /// The tenant it belongs to.
+            #[must_use]
+            pub fn tenant(&self) -> &Tenant {
+                match self { $(Self::$name(peer) => peer.tenant(),)+ }
+            }
+
+            /// The last segment of the certificate's name.
+            #[must_use]
+            pub fn id(&self) -> &ClientId {
+                match self { $(Self::$name(peer) => peer.id(),)+ }
+            }
+
+            /// The certificate it showed.
+            #[must_use]
+            pub fn fingerprint(&self) -> &Fingerprint {
+                match self { $(Self::$name(peer) => peer.fingerprint(),)+ }
+            }
+        }
+    };
+}
+
+evidence! {
+    /// A program that may ask for signatures.
+    Client;
+    /// Someone who may read decisions and receipts, and nothing else.
+    Auditor;
+    /// Someone who may make wallets and apply policy bundles.
+    Operator;
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.tenant(), self.role(), self.id())
+    }
+}

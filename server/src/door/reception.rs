@@ -1,0 +1,153 @@
+//! Receives each request: headers bounded, the peer proved, its rate checked, the body taken whole; then the router.
+//!
+//! Once handed over, a request runs to its end in its own task: a client that leaves cancels nothing half-way.
+//! If this is wrong, an unproved peer reaches a route, or a walk stops between two transactions.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::MatchedPath;
+use axum::response::{IntoResponse, Response};
+use chancery_core::{Clock, Code, RequestId, UnixMillis, limit};
+use chancery_identity::{Authority, Peer};
+use http::{HeaderMap, Request};
+use hyper::body::Incoming;
+use rustls_pki_types::CertificateDer;
+use tokio::sync::{Semaphore, mpsc};
+use tower::ServiceExt;
+use tracing::Instrument;
+
+use super::body::{BodyLimits, Gathered, gather};
+use super::connection::Protocol;
+use super::paced::Paced;
+use super::pulse::{GRACE, Pulse};
+use crate::problem::{Problem, settle};
+use crate::rate::Limiter;
+use crate::telemetry::{Access, Metrics, chain};
+
+/// What all connections share.
+pub(crate) struct Reception {
+    pub(crate) router: Router,
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) limiter: Limiter,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) bodies: BodyLimits,
+    pub(crate) memory: Arc<Semaphore>,
+    pub(crate) in_flight: Arc<Semaphore>,
+    /// Held by every request at work; the door has drained when all are gone.
+    pub(crate) at_work: mpsc::Sender<()>,
+}
+
+/// The peer of one connection, and the proof of who it is.
+pub(crate) struct Guest {
+    chain: Vec<CertificateDer<'static>>,
+    proved: Mutex<(Arc<Peer>, UnixMillis)>,
+    /// Above its share of connections: every request is answered `overloaded`.
+    turned_away: bool,
+    protocol: Protocol,
+}
+
+impl Guest {
+    pub(crate) fn new(
+        chain: Vec<CertificateDer<'static>>,
+        peer: Peer,
+        now: UnixMillis,
+        turned_away: bool,
+        protocol: Protocol,
+    ) -> Self {
+        Self { chain, proved: Mutex::new((Arc::new(peer), now)), turned_away, protocol }
+    }
+
+    /// Who it is, proved at most `limit::IDENTITY_MS` ago: a certificate that expires ends an open connection too.
+    fn identify(&self, reception: &Reception) -> Result<Arc<Peer>, Code> {
+        let now = reception.clock.now().map_err(|_| Code::ClockBehind)?;
+        let mut proved = self.proved.lock().unwrap_or_else(PoisonError::into_inner);
+        if now > proved.1.plus_ms(limit::IDENTITY_MS) {
+            let peer = reception.authority.authenticate(&self.chain, now).map_err(|error| {
+                tracing::info!(target: "door", reason = chain(&error), peer = %proved.0, "a peer lost its identity");
+                error.code()
+            })?;
+            *proved = (Arc::new(peer), now);
+        }
+        Ok(Arc::clone(&proved.0))
+    }
+}
+
+impl Reception {
+    /// Answers one request.
+    pub(crate) async fn answer(
+        self: Arc<Self>,
+        guest: Arc<Guest>,
+        pulse: Arc<Pulse>,
+        request: Request<Incoming>,
+    ) -> http::Response<Paced> {
+        let visit = pulse.visit();
+        let id = RequestId::fresh();
+        let mut access = Access::begin(&self.metrics, id, request.method());
+        let answered = match self.receive(&guest, id, request, &mut access).await {
+            Ok(response) => response,
+            Err(problem) => {
+                // Who stalls, lost its identity or has too many connections is told so and shown out.
+                if matches!(problem.code(), Code::RequestTimeout | Code::Unauthenticated) || guest.turned_away
+                {
+                    pulse.hang_up(GRACE);
+                }
+                problem.into_response()
+            }
+        };
+        let settled = settle(answered, id).await;
+        let code = settled.extensions().get::<Problem>().map_or("ok", |problem| problem.code().as_str());
+        let route = settled.extensions().get::<MatchedPath>().cloned();
+        access.answered(settled.status().as_u16(), code, route.as_ref().map(MatchedPath::as_str));
+        settled.map(|body| Paced::new(body, visit, guest.protocol == Protocol::Http2))
+    }
+
+    async fn receive(
+        &self,
+        guest: &Guest,
+        id: RequestId,
+        request: Request<Incoming>,
+        access: &mut Access<'_>,
+    ) -> Result<Response, Problem> {
+        if guest.turned_away {
+            return Err(Problem::new(Code::Overloaded).detail("this client has too many connections"));
+        }
+        if too_large(request.headers()) {
+            return Err(Code::HeadersTooLarge.into());
+        }
+        let peer = guest.identify(self)?;
+        access.peer = Some(Arc::clone(&peer));
+        self.limiter.check(&peer).inspect_err(|_| self.metrics.rate_limited())?;
+        let place = Arc::clone(&self.in_flight).try_acquire_owned().map_err(|_| Code::Overloaded)?;
+
+        let (parts, body) = request.into_parts();
+        let limit_bytes = self.bodies.bytes(&parts.method, parts.uri.path());
+        let Gathered { bytes, share } = gather(body, limit_bytes, &self.memory).await?;
+        let mut request = Request::from_parts(parts, Body::from(bytes));
+        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(id);
+
+        let router = self.router.clone();
+        let at_work = self.at_work.clone();
+        let work = async move {
+            let response = router.oneshot(request).await.into_response();
+            drop((at_work, place, share));
+            response
+        };
+        let work = tokio::spawn(work.instrument(tracing::info_span!("request", request_id = %id)));
+        match tokio::time::timeout(Duration::from_millis(limit::ANSWER_MS), work).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(panicked)) => Err(Problem::internal(&panicked)),
+            Err(_) => Err(Problem::new(Code::Overloaded).detail("the answer takes too long")),
+        }
+    }
+}
+
+/// True above `limit::HEADERS` or `limit::HEADERS_BYTES`, counted as on an HTTP/1.1 wire.
+fn too_large(headers: &HeaderMap) -> bool {
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    headers.len() > limit::HEADERS || bytes > limit::HEADERS_BYTES
+}

@@ -1,0 +1,74 @@
+//! Why the door does not open. Everything here happens at start, in front of an operator; what goes wrong with one
+//! connection or one request later is a `Problem` or a line in the log.
+
+use std::path::PathBuf;
+
+use chancery_core::Code;
+
+/// A door that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// A PEM file cannot be read or holds none of what it should.
+    #[error("`{path}` does not hold {what} in PEM")]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// What it should hold.
+        what: &'static str,
+        /// Why not.
+        #[source]
+        source: rustls_pki_types::pem::Error,
+    },
+    /// The private key's file cannot be examined.
+    #[error("`{path}` cannot be examined")]
+    KeyFile {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Others than its owner may read the private key.
+    #[error("`{path}` is open to others (mode {mode:04o}): production wants 0600 or 0400")]
+    KeyOpenToOthers {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The authorities that issue client certificates cannot be used.
+    #[error("the client authorities of `{path}` cannot be used")]
+    ClientAuthorities {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: chancery_identity::IdentityError,
+    },
+    /// Certificate and key do not go together, or TLS cannot be set up with them.
+    #[error("tls cannot be set up")]
+    Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The address cannot be listened on.
+    #[error("`{address}` cannot be listened on")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The log filter does not parse, or logging was started before.
+    #[error("logging cannot be started")]
+    Logging(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The process may not open more files.
+    #[error("the limit of open files cannot be raised")]
+    OpenFiles(#[source] std::io::Error),
+}
+
+impl ServerError {
+    /// What the wire would say; nobody is at the door yet.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        Code::Internal
+    }
+}
