@@ -233,6 +233,35 @@ fn documents_that_show_other_than_they_sign() {
 }
 
 #[test]
+fn names_that_would_forge_the_type_string() {
+    // Consistent throughout, so that only the check of identifiers stands between them and a digest.
+    for forged in ["flag,bool extra", "flag)All(bool x", "flag ", "1flag", "flag\u{e9}", "a:b"] {
+        let mut document = every_type();
+        document["types"]["All"][0]["name"] = json!(forged);
+        let message = document["message"].as_object_mut().unwrap();
+        let value = message.remove("flag").unwrap();
+        message.insert(forged.to_owned(), value);
+        malformed(&document, forged);
+    }
+}
+
+#[test]
+fn a_chain_id_cannot_hide_in_another_type_or_name() {
+    for (name, ty, value) in [
+        ("chainId", "string", json!("137")),
+        ("chainId", "uint64", json!(137)),
+        ("chainId", "uint256[]", json!([137])),
+        ("chainid", "uint256", json!(137)),
+        ("verifyingContract", "bytes20", json!(format!("0x{}", "11".repeat(20)))),
+    ] {
+        let mut document = every_type();
+        document["types"]["EIP712Domain"] = fields(&[(name, ty)]);
+        document["domain"] = json!({ name: value });
+        malformed(&document, &format!("{ty} {name}"));
+    }
+}
+
+#[test]
 fn documents_for_other_chains() {
     let chain = |id: Value| code_of(&payload(&with("/domain/chainId", id)));
     assert_eq!(chain(json!(137)), Code::ChainIdMismatch);

@@ -14,8 +14,8 @@ use serde_json::{Map, Value, json};
 
 use super::rlp::{self, Shape};
 use super::{
-    Document, Understood, address_of_point, chain, checked_chain, checked_nonce, checked_size, decimal,
-    other_owner,
+    Document, Understood, address_of_point, chain, checked_chain, checked_encoding, checked_nonce,
+    checked_size, decimal, other_owner,
 };
 use crate::model::{self, Description, Effect, Kind};
 use crate::{Account, IntentError};
@@ -107,10 +107,7 @@ pub(crate) fn understand(data: &[u8], account: &Account<'_>) -> Result<Understoo
     let authorization = Authorization::decode(&mut rest).map_err(IntentError::Field)?;
     let mut preimage = vec![MAGIC];
     authorization.encode(&mut preimage);
-    // INVARIANT: as for transactions.
-    if preimage != data {
-        return Err(IntentError::not_canonical("the authorization encodes to other bytes"));
-    }
+    let preimage = checked_encoding(preimage, data)?;
     let chain_id =
         checked_chain(&authorization.chain_id, account, "an authorization for chain id 0 is valid on any")?;
     let nonce = checked_nonce(authorization.nonce)?;

@@ -141,6 +141,12 @@ pub(crate) fn checked_size(data: &[u8]) -> Result<(), IntentError> {
     }
 }
 
+/// INVARIANT: what is hashed is what was decoded, and it is what the client sent. The shapes of `rlp` and alloy's own checks
+/// leave nothing for this to catch that is known; it is what stands if either has a gap.
+pub(crate) fn checked_encoding(encoded: Vec<u8>, sent: &[u8]) -> Result<Vec<u8>, IntentError> {
+    if encoded == sent { Ok(encoded) } else { Err(IntentError::not_canonical("it encodes to other bytes")) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,6 +160,19 @@ mod tests {
         let expected = "0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf";
         assert_eq!(address_of(&compressed).unwrap().to_string(), expected);
         assert_eq!(address_of(&key.serialize_uncompressed()).unwrap().to_string(), expected);
+    }
+
+    #[test]
+    fn an_encoding_of_other_bytes_is_not_canonical() {
+        assert_eq!(checked_encoding(vec![1, 2], &[1, 2]).unwrap(), [1, 2]);
+        for sent in [&[1][..], &[1, 2, 0], &[1, 3]] {
+            let error = checked_encoding(vec![1, 2], sent).unwrap_err();
+            assert_eq!(
+                error.code(),
+                chancery_core::Code::PayloadNotCanonical,
+                "{sent:?} must not pass as [1, 2]"
+            );
+        }
     }
 
     #[test]

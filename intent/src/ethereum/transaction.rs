@@ -16,7 +16,8 @@ use serde_json::{Map, Value, json};
 use super::calldata::{self, Outer};
 use super::rlp::{self, Item, Shape};
 use super::{
-    Document, Understood, authorization, chain, checked_chain, checked_nonce, checked_size, coin, decimal,
+    Document, Understood, authorization, chain, checked_chain, checked_encoding, checked_nonce, checked_size,
+    coin, decimal,
 };
 use crate::contracts::Contracts;
 use crate::model::{self, Description, Fee};
@@ -254,11 +255,7 @@ pub(crate) fn understand(
 ) -> Result<Understood, IntentError> {
     checked_size(data)?;
     let transaction = Transaction::decode(data)?;
-    let preimage = transaction.preimage();
-    // INVARIANT: what is hashed is what was decoded, and it is what the client sent.
-    if preimage != data {
-        return Err(IntentError::not_canonical("the transaction encodes to other bytes"));
-    }
+    let preimage = checked_encoding(transaction.preimage(), data)?;
     let (named, nonce) = each!(&transaction, tx => (tx.chain_id(), tx.nonce()));
     let chain_id = checked_chain(&U256::from(named.unwrap_or(0)), account, "chain id 0")?;
     let nonce = checked_nonce(nonce)?;
