@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::LazyLock;
 
 use cedar_policy::{Authorizer, Decision, Request};
-use chancery_core::{UnixMillis, limit as bounds};
+use chancery_core::{Tenant, UnixMillis, limit as bounds};
 use chancery_intent::model::Kind;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,7 @@ use crate::fact::{Fact, Question};
 use crate::limit::{Counter, Measure, Reservation, Spending, SpendingError};
 use crate::name::{DEFAULT_DENY, EFFECTS_OUT_OF_RANGE, REQUEST_UNREADABLE, RuleName, SPENDING_UNREADABLE};
 use crate::obligation::Need;
+use crate::reads::Reads;
 use crate::rule::Rule;
 use crate::shelf::Shelf;
 
@@ -211,28 +212,38 @@ impl Bundle {
         self.shelves.matching((client, clients), (wallet, wallets), kind)
     }
 
-    /// Cedar's request for one effect.
-    pub(crate) fn request(&self, question: &Question<'_>, fact: &Fact<'_>, totals: &Totals) -> Result<Request, String> {
-        let context = fact.context(self, question, &totals.spent)?;
-        let client = self.types.client(&format!("{}/{}", question.tenant, question.client));
-        let wallet = self.types.wallet(&format!("{}/{}", question.tenant, question.wallet));
+    /// Cedar's request for one effect, with the attributes in `reads`. `checked` holds it against the schema: decisions do
+    /// without, because the shape is fixed here and `tests/model.rs` checks it, and what did not fit would only fail.
+    pub(crate) fn request(
+        &self,
+        question: &Question<'_>,
+        fact: &Fact<'_>,
+        totals: &Totals,
+        reads: Reads,
+        checked: bool,
+    ) -> Result<Request, String> {
+        let context = fact.context(self, question, &totals.spent, reads)?;
+        let client = self.types.client(&qualified(question.tenant, question.client.as_str()));
+        let wallet = self.types.wallet(&qualified(question.tenant, question.wallet.as_str()));
         let action = self.types.action(fact.effect.kind);
-        // With the schema: strict validation promised each policy a context of exactly this shape.
-        Request::new(client, action, wallet, context, Some(&self.schema)).map_err(|error| error.to_string())
+        let schema = checked.then_some(&self.schema);
+        Request::new(client, action, wallet, context, schema).map_err(|error| error.to_string())
     }
 
     fn judge(&self, question: &Question<'_>, fact: &Fact<'_>, totals: &Totals) -> Verdict {
         let mut verdict = Verdict::default();
-        let request = match self.request(question, fact, totals) {
+        let client = qualified(question.tenant, question.client.as_str());
+        let wallet = qualified(question.tenant, question.wallet.as_str());
+        let shelves: Vec<_> = self.shelves(&client, &wallet, fact.effect.kind).collect();
+        let reads = shelves.iter().fold(Reads::default(), |reads, shelf| reads.and(shelf.reads));
+        let request = match self.request(question, fact, totals, reads, false) {
             Ok(request) => request,
             Err(message) => {
                 verdict.errors.push((REQUEST_UNREADABLE.to_owned(), message));
                 return verdict;
             }
         };
-        let client = format!("{}/{}", question.tenant, question.client);
-        let wallet = format!("{}/{}", question.tenant, question.wallet);
-        for shelf in self.shelves(&client, &wallet, fact.effect.kind) {
+        for shelf in &shelves {
             let response = AUTHORIZER.is_authorized(&request, &shelf.policies, &self.entities);
             for error in response.diagnostics().errors() {
                 let cedar_policy::AuthorizationError::PolicyEvaluationError(error) = error;
@@ -246,7 +257,7 @@ impl Bundle {
         }
         verdict.errors.sort();
         if verdict.errors.is_empty() && verdict.forbids.is_empty() && verdict.permits.is_empty() {
-            for shelf in self.shelves(&client, &wallet, fact.effect.kind) {
+            for shelf in &shelves {
                 if !shelf.bare.is_empty() {
                     let response = AUTHORIZER.is_authorized(&request, &shelf.bare, &self.entities);
                     let names = response.diagnostics().reason().map(ToString::to_string);
@@ -314,6 +325,16 @@ impl Bundle {
             effects,
         }
     }
+}
+
+/// The id of a client's or wallet's entity.
+pub(crate) fn qualified(tenant: &Tenant, name: &str) -> String {
+    let tenant = tenant.as_str();
+    let mut id = String::with_capacity(tenant.len() + 1 + name.len());
+    id.push_str(tenant);
+    id.push('/');
+    id.push_str(name);
+    id
 }
 
 /// How long a request may wait for a rule's obligations, from when it was first asked.

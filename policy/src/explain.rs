@@ -9,10 +9,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::bundle::Bundle;
-use crate::evaluate::{Evaluation, Outcome, Totals};
+use crate::evaluate::{Evaluation, Outcome, Totals, qualified};
 use crate::fact::{Fact, Question};
 use crate::limit::Spending;
 use crate::obligation::Need;
+use crate::reads::Reads;
 
 /// What one policy said of one effect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -120,7 +121,7 @@ impl Bundle {
     }
 
     fn context_json(&self, question: &Question<'_>, fact: &Fact<'_>, totals: &Totals) -> Value {
-        let context = fact.context(self, question, &totals.spent);
+        let context = fact.context(self, question, &totals.spent, Reads::ALL);
         context.ok().and_then(|context| context.to_json_value().ok()).unwrap_or(Value::Null)
     }
 
@@ -146,9 +147,9 @@ impl Bundle {
         totals: &Totals,
         determining: &[crate::name::RuleName],
     ) -> Vec<Candidate> {
-        let Ok(request) = self.request(question, fact, totals) else { return Vec::new() };
-        let client = format!("{}/{}", question.tenant, question.client);
-        let wallet = format!("{}/{}", question.tenant, question.wallet);
+        let Ok(request) = self.request(question, fact, totals, Reads::ALL, true) else { return Vec::new() };
+        let client = qualified(question.tenant, question.client.as_str());
+        let wallet = qualified(question.tenant, question.wallet.as_str());
         let authorizer = Authorizer::new();
         let says = |policy: &cedar_policy::Policy| -> Result<bool, String> {
             let set = PolicySet::from_policies([policy.clone()]).map_err(|error| error.to_string())?;

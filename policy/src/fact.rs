@@ -2,7 +2,7 @@
 //! counter. Unknown things read as the largest amount, so a rule with an upper bound refuses them.
 //! If a fact is wrong here, every rule that reads it is wrong.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use alloy_primitives::U256;
 use cedar_policy::{Context, EntityId, EntityTypeName, EntityUid, RestrictedExpression as Value};
@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 use crate::bundle::Bundle;
 use crate::limit::{Counter, Key, Limit, Measure};
 use crate::obligation::{Met, waited_s};
+use crate::reads::{Attribute, Reads};
 use crate::registry::{Asset, split_token};
 
 /// A question to the policy: may this client do this with this wallet, now.
@@ -177,7 +178,8 @@ impl<'a> Fact<'a> {
         Some(Measured { limit: position, counter: Counter::of(limit, identity, &parts), amount })
     }
 
-    /// The context of the effect. `spent` gives each measured counter's total with this request in it.
+    /// The context of the effect, with the attributes in `reads`. `spent` gives each measured counter's total with this
+    /// request in it.
     ///
     /// # Errors
     /// Text for people, when a value cannot be written; the request is then refused.
@@ -186,72 +188,104 @@ impl<'a> Fact<'a> {
         bundle: &Bundle,
         question: &Question<'_>,
         spent: &HashMap<Counter, i64>,
+        reads: Reads,
     ) -> Result<Context, String> {
-        let description = question.description;
-        let types = &bundle.types;
-        let address = |text: &str| Value::new_entity_uid(types.address(&account(&description.chain, text)));
-        let text = |text: &str| Value::new_string(text.to_owned());
-        let record = |pairs: Vec<(String, Value)>| Value::new_record(pairs).map_err(|error| error.to_string());
-
-        let mut pairs: Vec<(&str, Value)> = Vec::with_capacity(28);
-        pairs.push(("payload", text(&description.payload)));
-        pairs.push(("chain", text(&description.chain)));
-        pairs.push(("form", text(&description.form)));
-        pairs.push(("account", address(&description.account)));
-        pairs.push(("effects", Value::new_long(long(description.effects.len()))));
-        if let Some(asset) = self.asset {
-            pairs.push(("asset", Value::new_entity_uid(types.asset(asset))));
+        let mut pairs = Pairs { reads, pairs: Vec::with_capacity(12) };
+        self.describe(bundle, question, &mut pairs);
+        self.describe_asset(bundle, question, &mut pairs);
+        if reads.has(Attribute::Call) {
+            pairs.put(Attribute::Call, record(self.call(bundle, question).into_iter())?);
         }
-        if let Some(token_id) = self.token_id {
-            pairs.push(("token_id", text(token_id)));
+        if reads.has(Attribute::Spent) {
+            let totals = self.measured.iter().map(|measured| {
+                let total = spent.get(&measured.counter).copied().unwrap_or(i64::MAX);
+                (measured.counter.limit.clone(), Value::new_long(total))
+            });
+            pairs.put(Attribute::Spent, record(totals)?);
         }
-        pairs.push(("asset_registered", Value::new_bool(self.known.is_some())));
-        pairs.push(("amount", Value::new_long(self.amount)));
-        pairs.push(("unlimited", Value::new_bool(self.effect.unlimited)));
-        if let Some(cents) = self.value_usd_cents {
-            pairs.push(("value_usd_cents", Value::new_long(cents)));
+        if reads.has(Attribute::Time) {
+            pairs.put(Attribute::Time, record(time(question.now, bundle.utc_offset_s)?)?);
         }
-        if let Some(destination) = &self.destination {
-            pairs.push(("destination", Value::new_entity_uid(types.address(destination))));
+        if reads.has(Attribute::Approvals) {
+            let have = |group: &String| question.met.approvals.get(group).copied().unwrap_or(0);
+            let approvals = bundle.declared.approvers.iter();
+            pairs.put(
+                Attribute::Approvals,
+                record(approvals.map(|group| (group.clone(), Value::new_long(have(group).into()))))?,
+            );
         }
-        if let Some(owner) = &self.effect.owner {
-            pairs.push(("owner", address(owner)));
-        }
-        if let Some(contract) = &self.effect.contract {
-            pairs.push(("contract", address(contract)));
-        }
-        let mut call = Vec::new();
-        if let Some(method) = &self.effect.method {
-            pairs.push(("selector", text(&method.selector)));
-            if let Some(signature) = &method.signature {
-                pairs.push(("method", text(signature)));
-            }
-            let contract = self.effect.contract.as_deref().map(|contract| account(&description.chain, contract));
-            let registered = contract.and_then(|contract| bundle.registry.contracts.get(&contract));
-            let uid = |text: &str| types.address(&account(&description.chain, text));
-            call.extend(registered.and_then(|registered| bundle.methods.read(&registered.name, method, uid)));
-        }
-        pairs.push(("call", record(call)?));
-        let (fee, fee_usd_cents) = fee(bundle, question);
-        pairs.push(("fee", Value::new_long(fee)));
-        if let Some(cents) = fee_usd_cents {
-            pairs.push(("fee_usd_cents", Value::new_long(cents)));
-        }
-        let totals = self.measured.iter().map(|measured| {
-            let total = spent.get(&measured.counter).copied().unwrap_or(i64::MAX);
-            (measured.counter.limit.clone(), Value::new_long(total))
-        });
-        pairs.push(("spent", record(totals.collect())?));
-        pairs.push(("time", record(time(question.now, bundle.utc_offset_s)?)?));
-        let have = |group: &String| question.met.approvals.get(group).copied().unwrap_or(0);
-        let approvals = bundle.declared.approvers.iter().map(|group| (group.clone(), Value::new_long(have(group).into())));
-        pairs.push(("approvals", record(approvals.collect())?));
-        let set = |names: &std::collections::BTreeSet<String>| Value::new_set(names.iter().map(|name| text(name)));
-        pairs.push(("factors", set(&question.met.factors)));
-        pairs.push(("vetoes", set(&question.met.vetoes)));
-        pairs.push(("waited_s", Value::new_long(waited_s(question.met))));
-        Context::from_pairs(pairs.into_iter().map(|(name, value)| (name.to_owned(), value))).map_err(|error| error.to_string())
+        let set = |names: &BTreeSet<String>| Value::new_set(names.iter().map(|name| Value::new_string(name.clone())));
+        pairs.with(Attribute::Factors, || Some(set(&question.met.factors)));
+        pairs.with(Attribute::Vetoes, || Some(set(&question.met.vetoes)));
+        pairs.with(Attribute::WaitedS, || Some(Value::new_long(waited_s(question.met))));
+        Context::from_pairs(pairs.pairs).map_err(|error| error.to_string())
     }
+
+    /// The payload, and whom and what the effect names.
+    fn describe(&self, bundle: &Bundle, question: &Question<'_>, pairs: &mut Pairs) {
+        let description = question.description;
+        let address =
+            |text: &str| Value::new_entity_uid(bundle.types.address(&account(&description.chain, text)));
+        let text = |text: &str| Some(Value::new_string(text.to_owned()));
+        pairs.with(Attribute::Payload, || text(&description.payload));
+        pairs.with(Attribute::Chain, || text(&description.chain));
+        pairs.with(Attribute::Form, || text(&description.form));
+        pairs.with(Attribute::Account, || Some(address(&description.account)));
+        pairs.with(Attribute::Effects, || Some(Value::new_long(long(description.effects.len()))));
+        pairs.with(Attribute::Destination, || {
+            self.destination.as_deref().map(|account| Value::new_entity_uid(bundle.types.address(account)))
+        });
+        pairs.with(Attribute::Owner, || self.effect.owner.as_deref().map(address));
+        pairs.with(Attribute::Contract, || self.effect.contract.as_deref().map(address));
+        let method = self.effect.method.as_ref();
+        pairs.with(Attribute::Selector, || text(&method?.selector));
+        pairs.with(Attribute::Method, || text(method?.signature.as_deref()?));
+    }
+
+    /// The asset, how much of it, and the fee.
+    fn describe_asset(&self, bundle: &Bundle, question: &Question<'_>, pairs: &mut Pairs) {
+        pairs.with(Attribute::Asset, || self.asset.map(|asset| Value::new_entity_uid(bundle.types.asset(asset))));
+        pairs.with(Attribute::TokenId, || self.token_id.map(|id| Value::new_string(id.to_owned())));
+        pairs.with(Attribute::AssetRegistered, || Some(Value::new_bool(self.known.is_some())));
+        pairs.with(Attribute::Amount, || Some(Value::new_long(self.amount)));
+        pairs.with(Attribute::Unlimited, || Some(Value::new_bool(self.effect.unlimited)));
+        pairs.with(Attribute::ValueUsdCents, || self.value_usd_cents.map(Value::new_long));
+        pairs.with(Attribute::Fee, || Some(Value::new_long(fee(bundle, question).0)));
+        pairs.with(Attribute::FeeUsdCents, || fee(bundle, question).1.map(Value::new_long));
+    }
+
+    /// The call's arguments, where the contract and the method are registered.
+    fn call(&self, bundle: &Bundle, question: &Question<'_>) -> Option<(String, Value)> {
+        let chain = &question.description.chain;
+        let contract = account(chain, self.effect.contract.as_deref()?);
+        let registered = bundle.registry.contracts.get(&contract)?;
+        let address = |text: &str| bundle.types.address(&account(chain, text));
+        bundle.methods.read(&registered.name, self.effect.method.as_ref()?, address)
+    }
+}
+
+/// The attributes of a context, as far as they are read.
+struct Pairs {
+    reads: Reads,
+    pairs: Vec<(String, Value)>,
+}
+
+impl Pairs {
+    fn put(&mut self, attribute: Attribute, value: Value) {
+        self.pairs.push((attribute.name().to_owned(), value));
+    }
+
+    fn with(&mut self, attribute: Attribute, value: impl FnOnce() -> Option<Value>) {
+        if self.reads.has(attribute)
+            && let Some(value) = value()
+        {
+            self.put(attribute, value);
+        }
+    }
+}
+
+fn record(pairs: impl IntoIterator<Item = (String, Value)>) -> Result<Value, String> {
+    Value::new_record(pairs).map_err(|error| error.to_string())
 }
 
 fn long(count: usize) -> i64 {

@@ -14,6 +14,7 @@ mod limit;
 mod manifest;
 mod name;
 mod obligation;
+mod reads;
 mod registry;
 mod rule;
 mod schema;

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::error::{FindingCode, Findings, Text};
 use crate::name::{NAME_FORM, RESERVED, is_name};
 use crate::obligation::{ANNOTATIONS, Declared, OWN_ATTRIBUTES, Obligations};
+use crate::reads::Reads;
 use crate::registry;
 
 /// LIMIT: policies of one bundle.
@@ -30,6 +31,8 @@ pub(crate) struct Rule {
     pub policy: Policy,
     /// The policy as written, where obligations make that another one.
     pub bare: Option<Policy>,
+    /// What either of them can read.
+    pub reads: Reads,
 }
 
 /// The groups that exist, by entity type.
@@ -42,6 +45,7 @@ pub(crate) struct Vocabulary<'a> {
 struct Found<'a> {
     at: Text<'a>,
     offset: usize,
+    line: u32,
     policy: Policy,
 }
 
@@ -89,17 +93,21 @@ fn parse<'a>(files: impl Iterator<Item = Text<'a>>, findings: &mut Findings) -> 
         // Cedar numbers the policies of a text `policy0`, `policy1`, ...; the order is needed to find each in the text.
         let mut policies: Vec<_> = set.policies().cloned().collect();
         policies.sort_by_key(|policy| policy.id().to_string().trim_start_matches("policy").parse::<usize>().ok());
-        let mut after = 0;
+        let (mut after, mut counted, mut line) = (0, 0, 1_u32);
         for policy in policies {
             let text = policy.to_cedar().unwrap_or_default();
             let offset = at.text.get(after..).and_then(|rest| rest.find(&text)).map_or(after, |at| after.saturating_add(at));
             after = offset.saturating_add(text.len());
+            // Counted on from the policy before, because counting from the top for each would take quadratic time.
+            let between = at.text.get(counted..offset).unwrap_or_default().bytes().filter(|b| *b == b'\n').count();
+            line = line.saturating_add(u32::try_from(between).unwrap_or(u32::MAX));
+            counted = offset;
             if text.len() > RULE_BYTES {
                 let message = format!("the policy is longer than {RULE_BYTES} bytes");
                 findings.add(at, Some(offset), FindingCode::Size, message, "");
                 continue;
             }
-            all.push(Found { at, offset, policy });
+            all.push(Found { at, offset, line, policy });
         }
     }
     all
@@ -109,7 +117,7 @@ fn parse<'a>(files: impl Iterator<Item = Text<'a>>, findings: &mut Findings) -> 
 fn name<'a>(found: Vec<Found<'a>>, findings: &mut Findings) -> Vec<Found<'a>> {
     let mut first: HashMap<String, String> = HashMap::new();
     let mut named = Vec::with_capacity(found.len());
-    for Found { at, offset, policy } in found {
+    for Found { at, offset, line, policy } in found {
         let mut refuse = |code, message: String, hint: &str| findings.add(at, Some(offset), code, message, hint);
         let Some(id) = policy.annotation("id").map(str::to_owned) else {
             let hint = "put `@id(\"some-name\")` above it: denials and records name the rule that decided";
@@ -121,13 +129,12 @@ fn name<'a>(found: Vec<Found<'a>>, findings: &mut Findings) -> Vec<Found<'a>> {
             refuse(FindingCode::IdMalformed, format!("`{id}` cannot name a policy"), hint);
             continue;
         }
-        let (line, _) = at.place(offset);
         if let Some(other) = first.get(&id) {
             refuse(FindingCode::IdDuplicate, format!("`{id}` names two policies"), &format!("the other one is at {other}"));
             continue;
         }
         first.insert(id.clone(), format!("{}:{line}", at.file));
-        named.push(Found { at, offset, policy: policy.new_id(PolicyId::new(id)) });
+        named.push(Found { at, offset, line, policy: policy.new_id(PolicyId::new(id)) });
     }
     named
 }
@@ -139,22 +146,35 @@ fn validate(found: &[Found<'_>], schema: &Schema, findings: &mut Findings) {
     };
     let places: HashMap<&PolicyId, &Found<'_>> = found.iter().map(|found| (found.policy.id(), found)).collect();
     let result = Validator::new(schema.clone()).validate(&set, ValidationMode::Strict);
-    for error in result.validation_errors() {
-        if let Some(found) = places.get(error.policy_id()) {
-            diagnose(found.at, error, Some(found), FindingCode::Type, findings);
-        }
-    }
-    for warning in result.validation_warnings() {
-        if let Some(found) = places.get(warning.policy_id()) {
-            diagnose(found.at, warning, Some(found), FindingCode::Suspicious, findings);
+    let errors = result.validation_errors().map(|error| (error.policy_id(), error as &dyn Diagnostic, FindingCode::Type));
+    let warnings = result
+        .validation_warnings()
+        .map(|warning| (warning.policy_id(), warning as &dyn Diagnostic, FindingCode::Suspicious));
+    let mut seen = HashSet::new();
+    for (policy, diagnostic, code) in errors.chain(warnings) {
+        // Cedar reports once for each action; the author has one thing to mend.
+        let place = (policy, offset(diagnostic), message(diagnostic));
+        if let Some(found) = places.get(policy)
+            && seen.insert(place)
+        {
+            diagnose(found.at, diagnostic, Some(found), code, findings);
         }
     }
 }
 
+fn offset(error: &dyn Diagnostic) -> Option<usize> {
+    error.labels().and_then(|mut labels| labels.next()).map(|label| label.offset())
+}
+
+fn message(error: &dyn Diagnostic) -> String {
+    let text = error.to_string();
+    text.split(" in context for Action::").next().unwrap_or_default().to_owned()
+}
+
 fn diagnose(at: Text<'_>, error: &dyn Diagnostic, found: Option<&Found<'_>>, code: FindingCode, findings: &mut Findings) {
     let label = error.labels().and_then(|mut labels| labels.next());
-    let offset = label.as_ref().map(|label| label.offset()).or(found.map(|found| found.offset));
-    let mut message = error.to_string();
+    let offset = offset(error).or(found.map(|found| found.offset));
+    let mut message = message(error);
     if let Some(detail) = label.as_ref().and_then(|label| label.label()) {
         message = format!("{message}: {detail}");
     }
@@ -197,7 +217,7 @@ pub(crate) fn is_qualified(text: &str) -> bool {
 }
 
 fn oblige(found: &Found<'_>, declared: &Declared, findings: &mut Findings) -> Option<Rule> {
-    let Found { at, offset, policy } = found;
+    let Found { at, offset, line, policy } = found;
     let mut good = true;
     let mut refuse = |code, message: String, hint: &str| {
         findings.add(*at, Some(*offset), code, message, hint);
@@ -229,11 +249,11 @@ fn oblige(found: &Found<'_>, declared: &Declared, findings: &mut Findings) -> Op
         let hint = "write @quorum, @factor, @delay or @veto on a permit, so that a request can wait for it";
         refuse(FindingCode::ObligationByHand, format!("the condition reads `context.{attribute}`"), hint);
     }
-    let (policy, bare) = if obligations.is_empty() {
-        (policy.clone(), None)
+    let (policy, bare, reads) = if obligations.is_empty() {
+        (policy.clone(), None, Reads::of(&json))
     } else {
         match strengthen(policy.id(), json, &obligations.condition()) {
-            Ok(strong) => (strong, Some(policy.clone())),
+            Ok((strong, reads)) => (strong, Some(policy.clone()), reads),
             Err(reason) => {
                 refuse(FindingCode::ObligationMalformed, format!("the obligations do not compile: {reason}"), "");
                 return None;
@@ -241,13 +261,12 @@ fn oblige(found: &Found<'_>, declared: &Declared, findings: &mut Findings) -> Op
         }
     };
     let description = policy.annotation("description").map(str::to_owned);
-    let (line, _) = at.place(*offset);
     let name = policy.id().to_string();
-    good.then(|| Rule { name, file: at.file.to_owned(), line, description, forbids, obligations, policy, bare })
+    good.then(|| Rule { name, file: at.file.to_owned(), line: *line, description, forbids, obligations, policy, bare, reads })
 }
 
 /// The policy with one more `when`, behind the ones it has: so an error in the author's condition stays an error.
-fn strengthen(id: &PolicyId, mut json: Value, condition: &str) -> Result<Policy, String> {
+fn strengthen(id: &PolicyId, mut json: Value, condition: &str) -> Result<(Policy, Reads), String> {
     let extra = Policy::parse(None, format!("permit(principal, action, resource) when {{ {condition} }};"));
     let mut extra = extra.map_err(|error| error.to_string())?.to_json().map_err(|error| error.to_string())?;
     let clauses = extra.get_mut("conditions").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default();
@@ -255,7 +274,8 @@ fn strengthen(id: &PolicyId, mut json: Value, condition: &str) -> Result<Policy,
         return Err("the condition is not one clause".into());
     }
     json.get_mut("conditions").and_then(Value::as_array_mut).ok_or("the policy has no conditions")?.extend(clauses);
-    Policy::from_json(Some(id.clone()), json).map_err(|error| error.to_string())
+    let reads = Reads::of(&json);
+    Ok((Policy::from_json(Some(id.clone()), json).map_err(|error| error.to_string())?, reads))
 }
 
 /// The first attribute of `context` in Cedar's JSON that belongs to obligations.

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use cedar_policy::{ActionConstraint, EntityUid, Policy, PolicySet, PrincipalConstraint, ResourceConstraint};
 use chancery_intent::model::Kind;
 
+use crate::reads::Reads;
 use crate::rule::{Rule, id_of};
 
 /// The policies of one scope.
@@ -16,6 +17,8 @@ pub(crate) struct Shelf {
     pub policies: PolicySet,
     /// Without them, only of the rules that have some: what would apply but for its obligations.
     pub bare: PolicySet,
+    /// What any of them can read.
+    pub reads: Reads,
 }
 
 /// Something for anything, for one entity, and for the members of one group.
@@ -130,6 +133,7 @@ impl Shelves {
             for action in actions(&rule.policy) {
                 let shelf = shelves.by_resource.entry(resource).entry(principal).entry(action).or_default();
                 shelf.policies.add(rule.policy.clone())?;
+                shelf.reads = shelf.reads.and(rule.reads);
                 if let Some(bare) = &rule.bare {
                     shelf.bare.add(bare.clone())?;
                 }
