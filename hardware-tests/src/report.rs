@@ -41,11 +41,10 @@ pub(crate) fn rates(out: &mut impl Write, rates: &[Rate], json: bool) -> io::Res
         serde_json::to_writer_pretty(&mut *out, rates)?;
         return writeln!(out);
     }
-    for rate in rates {
+    for Rate { algorithm, threads, per_second, cpu_us, .. } in rates {
         writeln!(
             out,
-            "{:<10} {:>2} threads {:>10.0} signatures/s",
-            rate.algorithm, rate.threads, rate.per_second
+            "{algorithm:<10} {threads:>2} threads {per_second:>8.0} signatures/s {cpu_us:>6.1} us CPU each"
         )?;
     }
     Ok(())

@@ -1,5 +1,11 @@
 //! The suite on SoftHSM2, and on NSS softokn where it is installed: run as an operator would run it.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "tests"
+)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -162,5 +162,4 @@ const P256_HALF_ORDER: [u8; 32] = [
 ];
 
 #[cfg(test)]
-#[path = "signature_tests.rs"]
 mod tests;

@@ -198,6 +198,27 @@ mod tests {
         }
     }
 
+    /// Would catch a worker that can make its parent panic or take memory without bound.
+    #[test]
+    fn bytes_of_any_kind_are_taken_apart_or_refused() {
+        let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+        for _ in 0..20_000 {
+            let mut frame = Vec::new();
+            for _ in 0..seed % 80 {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                frame.push((seed >> 33) as u8);
+            }
+            seed = seed.rotate_left(7).wrapping_add(1);
+            let mut inbox = Inbox::default();
+            inbox.space().extend_from_slice(&u32::try_from(frame.len()).unwrap().to_le_bytes());
+            inbox.space().extend_from_slice(&frame);
+            let _ = inbox.next::<(u64, Reply)>();
+            let mut inbox = Inbox::default();
+            inbox.space().extend_from_slice(&frame);
+            let _ = inbox.next::<Started>();
+        }
+    }
+
     #[test]
     fn a_frame_that_is_too_long_or_has_a_tail_is_refused() {
         let mut inbox = Inbox::default();

@@ -1,8 +1,9 @@
 //! What a process does to itself around secrets: no core dumps, an exit that runs nobody's clean-up, and taking over
 //! a descriptor that the service manager handed down.
 
+use std::fs::File;
 use std::io;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::FdFlags;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
@@ -38,6 +39,12 @@ pub(crate) fn inherited(fd: i32) -> io::Result<OwnedFd> {
     let flags = rustix::io::fcntl_getfd(unsafe { BorrowedFd::borrow_raw(fd) })?;
     if flags.contains(FdFlags::CLOEXEC) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not an inherited descriptor"));
+    }
+    if fd == 0 {
+        // Number 0 must stay taken, or the next file opened would be everyone's standard input.
+        let stdin = io::stdin().as_fd().try_clone_to_owned()?;
+        rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+        return Ok(stdin);
     }
     // SAFETY: open, and not close-on-exec, hence not opened by this process: nobody in it owns the descriptor.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })

@@ -19,7 +19,7 @@ use crate::error::HsmError;
 use crate::handle::{Settings, Shared, State};
 
 /// The grain of deadlines, in milliseconds.
-const TICK_MS: u64 = 20;
+const TICK_MS: u64 = 50;
 /// The first pause before another start, in milliseconds; it doubles up to [`PAUSE_MAX_MS`].
 const PAUSE_MS: u64 = 50;
 /// LIMIT: the longest pause between starts, in milliseconds.

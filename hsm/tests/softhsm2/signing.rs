@@ -99,7 +99,7 @@ pub async fn a_kek_is_made_and_cannot_sign() {
     hsm.stop().await;
 }
 
-/// Would catch the crash of SoftHSM2 2.6.1 when objects come and go under threads that use others (#688).
+/// Would catch a lock that deadlocks, a crash, or a handle that comes to mean another key while objects come and go.
 pub async fn keys_come_and_go_while_others_sign() {
     let place = Place::with_token().await;
     let hsm = place.start().await;

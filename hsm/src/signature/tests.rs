@@ -4,10 +4,12 @@ use super::*;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair};
 use secp256k1::SecretKey;
 
+type Sign = dyn Fn(&Message) -> [u8; 64];
+
 /// A key pair, and a way to sign with it as a token would.
 struct Signer {
     public: PublicKey,
-    sign: Box<dyn Fn(&Message) -> [u8; 64]>,
+    sign: Box<Sign>,
 }
 
 fn signer(algorithm: Algorithm, seed: u8) -> Signer {

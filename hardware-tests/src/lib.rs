@@ -1,1 +1,0 @@
-//! room hardware-tests
