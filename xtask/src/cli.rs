@@ -1,9 +1,11 @@
 //! The command line of `cargo xtask`.
 
+use std::path::PathBuf;
+
 use clap::{Args as Group, Parser, Subcommand};
 
 use crate::figures::{self, Options, Size};
-use crate::{Stop, Tree, gate, setup, tidy};
+use crate::{Stop, Tree, demo, gate, setup, tidy};
 
 /// The tasks of this repository. Data goes to stdout, talk to stderr.
 #[derive(Debug, Parser)]
@@ -11,6 +13,8 @@ use crate::{Stop, Tree, gate, setup, tidy};
     name = "cargo xtask",
     bin_name = "cargo xtask",
     after_help = "Examples:\n  \
+        cargo xtask demo                          the whole appliance at work, in half a minute\n  \
+        cargo xtask demo --keep                   the same, and leave it running to try things\n  \
         cargo xtask test                          all that CI runs\n  \
         cargo xtask test --only lint --only test  two of its steps\n  \
         cargo xtask assurance --quick --json      the promises with their figures, as JSON\n  \
@@ -42,6 +46,15 @@ enum Task {
     Assurance(Figures),
     /// Measure against the limits of the machine; a figure below its goal is shown, not failed
     Bench(Figures),
+    /// Run the whole appliance: token, certificates, server, wallets, policy, a local chain, receipts
+    Demo {
+        /// Leave the server and the chain running, and say how to use them
+        #[arg(long)]
+        keep: bool,
+        /// Where the state goes; must be new or empty [default: a fresh folder below the target folder]
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Group)]
@@ -87,6 +100,7 @@ pub fn dispatch(args: &Args) -> Result<(), Stop> {
             setup::ensure(&tree, setup::For::Figures)?;
             figures::bench(&tree, &figures.options())
         }
+        Task::Demo { keep, dir } => demo::run(&Tree::find()?, dir.as_deref(), *keep),
     }
 }
 
@@ -103,7 +117,7 @@ mod tests {
     #[test]
     fn help_names_every_task() {
         let help = Args::command().render_long_help().to_string();
-        for task in ["setup", "test", "tidy", "assurance", "bench", "Examples"] {
+        for task in ["setup", "test", "tidy", "assurance", "bench", "demo", "Examples"] {
             assert!(help.contains(task), "{task}");
         }
     }

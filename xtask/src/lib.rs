@@ -1,15 +1,18 @@
 //! The project's tasks: `setup`, `test`, `tidy`, `assurance`, `bench`, `demo`.
 //! Nothing here ships. If a task is wrong, a broken promise may pass unseen: so each check has a test that sees it fail.
 
+pub mod appliance;
 mod cli;
-mod figures;
+mod demo;
+pub mod figures;
 mod gate;
-mod run;
+pub mod http;
+pub mod run;
 mod setup;
 mod stop;
-mod talk;
+pub mod talk;
 pub mod tidy;
-mod tree;
+pub mod tree;
 
 use std::process::ExitCode;
 

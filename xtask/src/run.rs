@@ -80,6 +80,40 @@ impl Cmd {
         if status.success() { Ok(()) } else { Err(Stop::Failed { command: self.text(), status }) }
     }
 
+    /// Runs to a good end in silence; what it said is told when it fails.
+    ///
+    /// # Errors
+    /// [`Stop::Start`], or [`Stop::Said`] with its stderr.
+    pub fn quiet(&self) -> Result<(), Stop> {
+        self.asked().map(drop)
+    }
+
+    /// Runs to a good end in silence and answers what it printed on stdout.
+    ///
+    /// # Errors
+    /// [`Stop::Start`], or [`Stop::Said`] with its stderr.
+    pub fn asked(&self) -> Result<String, Stop> {
+        let output = self.command().stdin(Stdio::null()).output().map_err(|source| self.unstarted(source))?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        Err(Stop::Said {
+            command: self.text(),
+            status: output.status,
+            said: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        })
+    }
+
+    /// Runs to any end in silence and answers how it ended.
+    ///
+    /// # Errors
+    /// [`Stop::Start`].
+    pub fn ended(&self) -> Result<Ended, Stop> {
+        let output = self.command().stdin(Stdio::null()).output().map_err(|source| self.unstarted(source))?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+        Ok(Ended { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) })
+    }
+
     /// Runs to a good end and answers what it printed on stdout; its stderr stays visible.
     ///
     /// # Errors
@@ -109,6 +143,17 @@ impl Cmd {
     pub fn unstarted(&self, source: std::io::Error) -> Stop {
         Stop::Start { command: self.text(), source }
     }
+}
+
+/// How a command ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Its exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// What it printed.
+    pub stdout: String,
+    /// What it said.
+    pub stderr: String,
 }
 
 /// Where a program of this name is in `PATH`.

@@ -23,6 +23,16 @@ pub enum Stop {
         /// Its exit status.
         status: std::process::ExitStatus,
     },
+    /// A command ended badly and said why.
+    #[error("`{command}` ended with {status}: {said}")]
+    Said {
+        /// The command line.
+        command: String,
+        /// Its exit status.
+        status: std::process::ExitStatus,
+        /// Its stderr.
+        said: String,
+    },
     /// A file could not be read or written.
     #[error("`{}`: {source}", path.display())]
     File {

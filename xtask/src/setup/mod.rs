@@ -12,6 +12,8 @@ use crate::{Stop, Tree, run::Cmd, talk};
 pub enum For {
     /// The whole test run.
     Test,
+    /// The demonstration, which needs no linters.
+    Demo,
     /// Measurements.
     Figures,
 }
@@ -31,6 +33,8 @@ pub fn ensure(tree: &Tree, purpose: For) -> Result<(), Stop> {
     }
     Ok(())
 }
+
+pub use anvil::binary as anvil;
 
 fn components(tree: &Tree) -> Result<(), Stop> {
     let missing: Vec<&str> = [("fmt", "rustfmt"), ("clippy", "clippy")]

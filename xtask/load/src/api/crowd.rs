@@ -1,0 +1,126 @@
+//! A crowd of clients, each on a connection of its own that stays open, each sending the next request when the last is
+//! answered. Requests are made before the clock starts, so that the crowd costs little while it runs.
+
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+use crate::Error;
+use crate::door::{Door, unexpected};
+use crate::stage::{Stage, sign_body};
+
+/// The crowd. Nonces and keys go on from one sending to the next: no request is sent twice.
+#[derive(Debug)]
+pub struct Crowd {
+    door: Door,
+    nonce: u64,
+}
+
+/// What one sending gave.
+#[derive(Debug)]
+pub struct Gathered {
+    took: Duration,
+    /// Sorted.
+    latencies: Vec<Duration>,
+}
+
+impl Gathered {
+    /// How many were signed.
+    #[must_use]
+    pub fn signed(&self) -> u64 {
+        self.latencies.len() as u64
+    }
+
+    /// Signatures a second.
+    #[must_use]
+    pub fn per_second(&self) -> f64 {
+        self.latencies.len() as f64 / self.took.as_secs_f64()
+    }
+
+    /// The latency that the part `quantile` of all requests did not exceed.
+    #[must_use]
+    pub fn latency(&self, quantile: f64) -> Duration {
+        let last = self.latencies.len().saturating_sub(1);
+        let at = (last as f64 * quantile).round() as usize;
+        self.latencies.get(at).copied().unwrap_or_default()
+    }
+}
+
+impl Crowd {
+    /// A crowd before the door of `stage`.
+    #[must_use]
+    pub fn new(stage: &Stage) -> Self {
+        Self { door: stage.client.clone(), nonce: 0 }
+    }
+
+    /// Sends `requests` from `clients` at once.
+    ///
+    /// # Errors
+    /// [`Error::Answer`] for the first request that was not signed, or [`Error::Connection`].
+    pub fn send(&mut self, clients: u64, requests: u64) -> Result<Gathered, Error> {
+        let each = (requests / clients).max(1);
+        let batches: Vec<Vec<Vec<u8>>> =
+            (0..clients).map(|_| (0..each).map(|_| self.next()).collect()).collect();
+        let start = Barrier::new(batches.len() + 1);
+        let (results, took) = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                batches.iter().map(|batch| scope.spawn(|| client(&self.door, batch, &start))).collect();
+            start.wait();
+            let started = Instant::now();
+            let results: Vec<_> = threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+            (results, started.elapsed())
+        });
+        let mut latencies = Vec::new();
+        for result in results {
+            let result = result.unwrap_or_else(|_| Err(Error::Option("a client panicked".into())));
+            latencies.extend(result?);
+        }
+        latencies.sort_unstable();
+        Ok(Gathered { took, latencies })
+    }
+
+    fn next(&mut self) -> Vec<u8> {
+        self.nonce += 1;
+        self.door.request(
+            "POST",
+            "/v1/sign",
+            Some(&format!("load-{}", self.nonce)),
+            Some(&sign_body(self.nonce)),
+        )
+    }
+}
+
+fn client(door: &Door, batch: &[Vec<u8>], start: &Barrier) -> Result<Vec<Duration>, Error> {
+    let broken = |source| Error::Connection { call: "POST /v1/sign".into(), source };
+    // The handshake belongs to the connection, not to its first request.
+    let opened = door.connect().and_then(|mut line| {
+        line.call(&door.request("GET", "/v1/wallets", None, None))?;
+        Ok(line)
+    });
+    start.wait();
+    let mut line = opened.map_err(broken)?;
+    let mut latencies = Vec::with_capacity(batch.len());
+    for request in batch {
+        let sent = Instant::now();
+        let answer = line.call(request).map_err(broken)?;
+        latencies.push(sent.elapsed());
+        if answer.status != 200 {
+            return Err(unexpected("POST /v1/sign", &answer));
+        }
+    }
+    Ok(latencies)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_of_what_was_measured() {
+        let latencies = (1..=100).map(Duration::from_millis).collect();
+        let gathered = Gathered { took: Duration::from_secs(2), latencies };
+        assert_eq!(gathered.latency(0.0), Duration::from_millis(1));
+        assert_eq!(gathered.latency(0.99), Duration::from_millis(99));
+        assert_eq!(gathered.latency(1.0), Duration::from_millis(100));
+        assert!((gathered.per_second() - 50.0).abs() < f64::EPSILON);
+    }
+}

@@ -1,0 +1,56 @@
+//! The kill matrix as a producer of `cargo xtask assurance`: one row on stdout, talk on stderr.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use chancery_load::kill::{self, Plan, strace::Fault};
+use chancery_load::{Error, scratch};
+use clap::Parser;
+use xtask::appliance::Programs;
+use xtask::talk;
+
+/// Runs of a full matrix.
+const RUNS: u64 = 4_000;
+/// Runs that fit a normal test run.
+const QUICK_RUNS: u64 = 300;
+
+/// Kill a real daemon at the file and socket calls of a sign, and see whether it kept its promise.
+#[derive(Debug, Parser)]
+#[command(after_help = "Examples:\n  chancery-kill --quick\n  chancery-kill --runs 20000 --lanes 8\n  \
+    chancery-kill --fault EIO --runs 500")]
+struct Args {
+    /// The size that fits a normal test run
+    #[arg(long)]
+    quick: bool,
+    /// Runs in which the fault was delivered
+    #[arg(long, value_name = "N")]
+    runs: Option<u64>,
+    /// Appliances side by side
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    lanes: usize,
+    /// What happens at the call: KILL, EIO or ENOSPC
+    #[arg(long, default_value = "KILL")]
+    fault: Fault,
+    /// Where the appliances live; kept afterwards [default: a temporary folder]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match work(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            talk::line(&format!("error: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn work(args: &Args) -> Result<(), Error> {
+    let runs = args.runs.unwrap_or(if args.quick { QUICK_RUNS } else { RUNS });
+    let plan = Plan { runs, lanes: args.lanes, fault: args.fault };
+    let folder = scratch::Folder::new(args.dir.as_deref())?;
+    let row = kill::run(&Programs::beside_this()?, folder.path(), &plan)?;
+    talk::data(&serde_json::to_string(&row).unwrap_or_default());
+    Ok(())
+}

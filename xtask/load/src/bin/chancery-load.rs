@@ -1,0 +1,106 @@
+//! The load generator: a producer of `cargo xtask bench`, and a maker of unsigned transactions for the demonstration.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use alloy_primitives::{Address, U256};
+use chancery_load::transaction::{self, Moves};
+use chancery_load::{Error, api, scratch};
+use clap::{Args as Group, Parser, Subcommand};
+use xtask::appliance::Programs;
+use xtask::talk;
+
+/// Load a real appliance, or write what a wallet backend would send it.
+#[derive(Debug, Parser)]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Measure signatures through the API against the token and the disk alone
+    #[command(after_help = "Examples:\n  chancery-load api --quick\n  chancery-load api --runs 50000")]
+    Api(Api),
+    /// Print an unsigned EIP-1559 transaction in hexadecimal
+    #[command(after_help = "Examples:\n  \
+        chancery-load unsigned --chain-id 1 --nonce 0 --to 0x1111111111111111111111111111111111111111 --amount 1000\n  \
+        chancery-load unsigned --chain-id 1 --nonce 0 --to 0x1111111111111111111111111111111111111111 --amount 1000 \
+        --token 0x2222222222222222222222222222222222222222")]
+    Unsigned(Unsigned),
+}
+
+#[derive(Debug, Group)]
+struct Api {
+    /// The size that fits a short look
+    #[arg(long)]
+    quick: bool,
+    /// Requests of the measured crowd
+    #[arg(long, value_name = "N")]
+    runs: Option<u64>,
+    /// Where the appliance lives; kept afterwards [default: a temporary folder]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Group)]
+struct Unsigned {
+    /// The EIP-155 chain
+    #[arg(long)]
+    chain_id: u64,
+    /// The account's next nonce
+    #[arg(long)]
+    nonce: u64,
+    /// To whom
+    #[arg(long)]
+    to: Address,
+    /// How much, in the smallest unit
+    #[arg(long)]
+    amount: U256,
+    /// The ERC-20 token to move; without, the chain's own asset
+    #[arg(long)]
+    token: Option<Address>,
+}
+
+fn main() -> ExitCode {
+    let done = match &Args::parse().task {
+        Task::Api(api) => measure(api),
+        Task::Unsigned(unsigned) => {
+            write(unsigned);
+            Ok(())
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            talk::line(&format!("error: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(args: &Api) -> Result<(), Error> {
+    let plan = if args.quick {
+        api::Plan { requests: args.runs.unwrap_or(8_000), lasting: 10_000, raw: Duration::from_secs(2) }
+    } else {
+        api::Plan { requests: args.runs.unwrap_or(40_000), lasting: 100_000, raw: Duration::from_secs(5) }
+    };
+    let programs = Programs::beside_this()?;
+    let suite = programs.chanceryd.parent().unwrap_or(Path::new(".")).join("chancery-hardware-tests");
+    let folder = scratch::Folder::new(args.dir.as_deref())?;
+    for row in api::run(&programs, &suite, folder.path(), &plan)? {
+        talk::data(&serde_json::to_string(&row).unwrap_or_default());
+    }
+    Ok(())
+}
+
+fn write(unsigned: &Unsigned) {
+    let (to, amount) = (unsigned.to, unsigned.amount);
+    let moves = match unsigned.token {
+        Some(token) => Moves::Token { token, to, amount },
+        None => Moves::Ether { to, wei: amount },
+    };
+    let bytes = transaction::unsigned(unsigned.chain_id, unsigned.nonce, &moves);
+    talk::data(&format!("0x{}", hex::encode(bytes)));
+}

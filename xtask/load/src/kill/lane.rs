@@ -1,0 +1,215 @@
+//! One appliance that dies again and again. It is not made anew between runs: what one death left behind is what the next
+//! one finds, and the log must hold through all of them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use xtask::appliance::Programs;
+
+use super::point::{self, Point, Target};
+use super::strace::{self, Fault, Strace};
+use super::verdict::Verdict;
+use crate::stage::{self, Stage};
+use crate::{Error, process};
+
+/// Dry runs: threads share work differently each time.
+const DRY_RUNS: u64 = 5;
+/// After an answer, how long a fault at what follows it (closing the connection) is waited for.
+const AFTER_ANSWER: Duration = Duration::from_millis(25);
+/// After a broken connection, how long the death is waited for.
+const AFTER_BREAK: Duration = Duration::from_secs(5);
+
+/// What the client of one run saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Saw {
+    /// A released signature.
+    Signature,
+    /// Another answer.
+    Refusal,
+    /// No answer.
+    Nothing,
+}
+
+/// One run.
+#[derive(Debug)]
+pub struct Run {
+    /// Whether the fault was delivered: with fewer calls this time, it may not be.
+    pub delivered: bool,
+    /// What the client saw.
+    pub saw: Saw,
+    /// How long the restart took, if one was needed, in milliseconds.
+    pub restart_ms: Option<u64>,
+    /// What was broken.
+    pub failures: Vec<String>,
+}
+
+/// An appliance and what its client knows.
+#[derive(Debug)]
+pub struct Lane {
+    stage: Stage,
+    folder: PathBuf,
+    nonce: u64,
+    verdict: Verdict,
+}
+
+/// A thread of the matrix ended in a panic.
+pub fn lost() -> Error {
+    Error::Tracer("a thread of the matrix panicked".into())
+}
+
+impl Lane {
+    /// Makes an appliance in `folder`.
+    ///
+    /// # Errors
+    /// [`Error`] when it cannot be made or does not sign.
+    pub fn prepare(programs: &Programs, folder: &Path) -> Result<Self, Error> {
+        let mut stage = Stage::set(programs, &folder.join("state"))?;
+        let mut verdict = Verdict::new(folder)?;
+        // What was refused before a policy was there, and the first signature, are the start of the account.
+        let answer = stage.client.call("POST", "/v1/sign", Some("first"), Some(&stage::sign_body(0)))?;
+        let failures = verdict.settle(&mut stage, "first", &stage::sign_body(0), Some(&answer))?;
+        match failures.into_iter().next() {
+            None => Ok(Self { stage, folder: folder.into(), nonce: 0, verdict }),
+            Some(failure) => Err(Error::Tracer(format!("unharmed, and yet: {failure}"))),
+        }
+    }
+
+    /// Counts the calls of a sign, in the daemon and in its worker.
+    ///
+    /// # Errors
+    /// [`Error`] when strace cannot count.
+    pub fn points(&mut self) -> Result<Vec<Point>, Error> {
+        let mut points = Vec::new();
+        for target in [Target::Daemon, Target::Worker] {
+            let mut dry_runs = Vec::new();
+            for number in 0..DRY_RUNS {
+                let traces = self.folder.join(format!("traces-{target:?}-{number}"));
+                fs::create_dir_all(&traces).map_err(Error::file(&traces))?;
+                let pid = self.pid(target)?;
+                let tracer = Strace::counting(pid, &traces)?;
+                let (key, body) = self.next();
+                let answer = self.stage.client.call("POST", "/v1/sign", Some(&key), Some(&body))?;
+                std::thread::sleep(AFTER_ANSWER);
+                let names = process::threads(pid)?;
+                tracer.detach();
+                self.verdict.settle(&mut self.stage, &key, &body, Some(&answer))?;
+                dry_runs.push(strace::counted(&traces, &names)?);
+            }
+            points.extend(point::points(target, &dry_runs));
+        }
+        Ok(points)
+    }
+
+    /// One sign with a fault at `point`, and everything that must hold afterwards.
+    ///
+    /// # Errors
+    /// [`Error`] when the run could not be made; a broken promise is in the answer.
+    pub fn run(&mut self, point: &Point, fault: Fault) -> Result<Run, Error> {
+        let pid = self.pid(point.target)?;
+        let tracer = match Strace::injecting(pid, point, fault) {
+            Ok(tracer) => tracer,
+            // Threads of a pool come and go; without the thread there is nothing to break.
+            Err(Error::Tracer(_)) if self.stage.appliance.is_running() => {
+                return Ok(Run {
+                    delivered: false,
+                    saw: Saw::Nothing,
+                    restart_ms: None,
+                    failures: Vec::new(),
+                });
+            }
+            Err(error) => return Err(error),
+        };
+        let (key, body) = self.next();
+        let answer = self.stage.client.call("POST", "/v1/sign", Some(&key), Some(&body)).ok();
+        let delivered = match fault {
+            Fault::Kill => died(pid, if answer.is_some() { AFTER_ANSWER } else { AFTER_BREAK }),
+            Fault::Errno(_) => true,
+        };
+        tracer.detach();
+        let restart_ms = self.revive()?;
+        let saw = match &answer {
+            None => Saw::Nothing,
+            Some(answer) if is_signature(&answer.json()) => Saw::Signature,
+            Some(_) => Saw::Refusal,
+        };
+        let failures = self.verdict.settle(&mut self.stage, &key, &body, answer.as_ref())?;
+        Ok(Run { delivered, saw, restart_ms, failures })
+    }
+
+    /// Ends the appliance in order and looks once more at the whole.
+    ///
+    /// # Errors
+    /// [`Error`] when it cannot be looked at.
+    pub fn close(&mut self) -> Result<Vec<String>, Error> {
+        let mut failures = self.verdict.look_at_log(&self.stage)?;
+        if let Err(stop) = self.stage.appliance.stop() {
+            failures.push(format!("it does not end in order: {stop}"));
+        }
+        Ok(failures)
+    }
+
+    fn next(&mut self) -> (String, Vec<u8>) {
+        self.nonce += 1;
+        (format!("run-{}", self.nonce), stage::sign_body(self.nonce))
+    }
+
+    fn pid(&self, target: Target) -> Result<u32, Error> {
+        let daemon = self.stage.appliance.pid().ok_or_else(|| Error::Tracer("no daemon".into()))?;
+        if target == Target::Daemon {
+            return Ok(daemon);
+        }
+        let started = Instant::now();
+        loop {
+            if let [worker] = process::children(daemon)?.as_slice() {
+                return Ok(*worker);
+            }
+            if started.elapsed() > AFTER_BREAK {
+                return Err(Error::Process { pid: daemon, what: "has not one worker".into() });
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Starts the daemon again if it is gone, and waits until it is ready again if it is not.
+    fn revive(&mut self) -> Result<Option<u64>, Error> {
+        let started = Instant::now();
+        if self.stage.appliance.is_running() {
+            if self.stage.appliance.is_ready() {
+                return Ok(None);
+            }
+            while !self.stage.appliance.is_ready() && self.stage.appliance.is_running() {
+                if started.elapsed() > AFTER_BREAK {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        if !self.stage.appliance.is_running() || !self.stage.appliance.is_ready() {
+            self.stage.appliance.kill();
+            self.stage.appliance.start()?;
+        }
+        Ok(Some(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// Whether an answer carries a released signature.
+#[must_use]
+pub fn is_signature(answer: &Value) -> bool {
+    answer.pointer("/signature/bytes").is_some_and(|bytes| !bytes.is_null())
+}
+
+/// Whether the process ends within `patience`. A zombie has ended: its parent has not looked yet.
+fn died(pid: u32, patience: Duration) -> bool {
+    let started = Instant::now();
+    loop {
+        let state = fs::read_to_string(format!("/proc/{pid}/stat")).ok();
+        let ended =
+            state.is_none_or(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" Z")));
+        if ended || started.elapsed() > patience {
+            return ended;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}

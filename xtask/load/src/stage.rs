@@ -1,0 +1,72 @@
+//! One appliance made ready to be loaded or killed: token, daemon, one wallet, one policy, one client.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use alloy_primitives::{Address, U256};
+use xtask::appliance::{Appliance, Programs, Rate};
+
+use crate::Error;
+use crate::door::Door;
+use crate::transaction::{self, Moves};
+
+/// The chain of a local development node.
+pub const CHAIN_ID: u64 = 31_337;
+/// The wallet and the client of a stage.
+pub const NAME: &str = "load";
+/// The limit of the stage's bundle that counts requests.
+pub const COUNTED: &str = "requests_day";
+
+const BUNDLE: &[(&str, &str)] = &[
+    ("bundle.toml", include_str!("../policy/bundle.toml")),
+    ("policies/load.cedar", include_str!("../policy/policies/load.cedar")),
+    ("tests/load.toml", include_str!("../policy/tests/load.toml")),
+];
+
+/// A running appliance and the ways into it.
+#[derive(Debug)]
+pub struct Stage {
+    /// The appliance.
+    pub appliance: Appliance,
+    /// As the client that asks for signatures.
+    pub client: Door,
+    /// As the operator.
+    pub operator: Door,
+    /// The log's keys, fetched before anything was asked.
+    pub trust: PathBuf,
+}
+
+impl Stage {
+    /// Makes a new appliance in `dir`, starts it and gives it a wallet and a policy.
+    ///
+    /// # Errors
+    /// [`Error::Drive`] with what the programs said.
+    pub fn set(programs: &Programs, dir: &Path) -> Result<Self, Error> {
+        let mut appliance = Appliance::init(programs, dir)?;
+        // The generator is one client; the bound on one client is not what is measured.
+        appliance.rate(Rate { per_second: 1_000_000, burst: 1_000_000 })?;
+        appliance.issue(NAME, "client")?;
+        appliance.start()?;
+        let operator = || appliance.chancery(Some("operator"));
+        operator().args(["wallet", "create", NAME, "--chain-id", &CHAIN_ID.to_string()]).quiet()?;
+        let bundle = dir.join("bundle");
+        for (path, text) in BUNDLE {
+            let path = bundle.join(path);
+            fs::create_dir_all(path.parent().unwrap_or(&bundle)).map_err(Error::file(&path))?;
+            fs::write(&path, text).map_err(Error::file(&path))?;
+        }
+        operator().args(["policy", "apply"]).arg(&bundle).quiet()?;
+        let trust = dir.join("trust.json");
+        operator().args(["trust", "fetch", "--out"]).arg(&trust).quiet()?;
+        let client = Door::read(&appliance.client(NAME))?;
+        let operator = Door::read(&appliance.client("operator"))?;
+        Ok(Self { appliance, client, operator, trust })
+    }
+}
+
+/// The body of the sign request with this nonce.
+#[must_use]
+pub fn sign_body(nonce: u64) -> Vec<u8> {
+    let moves = Moves::Ether { to: Address::repeat_byte(0x11), wei: U256::from(1_000_000_000_u64) };
+    transaction::body(NAME, &transaction::unsigned(CHAIN_ID, nonce, &moves)).to_string().into_bytes()
+}
