@@ -123,10 +123,8 @@ impl Files {
             let path = self.root.join(path);
             let folder = path.parent().unwrap_or(&self.root).to_owned();
             self.make_folder(&folder, &mut folders)?;
-            let new = path.with_file_name(format!(
-                "{}.new",
-                path.file_name().unwrap_or_default().to_string_lossy()
-            ));
+            let new = path
+                .with_file_name(format!("{}.new", path.file_name().unwrap_or_default().to_string_lossy()));
             let mut file = File::create(&new).map_err(|e| AuditError::io("create", &new, e))?;
             file.write_all(bytes).map_err(|e| AuditError::io("write", &new, e))?;
             file.sync_all().map_err(|e| AuditError::io("sync", &new, e))?;
@@ -199,8 +197,18 @@ mod tests {
             assert_eq!(Resource::parse(path), Some(resource));
         }
         for path in [
-            "tile/0/0", "tile/00/000", "tile/0/000.p/0", "tile/0/000.p/256", "tile/0/000.p/01", "tile/0/x000/000",
-            "tile/0/x001/x234/067/", "tile/-1/000", "tile/0/+00", "tile/0/001/000", "checkpoint", "tile/0/../000",
+            "tile/0/0",
+            "tile/00/000",
+            "tile/0/000.p/0",
+            "tile/0/000.p/256",
+            "tile/0/000.p/01",
+            "tile/0/x000/000",
+            "tile/0/x001/x234/067/",
+            "tile/-1/000",
+            "tile/0/+00",
+            "tile/0/001/000",
+            "checkpoint",
+            "tile/0/../000",
         ] {
             assert_eq!(Resource::parse(path), None, "{path}");
         }

@@ -70,7 +70,6 @@ pub struct Log {
     pub(crate) inner: Arc<Inner>,
 }
 
-
 impl Log {
     /// Opens the log: compares the store's leaves with the remembered head and repairs the static files. Reads up to
     /// 2^18 leaves, so it blocks; call it before serving. `feed` is of the observer that the store was opened with.

@@ -50,8 +50,7 @@ pub enum NoteError {
 
 /// Whether a text can be a key name: not empty, no Unicode spaces, no plus, no control characters.
 pub(crate) fn is_name(text: &str) -> bool {
-    (1..=256).contains(&text.len())
-        && !text.chars().any(|c| c == '+' || c.is_whitespace() || c.is_control())
+    (1..=256).contains(&text.len()) && !text.chars().any(|c| c == '+' || c.is_whitespace() || c.is_control())
 }
 
 /// An Ed25519 key that verifies notes. Its text form is `name+hash+base64(0x01 || key)`.

@@ -66,10 +66,7 @@ fn publish(inner: &Inner, from: u64, checkpoint: &SignedCheckpoint) -> Result<()
     inner.published.store(checkpoint.size(), Ordering::Release);
     inner.tree.published(checkpoint.size());
     for resource in changes {
-        if matches!(
-            resource,
-            Resource::Tile { width: WIDTH, .. } | Resource::Entries { width: WIDTH, .. }
-        ) {
+        if matches!(resource, Resource::Tile { width: WIDTH, .. } | Resource::Entries { width: WIDTH, .. }) {
             inner.files.remove_partial(resource);
         }
     }

@@ -343,3 +343,70 @@ pub fn intent_commitment(salt: &Salt, intent: &Value) -> Result<Digest, AuditErr
     bytes.extend(canonical(intent)?);
     Ok(Digest::of(&bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn policy() -> Record {
+        Record::Policy(Policy {
+            v: V1,
+            tenant: Tenant::default(),
+            request_id: RequestId::from_bytes([7; 16]),
+            time_ms: UnixMillis(1_800_000_000_000),
+            client: "officer".parse().unwrap(),
+            certificate: Digest::from_bytes([1; 32]),
+            bundle: Digest::from_bytes([2; 32]),
+            previous: None,
+        })
+    }
+
+    #[test]
+    fn a_record_has_one_form() {
+        let body = policy().body().unwrap();
+        let text = String::from_utf8(body.clone()).unwrap();
+        assert!(
+            text.starts_with("{\"bundle\":\"0202") && text.ends_with(",\"v\":1}"),
+            "names are sorted: {text}"
+        );
+        assert_eq!(Record::parse(&body).unwrap(), policy());
+        for bad in [
+            format!("{text} "),
+            text.replace("{\"", "{ \""),
+            text.replace("\"v\":1", "\"v\":1.0"),
+            text.replace("\"v\":1", "\"v\":2"),
+            text.replace("\"v\":1}", "\"v\":1,\"v\":1}"),
+            text.replace("\"v\":1}", "\"v\":1,\"w\":1}"),
+            text.replace("\"previous\"", "\"x\"").replace("\"v\":1}", "\"v\":1,\"previous\":null}"),
+            text.replace("officer", "\\u006ffficer"),
+            text.replace("0202", "0A02"),
+            text.replace("\"policy\"", "\"other\""),
+        ] {
+            assert!(bad == text || Record::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_canonical_json_would_round_is_no_record() {
+        let mut decision: Decision = serde_json::from_value(json!({
+            "v": 1, "tenant": "default", "request_id": "01890a5d-ac96-774b-bcce-b302099a8057", "time_ms": 5,
+            "client": "backend", "certificate": "00".repeat(32), "wallet": "w", "algorithm": "secp256k1",
+            "public_key": "02", "payload": "ethereum.message", "request_digest": "00".repeat(32),
+            "signing_digest": "00".repeat(32), "intent_commitment": "00".repeat(32), "outcome": "pending",
+            "rules": [], "missing": [{"wait_ms": 9_007_199_254_740_991_u64}], "bundle": "00".repeat(32)
+        }))
+        .unwrap();
+        assert!(Record::Decision(decision.clone()).body().is_ok());
+        decision.missing = vec![json!([9_007_199_254_740_992_u64])];
+        assert!(matches!(Record::Decision(decision.clone()).body(), Err(AuditError::Number)));
+        decision.missing.clear();
+        for time in [-1, 1 << 53] {
+            decision.time_ms = UnixMillis(time);
+            assert!(matches!(Record::Decision(decision.clone()).body(), Err(AuditError::Number)), "{time}");
+        }
+        decision.time_ms = UnixMillis(5);
+        decision.rules = vec!["r".repeat(limit::LEAF_BYTES)];
+        assert!(matches!(Record::Decision(decision).body(), Err(AuditError::LeafTooLong { .. })));
+    }
+}

@@ -47,9 +47,9 @@ pub(crate) fn recover(
                 replay.look_at_older(recent);
                 edge
             }
-            None => replay.from_the_first_leaf(head)?,
+            None => replay.whole_log(head)?,
         },
-        (Some(head), None) => replay.from_the_first_leaf(head)?,
+        (Some(head), None) => replay.whole_log(head)?,
     };
     replay.repair()?;
     let edge = replay.beyond_head(edge, total)?;
@@ -63,7 +63,9 @@ fn remembered_head(files: &Files, trust: &Trust) -> Result<Option<SignedCheckpoi
     for path in [Files::CHECKPOINT, Files::HEAD] {
         let Some(note) = files.read(path)? else { continue };
         match SignedCheckpoint::open(&note, trust) {
-            Ok(head) if newest.as_ref().is_none_or(|newest| head.size() > newest.size()) => newest = Some(head),
+            Ok(head) if newest.as_ref().is_none_or(|newest| head.size() > newest.size()) => {
+                newest = Some(head)
+            }
             Ok(_) => {}
             Err(source) => damaged = Some(AuditError::Head { path: path.to_owned(), source }),
         }
@@ -108,7 +110,7 @@ impl Replay<'_> {
         Ok(Some(Edge::from_tiles(size, right)))
     }
 
-    fn from_the_first_leaf(&mut self, head: &SignedCheckpoint) -> Result<Edge, AuditError> {
+    fn whole_log(&mut self, head: &SignedCheckpoint) -> Result<Edge, AuditError> {
         self.damaged.clear();
         self.up_to_head(Edge::default(), head)?.ok_or(AuditError::Forked { size: head.size() })
     }
@@ -168,7 +170,10 @@ impl Replay<'_> {
         for resources in self.damaged.chunks(FILES_AT_ONCE) {
             let mut writes = Vec::new();
             for resource in resources {
-                tracing::warn!(path = resource.path(), "log file missing or damaged: made again from the store");
+                tracing::warn!(
+                    path = resource.path(),
+                    "log file missing or damaged: made again from the store"
+                );
                 if let Some(bytes) = self.made_again(*resource)? {
                     writes.push((resource.path(), bytes));
                 }
@@ -239,3 +244,6 @@ impl Replay<'_> {
 fn root_of(edge: &Edge) -> Option<Hash> {
     merkle::root(edge, edge.size()).ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,10 +41,6 @@ impl Tile {
         }
     }
 
-    pub(crate) fn width(&self) -> u64 {
-        self.rows.first().map_or(0, |row| row.len() as u64)
-    }
-
     /// The hash over `2^within` of the tile's hashes.
     pub(crate) fn node(&self, within: u32, offset: u64) -> Option<Hash> {
         self.rows.get(within as usize)?.get(usize::try_from(offset).ok()?).copied()
@@ -148,5 +144,46 @@ impl Nodes for Edge {
     fn node(&self, height: u32, index: u64) -> Result<Hash, ()> {
         let place = Place::of(height, index);
         self.tile(place.level, place.tile).and_then(|tile| tile.node(place.within, place.offset)).ok_or(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::merkle::{leaf_hash, root};
+
+    /// The hash of leaves `low..high` by the definition of RFC 6962, 2.1.
+    fn by_definition(leaves: &[Hash]) -> Hash {
+        match leaves {
+            [] => crate::merkle::empty_root(),
+            [leaf] => *leaf,
+            _ => {
+                let (left, right) = leaves.split_at(1 << (leaves.len() - 1).ilog2());
+                node_hash(&by_definition(left), &by_definition(right))
+            }
+        }
+    }
+
+    #[test]
+    fn the_edge_has_the_root_of_its_leaves_across_tile_borders() {
+        let leaves: Vec<Hash> = (0..66_000_u32).map(|n| leaf_hash(&n.to_be_bytes())).collect();
+        let (mut edge, mut full) = (Edge::default(), Vec::new());
+        for (leaf, size) in leaves.iter().zip(1_u64..) {
+            edge.push(*leaf, |completed| {
+                full.push((completed.level, completed.number, completed.tile.root()))
+            });
+            if [1, 2, 3, 255, 256, 257, 511, 512, 513, 65_535, 65_536, 65_537, 66_000].contains(&size) {
+                let expected = by_definition(&leaves[..usize::try_from(size).unwrap()]);
+                assert_eq!(root(&edge, size), Ok(expected), "{size}");
+            }
+        }
+        assert_eq!(full.len(), 257 + 1);
+        let (level, number, top) = full[256];
+        assert_eq!(
+            (level, number, top),
+            (1, 0, Some(by_definition(&leaves[..65_536]))),
+            "after 256 of level 0"
+        );
+        assert_eq!(full[0].2, Some(by_definition(&leaves[..256])));
     }
 }

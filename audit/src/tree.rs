@@ -98,7 +98,8 @@ impl Tree {
             return Err(AuditError::Unpublished { tiles: grown.waiting.len() });
         }
         let size = grown.edge.size();
-        let root = merkle::root(&grown.edge, size).map_err(|()| AuditError::OutOfRange { index: size, size })?;
+        let root =
+            merkle::root(&grown.edge, size).map_err(|()| AuditError::OutOfRange { index: size, size })?;
         Ok((size, root))
     }
 

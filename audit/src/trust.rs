@@ -83,9 +83,11 @@ impl Trust {
     /// The file's text.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let log_keys: Vec<_> = self.log_keys.iter().map(ToString::to_string).collect();
-        let value = serde_json::json!({ "v": 1, "origin": self.origin, "log_keys": log_keys });
-        format!("{value:#}\n")
+        let (origin, log_keys) =
+            (self.origin.clone(), self.log_keys.iter().map(ToString::to_string).collect());
+        let text = serde_json::to_string_pretty(&File { v: V1, origin, log_keys });
+        // Three fields of plain text always encode.
+        text.unwrap_or_default() + "\n"
     }
 
     /// The log's name.

@@ -7,12 +7,14 @@ use secp256k1::{Message, PublicKey, Secp256k1};
 
 use crate::checkpoint::SignedCheckpoint;
 use crate::digest::Digest;
+use crate::digest::V1;
 use crate::merkle::Hash;
 use crate::proof::{ProofError, TlogProof};
 use crate::receipt::{Receipt, ReceiptError};
-use crate::record::{Algorithm, Asked, Decision, End, Outcome, Record, Verdict, digest_of_request, intent_commitment};
+use crate::record::{
+    Algorithm, Asked, Decision, End, Outcome, Record, Verdict, digest_of_request, intent_commitment,
+};
 use crate::trust::Trust;
-use crate::digest::V1;
 
 /// What a receipt proved. Made only by [`verify`].
 #[derive(Clone, Debug)]
@@ -59,8 +61,15 @@ impl Verified {
                 self.decision_leaf,
                 self.checkpoint.size()
             ),
-            format!("the decision is `{}` under policy bundle {}", decision.outcome.as_str(), decision.bundle),
-            format!("client `{}` asked wallet `{}` for exactly this payload", decision.client, decision.wallet),
+            format!(
+                "the decision is `{}` under policy bundle {}",
+                decision.outcome.as_str(),
+                decision.bundle
+            ),
+            format!(
+                "client `{}` asked wallet `{}` for exactly this payload",
+                decision.client, decision.wallet
+            ),
             "the intent is the one the decision committed to".to_owned(),
         ];
         if let (Some(outcome), Some(leaf)) = (&self.receipt.outcome, self.outcome_leaf) {

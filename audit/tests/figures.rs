@@ -1,0 +1,105 @@
+//! What the log costs, printed and never judged: `cargo test -p chancery-audit --release --test figures -- --ignored
+//! --nocapture`. Sizes by `CHANCERY_LEAVES`.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests may panic")]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use chancery_audit::{Record, merkle, verify, verify_log};
+use support::{Asked, House, Key, bytes, tiles};
+
+/// Time of this thread on a processor, which a busy machine does not stretch (Linux).
+struct Cpu(f64);
+
+impl Cpu {
+    fn now() -> Self {
+        let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+        Self(text.split(' ').next().unwrap().parse::<f64>().unwrap() / 1e3)
+    }
+
+    fn us(&self, runs: u64) -> f64 {
+        (Self::now().0 - self.0) / f64::from(u32::try_from(runs).unwrap())
+    }
+}
+
+fn wall_us(since: Instant, runs: u64) -> f64 {
+    since.elapsed().as_secs_f64() * 1e6 / f64::from(u32::try_from(runs).unwrap())
+}
+
+fn resident_kib() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status.lines().find(|line| line.starts_with("VmRSS")).unwrap_or("VmRSS unknown").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "prints figures; takes a while"]
+async fn what_the_log_costs() {
+    let leaves: u64 = std::env::var("CHANCERY_LEAVES").ok().and_then(|n| n.parse().ok()).unwrap_or(50_000);
+    let (folder, key) = (tempfile::tempdir().unwrap(), Arc::new(Key::fresh()));
+    let house = House::open(folder.path(), &key).unwrap();
+
+    let record = support::note(1);
+    let begin = Cpu::now();
+    for _ in 0..10_000 {
+        std::hint::black_box(record.leaf_hash().unwrap());
+    }
+    println!(
+        "encode and hash a record of {} bytes: {:.2} us",
+        record.body().unwrap().len(),
+        begin.us(10_000)
+    );
+
+    let begin = Instant::now();
+    house.fill(leaves).await;
+    println!(
+        "append through the store: {:.2} us a leaf ({leaves} leaves), {}",
+        wall_us(begin, leaves),
+        resident_kib()
+    );
+
+    let asked = Asked::transaction(1);
+    let appended = house.append(Record::Decision(asked.decision.clone())).await;
+    let begin = Instant::now();
+    let checkpoint = house.log.checkpoint_covering(appended.index()).await.unwrap();
+    println!("sign and verify a checkpoint: {:.2} us", wall_us(begin, 1));
+    let begin = Cpu::now();
+    for _ in 0..10_000 {
+        std::hint::black_box(house.log.prove(&appended, &checkpoint).unwrap());
+    }
+    println!("prove the newest leaf and verify the proof: {:.2} us", begin.us(10_000));
+    let begin = Cpu::now();
+    for n in 0..1_000 {
+        std::hint::black_box(house.log.prove_consistency(n * leaves / 1_000, leaves).unwrap());
+    }
+    println!("consistency proofs across the log: {:.2} us", begin.us(1_000));
+
+    let receipt = bytes(&asked.released(&house).await);
+    let trust = key.trust();
+    let begin = Cpu::now();
+    for _ in 0..500 {
+        verify(&receipt, &trust).unwrap();
+    }
+    println!("verify a receipt of {} bytes offline: {:.2} us", receipt.len(), begin.us(500));
+
+    let begin = Instant::now();
+    house.close().await;
+    println!("last publish: {:.1} ms, {}", wall_us(begin, 1_000), resident_kib());
+    let begin = Cpu::now();
+    let report = verify_log(&tiles(folder.path()), &trust, None, &mut |_, _, _| {}).unwrap();
+    let size = report.checkpoint.size();
+    println!("verify the whole log: {:.2} us an entry, {size} entries, {}", begin.us(size), resident_kib());
+    let begin = Instant::now();
+    let house = House::open(folder.path(), &key).unwrap();
+    println!("start: {:.1} ms", wall_us(begin, 1_000));
+    house.close().await;
+
+    let mut hashes = [[0; 32]; 2];
+    let begin = Cpu::now();
+    for _ in 0..1_000_000 {
+        hashes[0] = merkle::node_hash(&hashes[0], &hashes[1]);
+    }
+    println!("one node hash: {:.3} us ({:02x})", begin.us(1_000_000), hashes[0][0]);
+}

@@ -1,0 +1,191 @@
+//! Whole-log verification and export, from static files alone: what a log must not be able to say.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests may panic")]
+
+mod support;
+
+use std::fs;
+use std::sync::Arc;
+
+use chancery_audit::{End, Filter, LogError, Record, Verdict, rows, verify_log, write_csv, write_json_lines};
+use chancery_core::UnixMillis;
+use support::{Asked, House, Key, note, tiles};
+
+struct Written {
+    folder: tempfile::TempDir,
+    key: Arc<Key>,
+}
+
+/// A log of these records, as they are.
+async fn log_of(records: Vec<Record>) -> Written {
+    let (folder, key) = (tempfile::tempdir().unwrap(), Arc::new(Key::fresh()));
+    let house = House::open(folder.path(), &key).unwrap();
+    for record in records {
+        house.append(record).await;
+    }
+    house.close().await;
+    Written { folder, key }
+}
+
+impl Written {
+    fn verify(&self) -> Result<chancery_audit::LogReport, LogError> {
+        verify_log(&tiles(self.folder.path()), &self.key.trust(), None, &mut |_, _, _| {})
+    }
+}
+
+fn pair(n: u64, leaf: u64) -> [Record; 2] {
+    let asked = Asked::transaction(n);
+    let outcome = asked.ended(leaf, End::Released, Some(b"signature"), None);
+    [Record::Decision(asked.decision), Record::Outcome(outcome)]
+}
+
+#[tokio::test]
+async fn a_good_log_is_counted() {
+    let mut records: Vec<_> = (0..200).flat_map(|n| pair(n, 2 * n)).collect();
+    records.push(Record::Decision(Asked::transaction(900).decision));
+    let written = log_of(records).await;
+    let mut seen = 0;
+    let report =
+        verify_log(&tiles(written.folder.path()), &written.key.trust(), None, &mut |index, size, _| {
+            assert_eq!((index, size), (seen, 401));
+            seen += 1;
+        })
+        .unwrap();
+    assert_eq!((report.decisions, report.outcomes, report.open, seen), (201, 200, 1, 401));
+}
+
+#[tokio::test]
+async fn outcomes_must_belong_to_an_earlier_decision_that_has_not_ended() {
+    let [decision, outcome] = pair(1, 0);
+    let of = |leaf| pair(1, leaf)[1].clone();
+    let other = pair(2, 0)[1].clone();
+    let mut denied = Asked::transaction(1);
+    denied.decision.outcome = Verdict::Denied;
+    let signed_though_denied = denied.ended(0, End::Released, Some(b"signature"), None);
+    for (records, index) in [
+        (vec![decision.clone(), outcome.clone(), outcome.clone()], 2),
+        (vec![outcome.clone(), decision.clone()], 0),
+        (vec![decision.clone(), of(1)], 1),
+        (vec![decision.clone(), other], 1),
+        (vec![Record::Decision(denied.decision), Record::Outcome(signed_though_denied)], 1),
+    ] {
+        let error = log_of(records).await.verify().unwrap_err();
+        assert!(matches!(error, LogError::Outcome { index: at, .. } if at == index), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn entries_must_be_records() {
+    for body in [&b"not json"[..], b"{}", b"{\"kind\":\"decision\"}", b""] {
+        let (folder, key) = (tempfile::tempdir().unwrap(), Arc::new(Key::fresh()));
+        let house = House::open(folder.path(), &key).unwrap();
+        house.append(note(0)).await;
+        let body = body.to_vec();
+        let hash = chancery_audit::merkle::leaf_hash(&body);
+        house.store.write(move |tx| tx.append_leaf(&body, &hash)).await.unwrap();
+        house.close().await;
+        let error = verify_log(&tiles(folder.path()), &key.trust(), None, &mut |_, _, _| {}).unwrap_err();
+        assert!(matches!(error, LogError::Entry { index: 1, .. }), "{error}");
+    }
+}
+
+/// Every bit of every file of a small log, and every length of it.
+#[tokio::test]
+async fn no_changed_or_cut_file_passes() {
+    let written = log_of(vec![note(0), note(1), note(2)]).await;
+    written.verify().unwrap();
+    let mut tried = 0;
+    for path in ["checkpoint", "tile/0/000.p/3", "tile/entries/000.p/3"] {
+        let path = tiles(written.folder.path()).join(path);
+        let whole = fs::read(&path).unwrap();
+        for position in 0..whole.len() {
+            let mut changed = whole.clone();
+            changed[position] ^= 1 << (position % 8);
+            fs::write(&path, &changed).unwrap();
+            assert!(written.verify().is_err(), "{} with byte {position} changed", path.display());
+            fs::write(&path, &whole[..position]).unwrap();
+            assert!(written.verify().is_err(), "{} cut to {position} bytes", path.display());
+            tried += 2;
+        }
+        fs::write(&path, [whole.as_slice(), b"x"].concat()).unwrap();
+        assert!(written.verify().is_err(), "{} with a byte more", path.display());
+        fs::write(&path, &whole).unwrap();
+    }
+    written.verify().unwrap();
+    assert!(tried > 2_000);
+}
+
+#[tokio::test]
+async fn a_kept_checkpoint_shows_a_cut_and_a_rewritten_log() {
+    let (folder, key) = (tempfile::tempdir().unwrap(), Arc::new(Key::fresh()));
+    let house = House::open(folder.path(), &key).unwrap();
+    house.fill(300).await;
+    let kept = house.log.checkpoint_covering(299).await.unwrap();
+    house.close().await;
+
+    // The same operator with the same key, and a history that was never shown to the auditor.
+    for (records, cut) in [(310, false), (250, true)] {
+        let again = tempfile::tempdir().unwrap();
+        let house = House::open(again.path(), &key).unwrap();
+        house.fill(records).await;
+        house.close().await;
+        let log = tiles(again.path());
+        verify_log(&log, &key.trust(), None, &mut |_, _, _| {}).unwrap();
+        let error = verify_log(&log, &key.trust(), Some(&kept), &mut |_, _, _| {}).unwrap_err();
+        assert_eq!(matches!(error, LogError::Cut { size: 250, older: 300 }), cut, "{error}");
+        assert_eq!(matches!(error, LogError::Rewritten { older: 300 }), !cut, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_tile_stands_in_for_a_partial_one() {
+    let (folder, key) = (tempfile::tempdir().unwrap(), Arc::new(Key::fresh()));
+    let house = House::open(folder.path(), &key).unwrap();
+    house.fill(200).await;
+    house.close().await;
+    let log = tiles(folder.path());
+    let older = fs::read(log.join("checkpoint")).unwrap();
+    let house = House::open(folder.path(), &key).unwrap();
+    house.fill(100).await;
+    house.close().await;
+    assert!(!log.join("tile/0/000.p").exists(), "the partial tile is gone");
+    fs::write(log.join("checkpoint"), older).unwrap();
+    let report = verify_log(&log, &key.trust(), None, &mut |_, _, _| {}).unwrap();
+    assert_eq!(report.decisions, 200, "a checkpoint read just before the log grew");
+}
+
+#[tokio::test]
+async fn exports_are_filtered_and_harmless() {
+    let mut formula = Asked::transaction(3);
+    formula.decision.rules = vec!["=HYPERLINK(\"x\")".to_owned(), "a,b".to_owned()];
+    formula.decision.outcome = Verdict::Denied;
+    let mut records: Vec<_> = (0..2).flat_map(|n| pair(n, 2 * n)).collect();
+    records.push(Record::Decision(formula.decision.clone()));
+    let entries = || (0..).zip(records.clone());
+    assert_eq!(rows(entries(), &Filter::default()).len(), 3);
+    let by = |filter: Filter| rows(entries(), &filter).iter().map(|row| row.leaf).collect::<Vec<_>>();
+    let from = Some(UnixMillis(1_800_000_000_001));
+    assert_eq!(by(Filter { outcome: Some("released".into()), ..Filter::default() }), [0, 2]);
+    assert_eq!(by(Filter { outcome: Some("allowed".into()), ..Filter::default() }), [0, 2]);
+    assert_eq!(by(Filter { outcome: Some("denied".into()), ..Filter::default() }), [4]);
+    assert_eq!(by(Filter { from, ..Filter::default() }), [2, 4]);
+    assert_eq!(by(Filter { to: from, ..Filter::default() }), [0]);
+    assert_eq!(by(Filter { wallet: Some("cold".parse().unwrap()), ..Filter::default() }), [0; 0]);
+    assert_eq!(by(Filter { client: Some("backend".parse().unwrap()), ..Filter::default() }), [0, 2, 4]);
+
+    let all = rows(entries(), &Filter::default());
+    let mut csv = Vec::new();
+    write_csv(&all, &mut csv).unwrap();
+    let mut reader = csv::Reader::from_reader(csv.as_slice());
+    let cells: Vec<_> = reader.records().map(Result::unwrap).collect();
+    assert_eq!(cells.len(), 3);
+    assert_eq!(&cells[2][9], "'=HYPERLINK(\"x\"); a,b", "a rule's name must not run in a spreadsheet");
+    assert_eq!((&cells[0][1], &cells[0][14], &cells[0][16]), ("2027-01-15T08:00:00Z", "released", "1"));
+
+    let mut lines = Vec::new();
+    write_json_lines(&all, &mut lines).unwrap();
+    let lines = String::from_utf8(lines).unwrap();
+    assert_eq!(lines.lines().count(), 3);
+    let first: serde_json::Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    assert_eq!((&first["leaf"], &first["end"]["outcome"]), (&0.into(), &"released".into()));
+}
