@@ -40,38 +40,44 @@ impl Observer for Deaf {
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
-    let seconds: f64 = arguments.next().map_or(2.0, |text| text.parse().expect("seconds"));
-    let turns: u32 = arguments.next().map_or(3, |text| text.parse().expect("turns"));
+    let seconds: f64 = arguments.next().map_or(0.5, |text| text.parse().expect("seconds"));
+    let turns: u32 = arguments.next().map_or(15, |text| text.parse().expect("turns"));
     let turn = Duration::from_secs_f64(seconds);
     let directory = tempfile::tempdir_in(".").unwrap();
     let mut raw = Raw::open(directory.path());
     let ours = Ours::open(directory.path());
     let (mut raw_rates, mut our_rates, mut single) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut jobs, mut commits) = (0, 0);
     for _ in 0..turns {
         raw_rates.push(raw.run(turn));
+        let before = ours.store.health();
         our_rates.push(ours.run(turn, COMMIT_JOBS));
+        let after = ours.store.health();
+        jobs += after.jobs - before.jobs;
+        commits += after.commits - before.commits;
         single.push(ours.run(turn / 2, 1));
     }
-    let health = ours.store.health();
-    let batch = health.jobs as f64 / health.commits as f64;
+    let batch = jobs as f64 / commits.max(1) as f64;
+    // Each turn has its own ratio: what else the machine does meets both halves of a turn alike.
+    let ratio = median(our_rates.iter().zip(&raw_rates).map(|(ours, raw)| ours / raw).collect());
     let (raw, ours, single) = (median(raw_rates), median(our_rates), median(single));
     row("store_raw_group_commit", raw, None);
-    row("store_recorded_decisions", ours, Some((raw, 0.5)));
+    row("store_recorded_decisions", ours, Some((raw, ratio, 0.5)));
     row("store_recorded_decisions_one_client", single, None);
     let mut talk = std::io::stderr();
     writeln!(talk, "{batch:.1} jobs a commit on average").unwrap();
 }
 
-fn row(name: &str, value: f64, against: Option<(f64, f64)>) {
-    let ratio = against.map(|(limit, _)| value / limit);
+/// `against` is the limit, the ratio to it and the goal of that ratio.
+fn row(name: &str, value: f64, against: Option<(f64, f64, f64)>) {
     let line = serde_json::json!({
         "name": name,
         "value": value.round(),
         "unit": "decisions/s",
-        "limit": against.map(|(limit, _)| limit.round()),
-        "ratio": ratio.map(|ratio| (ratio * 1_000.0).round() / 1_000.0),
-        "goal": against.map(|(_, goal)| format!("ratio >= {goal}")),
-        "met": against.zip(ratio).map(|((_, goal), ratio)| ratio >= goal),
+        "limit": against.map(|(limit, ..)| limit.round()),
+        "ratio": against.map(|(_, ratio, _)| (ratio * 1_000.0).round() / 1_000.0),
+        "goal": against.map(|(.., goal)| format!("ratio >= {goal}")),
+        "met": against.map(|(_, ratio, goal)| ratio >= goal),
     });
     let mut out = std::io::stdout();
     writeln!(out, "{line}").unwrap();

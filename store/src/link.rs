@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Params, Row};
 
 use crate::StoreError;
@@ -48,7 +49,12 @@ impl Link {
         let connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         connection.busy_timeout(Duration::from_millis(BUSY_MS))?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        // A plan depends on the statement alone, never on its values: the plans that the tests saw are those that run,
+        // and binding a value never prepares a statement again.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         let link = Self { connection, fault: Cell::new(None) };
+        // What a savepoint must be able to undo is kept here, not in a file of the temporary directory.
+        link.pragma("temp_store", "MEMORY", "2")?;
         link.pragma("trusted_schema", "OFF", "0")?;
         link.pragma("cell_size_check", "ON", "1")?;
         Ok(link)

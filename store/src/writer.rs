@@ -19,9 +19,9 @@ use crate::{Observer, StoreError};
 const NEWEST: &str = "UPDATE store SET newest_ms = ?1 WHERE one = 1";
 
 /// LIMIT: WAL frames (pages of 4 KiB) not yet in the database, above which an idle writer checkpoints.
-const IDLE_FRAMES: i64 = 1_000;
+const IDLE_FRAMES: i64 = 4_000;
 /// LIMIT: the same for a writer that has more to do.
-const BUSY_FRAMES: i64 = 8_000;
+const BUSY_FRAMES: i64 = 16_000;
 /// LIMIT: frames of the WAL file above which the writer waits for readers, so that the file starts over.
 const RESTART_FRAMES: i64 = 64_000;
 
@@ -277,11 +277,11 @@ mod tests {
 
     #[test]
     fn a_checkpoint_waits_for_quiet_but_not_for_ever() {
-        assert_eq!(due(999, 0, true), None);
-        assert!(due(1_000, 0, true).is_some());
-        assert_eq!(due(7_999, 0, false), None);
-        assert!(due(8_000, 0, false).is_some());
-        assert_eq!(due(9_000, 9_000, true), None, "what is in the database already is not copied again");
-        assert!(due(64_000, 64_000, false).is_some_and(|pragma| pragma.contains("RESTART")));
+        assert_eq!(due(IDLE_FRAMES - 1, 0, true), None);
+        assert!(due(IDLE_FRAMES, 0, true).is_some());
+        assert_eq!(due(BUSY_FRAMES - 1, 0, false), None);
+        assert!(due(BUSY_FRAMES, 0, false).is_some());
+        assert_eq!(due(20_000, 20_000, true), None, "what is in the database already is not copied again");
+        assert!(due(RESTART_FRAMES, RESTART_FRAMES, false).is_some_and(|pragma| pragma.contains("RESTART")));
     }
 }

@@ -1,7 +1,13 @@
 //! A disk that fails, by strace: each sync, then each write of a run is failed once. An injected fsync error leaves
 //! the rows in the file (failed, but persisted); an injected write error does not (failed and not persisted).
 //! Skipped, loudly, where strace is not installed or may not trace.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "tests"
+)]
 
 mod fixture;
 

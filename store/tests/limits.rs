@@ -1,5 +1,5 @@
 //! Sliding windows against an exact model that remembers every reservation.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod fixture;
 
@@ -50,7 +50,7 @@ fn exact(held: &[Held], counter: usize, oldest: i64) -> i64 {
 fn follows_the_model(window: i64, steps: Vec<Step>) -> Result<(), TestCaseError> {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path());
-    let outcome = tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
         // One transaction holds the whole case: limits do not depend on commits.
         store
             .write(move |tx| -> Result<Result<(), TestCaseError>, StoreError> {
@@ -94,8 +94,7 @@ fn follows_the_model(window: i64, steps: Vec<Step>) -> Result<(), TestCaseError>
             .await
             .unwrap()
             .into_inner()
-    });
-    outcome
+    })
 }
 
 proptest! {
