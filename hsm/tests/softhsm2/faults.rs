@@ -15,7 +15,7 @@ use chancery_secret::{Pin, SecretBytes};
 use rustix::process::Signal;
 use tokio::task::JoinHandle;
 
-use crate::place::{PIN, Place, cycles, key, me, message, send, signal, until, until_ready};
+use crate::place::{PIN, Place, cycles, figure, key, me, message, send, signal, until, until_ready};
 
 /// Callers that sign without pause and count what came of it.
 struct Load {
@@ -216,7 +216,8 @@ pub async fn a_removed_token_signs_nothing_wrong_and_is_noticed() {
         slowest = slowest.max(back.elapsed());
         hsm.sign(&key, message(Algorithm::Secp256k1, 2)).await.unwrap();
     }
-    println!("  {cycles} removals: 0 wrong; longest until service after the token was back {slowest:?}");
+    let note = format!("0 wrong; longest until service after the token was back {} ms", slowest.as_millis());
+    figure("token removed under load", cycles as u64, 0, &note);
     hsm.stop().await;
 }
 
@@ -247,7 +248,7 @@ pub async fn a_swapped_token_signs_nothing_wrong_and_is_noticed() {
         until_ready(&hsm, generation).await;
         hsm.sign(&key, message(Algorithm::Secp256k1, 2)).await.unwrap();
     }
-    println!("  {cycles} swaps: 0 wrong");
+    figure("token swapped under load", cycles as u64, 0, "0 wrong");
     hsm.stop().await;
 }
 

@@ -1,12 +1,14 @@
 //! The HSM room on real modules, through its public door: SoftHSM2, and NSS softokn where it is installed.
 //! This executable is its own worker: started as `<self> hsm-worker` it runs `worker_main`, as `chanceryd` does.
-//! Without SoftHSM2 it fails and says what to install. `HSM_CYCLES=100` runs the fault cycles at full size.
+//! Without SoftHSM2 it fails and says what to install. `HSM_CYCLES=100` runs the fault cycles at full size;
+//! lines that start with `figure ` are JSON for `xtask assurance`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test runner prints")]
 
 mod faults;
 mod place;
 mod signing;
+mod tamper;
 mod trust;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -36,6 +38,8 @@ tests![
     trust::a_pin_changed_under_us_is_tried_once,
     trust::the_pin_is_in_no_argument_environment_or_memory,
     trust::a_finished_token_is_not_made_again,
+    tamper::a_flipped_signature_is_never_released,
+    tamper::a_replayed_or_foreign_signature_is_never_released,
     faults::a_killed_worker_answers_everyone_and_comes_back,
     faults::a_hung_worker_is_replaced_at_the_deadline,
     faults::a_full_queue_refuses_at_once,
@@ -50,7 +54,10 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["hsm-worker"] => return chancery_hsm::worker_main(),
+        ["hsm-worker"] => {
+            return std::env::var(tamper::TAMPER)
+                .map_or_else(|_| chancery_hsm::worker_main(), |how| tamper::proxy(&how));
+        }
         ["change-pin", label, old, new] => return place::change_pin(label, old, new),
         ["parent", folder] => return faults::be_a_parent(folder),
         _ => {}

@@ -156,3 +156,8 @@ pub async fn until_ready(hsm: &Hsm, generation: u64) {
 pub fn cycles(quick: usize) -> usize {
     std::env::var("HSM_CYCLES").ok().and_then(|text| text.parse().ok()).unwrap_or(quick)
 }
+
+/// Prints one figure for programs: runs, how many broke the promise, and a note.
+pub fn figure(name: &str, runs: u64, failures: u64, note: &str) {
+    println!(r#"figure {{"name":"{name}","runs":{runs},"failures":{failures},"note":"{note}"}}"#);
+}
