@@ -1,7 +1,9 @@
 //! What the walk answers: plain data for the door to write out. Nothing here can make a signature or a record.
 
-use chancery_audit::{HexBytes, Receipt};
-use chancery_core::{RequestId, UnixMillis, WalletId};
+use chancery_audit::{HexBytes, Receipt, V1};
+use chancery_core::{RequestId, UnixMillis};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// The end of a walk that was not refused.
 #[derive(Debug)]
@@ -15,20 +17,29 @@ pub enum Answer {
 /// A released signature.
 #[derive(Clone, Debug)]
 pub struct Released {
-    /// The request.
-    pub request_id: RequestId,
-    /// The wallet that signed.
-    pub wallet: WalletId,
+    /// What was signed, in the forms it is used in.
+    pub signed: Signed,
+    /// Verifies offline.
+    pub receipt: Receipt,
+}
+
+/// A signature in the forms it is used in; also the `released` column of a request, format 1.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signed {
+    /// The format.
+    pub v: V1,
     /// `r || s || y_parity`: 65 bytes.
     pub signature: HexBytes,
     /// The transaction with its signature, ready for the network.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub signed_transaction: Option<HexBytes>,
     /// The transaction's hash on its chain.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub transaction_hash: Option<HexBytes>,
     /// The JSON-RPC form of a signed EIP-7702 authorization.
-    pub signed_authorization: Option<serde_json::Value>,
-    /// Verifies offline.
-    pub receipt: Receipt,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub signed_authorization: Option<Value>,
 }
 
 /// A request that waits for its obligations.
@@ -37,7 +48,7 @@ pub struct Pending {
     /// The request.
     pub request_id: RequestId,
     /// What it still needs: for each rule that would permit it, the rule, the effect and the needs.
-    pub missing: Vec<serde_json::Value>,
+    pub missing: Vec<Value>,
     /// When it ends unanswered.
     pub expires_ms: Option<UnixMillis>,
 }

@@ -1,20 +1,21 @@
 //! What a request's row keeps beside its leaves: the parts of a receipt that the log only commits to. Format 1. The store
 //! may erase them under their own retention; the leaves stay and say nothing of them.
 
-use chancery_audit::{Digest, HexBytes, Salt};
+use chancery_audit::{Digest, Salt, V1};
 use chancery_core::{Code, IdempotencyKey, Payload};
 use chancery_hsm::Signature;
 use chancery_intent::{Artifact, Intent};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::answer::Signed;
 use crate::refusal::Refusal;
 
 /// The `record` column of a request.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Kept {
-    pub v: u8,
+    pub v: V1,
     /// Also here because the column is emptied when the key is freed, and the request digest covers it.
     pub idempotency_key: IdempotencyKey,
     pub payload: Payload,
@@ -22,26 +23,9 @@ pub(crate) struct Kept {
     pub intent_salt: Salt,
 }
 
-/// The `released` column: what left the house.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct KeptSignature {
-    pub v: u8,
-    /// `r || s || y_parity`, 65 bytes.
-    pub signature: HexBytes,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub signed_transaction: Option<HexBytes>,
-    /// The transaction's hash on its chain.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub transaction_hash: Option<HexBytes>,
-    /// The JSON-RPC form of a signed EIP-7702 authorization.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub signed_authorization: Option<Value>,
-}
-
-impl KeptSignature {
+impl Signed {
     /// A signature in the form that its payload asks for.
-    pub fn of(signature: &Signature, intent: &Intent) -> Result<Self, Refusal> {
+    pub(crate) fn of(signature: &Signature, intent: &Intent) -> Result<Self, Refusal> {
         let parity = signature.recovery_id.ok_or_else(|| Refusal::new(Code::Internal, "a signature without parity"))?;
         let (mut r, mut s) = ([0; 32], [0; 32]);
         let (first, second) = signature.bytes.split_at(32);
@@ -49,8 +33,8 @@ impl KeptSignature {
         s.copy_from_slice(second);
         let mut bytes = signature.bytes.to_vec();
         bytes.push(parity);
-        let mut kept = Self {
-            v: 1,
+        let mut signed = Self {
+            v: V1,
             signature: bytes.into(),
             signed_transaction: None,
             transaction_hash: None,
@@ -58,20 +42,20 @@ impl KeptSignature {
         };
         match intent.finish(&r, &s, parity == 1).artifact {
             Artifact::Transaction { raw, hash } => {
-                kept.signed_transaction = Some(raw.into());
-                kept.transaction_hash = Some(hash.as_slice().into());
+                signed.signed_transaction = Some(raw.into());
+                signed.transaction_hash = Some(hash.as_slice().into());
             }
-            Artifact::Authorization { json, .. } => kept.signed_authorization = Some(json),
+            Artifact::Authorization { json, .. } => signed.signed_authorization = Some(json),
             Artifact::Signature => {}
         }
-        Ok(kept)
+        Ok(signed)
     }
 
-    pub fn digest(&self) -> Digest {
+    pub(crate) fn digest(&self) -> Digest {
         Digest::of(self.signature.as_bytes())
     }
 
-    pub fn transaction_digest(&self) -> Option<Digest> {
+    pub(crate) fn transaction_digest(&self) -> Option<Digest> {
         self.signed_transaction.as_ref().map(|raw| Digest::of(raw.as_bytes()))
     }
 }

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use chancery_core::SignRequest;
 use chancery_identity::Client;
 
-pub use answer::{Answer, Pending, Released};
+pub use answer::{Answer, Pending, Released, Signed};
 pub use house::House;
 pub use in_flight::InFlight;
 pub use policy::InForce;

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 pub use chancery_store::{RequestFilter, RequestState};
 
+use crate::answer::Signed;
 use crate::kept::{self, Kept};
 use crate::policy::InForce;
 use crate::receipts;
@@ -25,6 +26,10 @@ pub struct Listed {
     pub decision: audit::Decision,
     /// What the payload would do.
     pub intent: Value,
+    /// How it ended, once it has.
+    pub end: Option<audit::Outcome>,
+    /// What was released.
+    pub signed: Option<Signed>,
 }
 
 /// One part of the appliance, for health.
@@ -72,9 +77,10 @@ impl Enclave {
     }
 
     fn listed(&self, row: RequestRow) -> Result<Listed, Refusal> {
-        let decision = receipts::decision(self.house(), &row)?;
+        let house = self.house();
+        let (decision, end) = (receipts::decision(house, &row)?, receipts::outcome(house, &row)?);
         let kept: Kept = kept::read("record", &row.record)?;
-        Ok(Listed { decision, intent: kept.intent, row })
+        Ok(Listed { decision, end, intent: kept.intent, signed: receipts::signed(&row)?, row })
     }
 
     /// One wallet.

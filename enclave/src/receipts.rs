@@ -7,9 +7,9 @@ use chancery_audit::{self as audit, Proven, Receipt, V1};
 use chancery_core::Code;
 use chancery_store::{LeafRow, RequestRow, RequestState};
 
-use crate::answer::{Answer, Pending, Released};
+use crate::answer::{Answer, Pending, Released, Signed};
 use crate::house::House;
-use crate::kept::{self, Kept, KeptSignature};
+use crate::kept::{self, Kept};
 use crate::refusal::Refusal;
 
 /// The answer of a release.
@@ -19,15 +19,10 @@ pub(crate) fn released(
     kept: Kept,
     outcome: audit::Outcome,
     ended: Proven,
-    opened: KeptSignature,
+    opened: Signed,
 ) -> Released {
     Released {
-        request_id: decision.request_id,
-        wallet: decision.wallet.clone(),
-        signature: opened.signature.clone(),
-        signed_transaction: opened.signed_transaction.clone(),
-        transaction_hash: opened.transaction_hash.clone(),
-        signed_authorization: opened.signed_authorization.clone(),
+        signed: opened.clone(),
         receipt: assemble(decision, &decided, kept, Some((outcome, &ended)), Some(opened)),
     }
 }
@@ -37,7 +32,7 @@ fn assemble(
     decided: &Proven,
     kept: Kept,
     outcome: Option<(audit::Outcome, &Proven)>,
-    opened: Option<KeptSignature>,
+    opened: Option<Signed>,
 ) -> Receipt {
     let (outcome, outcome_proof) = outcome.map(|(record, ended)| (record, ended.proof().to_string())).unzip();
     let (signature, signed_transaction) =
@@ -79,27 +74,17 @@ pub(crate) async fn receipt(house: &Arc<House>, row: &RequestRow) -> Result<Rece
         },
     };
     let outcome = outcome.as_ref().map(|(outcome, proven)| (outcome.clone(), proven));
-    let opened = row.released.as_deref().map(|bytes| kept::read("released", bytes)).transpose()?;
-    Ok(assemble(decision, &decided_proof, kept::read::<Kept>("record", &row.record)?, outcome, opened))
+    let kept: Kept = kept::read("record", &row.record)?;
+    Ok(assemble(decision, &decided_proof, kept, outcome, signed(row)?))
 }
 
 /// The first answer of a request, once more.
 pub(crate) async fn answer_again(house: &Arc<House>, row: RequestRow) -> Result<Answer, Refusal> {
     match row.state {
         RequestState::Released => {
-            let Some(bytes) = &row.released else {
-                return Err(Refusal::new(Code::StoreUnavailable, "a release without its signature").of(row.id));
-            };
-            let opened: KeptSignature = kept::read("released", bytes)?;
-            Ok(Answer::Released(Box::new(Released {
-                request_id: row.id,
-                wallet: row.wallet.clone(),
-                signature: opened.signature,
-                signed_transaction: opened.signed_transaction,
-                transaction_hash: opened.transaction_hash,
-                signed_authorization: opened.signed_authorization,
-                receipt: receipt(house, &row).await?,
-            })))
+            let without = || Refusal::new(Code::StoreUnavailable, "a release without its signature").of(row.id);
+            let signed = signed(&row)?.ok_or_else(without)?;
+            Ok(Answer::Released(Box::new(Released { signed, receipt: receipt(house, &row).await? })))
         }
         RequestState::Pending => Ok(Answer::Pending(Pending {
             request_id: row.id,
@@ -117,6 +102,21 @@ pub(crate) async fn answer_again(house: &Arc<House>, row: RequestRow) -> Result<
         }
         // A failure frees the key, so no key leads here.
         RequestState::Failed => Err(Refusal::new(Code::Internal, "a failed request kept its key").of(row.id)),
+    }
+}
+
+/// What was released under a request, if anything was.
+pub(crate) fn signed(row: &RequestRow) -> Result<Option<Signed>, Refusal> {
+    row.released.as_deref().map(|bytes| kept::read("released", bytes)).transpose()
+}
+
+/// How a request ended, if it has.
+pub(crate) fn outcome(house: &House, row: &RequestRow) -> Result<Option<audit::Outcome>, Refusal> {
+    let Some(index) = row.outcome_leaf else { return Ok(None) };
+    let leaf = leaf(house, index)?;
+    match record(&leaf)? {
+        audit::Record::Outcome(outcome) => Ok(Some(outcome)),
+        _ => Err(not_ours(&leaf)),
     }
 }
 

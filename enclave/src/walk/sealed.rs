@@ -7,9 +7,9 @@ use chancery_audit::{self as audit, Appended, End, V1};
 use chancery_store::RequestState;
 
 use super::Recorded;
-use crate::answer::Released;
+use crate::answer::{Released, Signed};
 use crate::house::House;
-use crate::kept::{self, KeptSignature};
+use crate::kept;
 use crate::receipts;
 use crate::refusal::Refusal;
 
@@ -27,7 +27,7 @@ impl Sealed {
     /// from signing a checkpoint: the outcome stands, and a retry under the same key gets signature and receipt.
     pub async fn release(self, house: &Arc<House>) -> Result<Released, Refusal> {
         let Self { recorded: Recorded { id, intent, leaf, record, kept, in_flight, .. }, signature } = self;
-        let opened = KeptSignature::of(&signature.open(), &intent)?;
+        let opened = Signed::of(&signature.open(), &intent)?;
         let outcome = audit::Outcome {
             v: V1,
             tenant: record.tenant.clone(),

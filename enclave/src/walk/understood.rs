@@ -133,7 +133,7 @@ impl Understood {
         let record = self.decision_record(id, now, &decision, &salt)?;
         let leaf = audit::append(tx, &audit::Record::Decision(record.clone()))?;
         let kept = Kept {
-            v: 1,
+            v: V1,
             idempotency_key: request.idempotency_key.clone(),
             payload: request.payload.clone(),
             intent: self.described.clone(),

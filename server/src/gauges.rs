@@ -1,0 +1,43 @@
+//! What the rooms say of themselves, read when the metrics page is made.
+
+use chancery_enclave::Enclave;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use crate::telemetry::Metrics;
+
+struct Rooms(Enclave);
+
+impl std::fmt::Debug for Rooms {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Rooms")
+    }
+}
+
+impl Collector for Rooms {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let log = self.0.log_standing();
+        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        for (name, help, value) in [
+            ("log_entries", "Entries committed to the log", log.size),
+            ("log_signed", "Entries under the newest signed checkpoint", log.signed),
+            ("log_published", "Entries under the newest checkpoint on disk", log.published),
+        ] {
+            let gauge = ConstGauge::new(number(value));
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        for part in self.0.components() {
+            let gauge = ConstGauge::new(i64::from(part.ready));
+            let name = format!("{}_ready", part.name);
+            let help = "1 where this part serves";
+            gauge.encode(encoder.encode_descriptor(&name, help, None, gauge.metric_type())?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Adds the rooms' gauges to the page.
+pub(crate) fn register(metrics: &Metrics, enclave: &Enclave) {
+    metrics.register(|registry| registry.register_collector(Box::new(Rooms(enclave.clone()))));
+}

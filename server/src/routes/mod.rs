@@ -1,0 +1,107 @@
+//! The routes of the API. Each handler takes its peer's role as evidence, parses what came, hands it to the enclave and
+//! writes out the answer.
+
+mod log;
+mod peer;
+mod policy;
+mod requests;
+mod sign;
+mod wallets;
+mod wire;
+
+use std::str::FromStr;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::Method;
+use axum::routing::{get, post};
+use chancery_core::{Code, IdError, limit};
+use chancery_enclave::{Enclave, Refusal};
+use utoipa::OpenApi;
+
+use crate::door::BodyLimits;
+use crate::problem::Problem;
+
+/// Rows of a page when the client does not say.
+const PAGE_ROWS: usize = 100;
+
+/// Every route. The door bounds bodies before they get here.
+pub fn router(enclave: Enclave) -> Router {
+    Router::new()
+        .route("/v1/sign", post(sign::sign))
+        .route("/v1/preview", post(sign::preview))
+        .route("/v1/wallets", get(wallets::list).post(wallets::create))
+        .route("/v1/wallets/{id}", get(wallets::show))
+        .route("/v1/requests", get(requests::list))
+        .route("/v1/requests/{id}", get(requests::show))
+        .route("/v1/requests/{id}/receipt", get(requests::receipt))
+        .route("/v1/policy", get(policy::show).put(policy::apply))
+        .route("/v1/audit/decisions", get(requests::decisions))
+        .route("/v1/audit/decisions/{id}", get(requests::decision))
+        .route("/v1/log/checkpoint", get(log::checkpoint))
+        .route("/v1/log/tile/{*path}", get(log::tile))
+        .route("/v1/trust", get(log::trust))
+        .layer(DefaultBodyLimit::disable())
+        .with_state(enclave)
+}
+
+/// Which bodies may be larger than the rest. Text grows by its escapes in JSON.
+#[must_use]
+pub fn body_limits() -> BodyLimits {
+    BodyLimits::new().larger(Method::PUT, "/v1/policy", limit::BUNDLE_BYTES.saturating_mul(2))
+}
+
+/// The OpenAPI 3.1 document of [`router`].
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Chancery", description = "Policy-checked signatures with receipts. Every call is over mutual TLS; the \
+        client certificate names tenant, role and client. Errors are RFC 9457 problem documents with stable codes.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")),
+    paths(
+        sign::sign, sign::preview, wallets::list, wallets::create, wallets::show, requests::list, requests::show,
+        requests::receipt, policy::show, policy::apply, requests::decisions, requests::decision, log::checkpoint,
+        log::tile, log::trust,
+    ),
+    components(schemas(wire::Signed)),
+)]
+pub struct Document;
+
+/// Runs what reads the store or files off the runtime's own threads.
+async fn blocking<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Problem> {
+    match tokio::task::spawn_blocking(read).await {
+        Ok(result) => Ok(result?),
+        Err(error) => Err(Problem::internal(&error)),
+    }
+}
+
+fn name<T: FromStr<Err = IdError>>(parameter: &str, text: &str) -> Result<T, Problem> {
+    text.parse().map_err(|error| Problem::new(Code::BadRequest).detail(format!("`{parameter}`: {error}")))
+}
+
+fn rows(limit: Option<usize>) -> Result<usize, Problem> {
+    let rows = limit.unwrap_or(PAGE_ROWS);
+    if (1..=limit::PAGE_ROWS).contains(&rows) {
+        Ok(rows)
+    } else {
+        Err(Problem::new(Code::BadRequest).detail(format!("`limit` must be 1 to {}", limit::PAGE_ROWS)))
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let Refusal { code, detail, request, rules, retry_after_s } = refusal;
+        let mut problem = Self::new(code).detail(detail);
+        if let Some(id) = request {
+            problem = problem.request(id);
+        }
+        if !rules.is_empty() {
+            problem = problem.member("rules", rules);
+        }
+        if let Some(seconds) = retry_after_s {
+            problem = problem.retry_after_s(seconds.into());
+        }
+        problem
+    }
+}

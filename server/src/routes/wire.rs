@@ -1,0 +1,473 @@
+//! The JSON that crosses the wire. These types are what is written and what the OpenAPI document is made from, so the two
+//! cannot differ. Times are milliseconds since 1970; amounts are decimal text.
+
+use std::collections::BTreeMap;
+
+use chancery_audit::{self as audit, HexBytes, Receipt};
+use chancery_core::{ClientId, Payload, RequestId, Tenant, UnixMillis, WalletId};
+use chancery_enclave as enclave;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+
+/// What shall be signed, and by which wallet.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Ask {
+    /// The wallet whose key shall sign.
+    #[schema(value_type = String, example = "treasury")]
+    pub wallet: WalletId,
+    /// What shall be signed.
+    #[schema(value_type = PayloadSchema)]
+    pub payload: Payload,
+}
+
+/// How a payload is written; a test holds it to `chancery_core::Payload`.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Payload)]
+#[serde(tag = "type")]
+#[cfg_attr(not(test), expect(dead_code, reason = "describes another crate's type to the OpenAPI document"))]
+pub(crate) enum PayloadSchema {
+    /// An unsigned transaction: an EIP-2718 envelope, or the EIP-155 signing form of a legacy one.
+    #[serde(rename = "ethereum.transaction")]
+    Transaction {
+        /// The bytes: `0x` and hexadecimal.
+        data: String,
+    },
+    /// An EIP-7702 authorization: `0x05 || rlp([chain_id, address, nonce])`.
+    #[serde(rename = "ethereum.authorization")]
+    Authorization {
+        /// The bytes: `0x` and hexadecimal.
+        data: String,
+    },
+    /// An EIP-191 `personal_sign` message, without its prefix.
+    #[serde(rename = "ethereum.message")]
+    Message {
+        /// The bytes: `0x` and hexadecimal.
+        data: String,
+    },
+    /// An EIP-712 document.
+    #[serde(rename = "ethereum.typed_data")]
+    TypedData {
+        /// `types`, `primaryType`, `domain` and `message`.
+        document: Value,
+    },
+}
+
+/// A released signature and its receipt.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Released {
+    /// The request.
+    #[schema(value_type = String)]
+    pub request_id: RequestId,
+    /// Always `released`.
+    pub state: &'static str,
+    /// The wallet that signed.
+    #[schema(value_type = String)]
+    pub wallet: WalletId,
+    /// The digest that was signed: 64 hexadecimal digits.
+    #[schema(value_type = String)]
+    pub signing_digest: audit::Digest,
+    /// What the payload does.
+    #[schema(value_type = Object)]
+    pub intent: Value,
+    /// What was signed, in the forms it is used in.
+    #[serde(flatten)]
+    pub signed: Signed,
+    /// What was asked, what it does, what decided, and the proof that it is on record. Verifies offline.
+    #[schema(value_type = Object)]
+    pub receipt: Receipt,
+}
+
+/// A signature in the forms it is used in.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Signed {
+    /// The signature.
+    pub signature: Signature,
+    /// The transaction with its signature, ready for the network: `0x` and hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signed_transaction: Option<String>,
+    /// The transaction's hash on its chain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transaction_hash: Option<String>,
+    /// The JSON-RPC form of a signed EIP-7702 authorization.
+    #[schema(value_type = Option<Object>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signed_authorization: Option<Value>,
+}
+
+/// An ECDSA signature over secp256k1, low-S.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Signature {
+    /// 32 bytes: `0x` and hexadecimal.
+    pub r: String,
+    /// 32 bytes, in the lower half of the order.
+    pub s: String,
+    /// The parity of the nonce point: 0 or 1.
+    pub y_parity: u8,
+    /// `r || s || v` with `v` 27 or 28, as `personal_sign` and `eth_signTypedData` answer.
+    pub bytes: String,
+}
+
+fn prefixed(bytes: &[u8]) -> String {
+    format!("0x{}", hex::encode(bytes))
+}
+
+impl Signature {
+    fn of(bytes: &HexBytes) -> Self {
+        // 65 bytes: r, s, parity; the enclave makes no others.
+        let (r, rest) = bytes.as_bytes().split_at_checked(32).unwrap_or_default();
+        let (s, parity) = rest.split_at_checked(32).unwrap_or_default();
+        let y_parity = parity.first().copied().unwrap_or_default();
+        let mut ethereum = [r, s].concat();
+        ethereum.push(y_parity.saturating_add(27));
+        Self { r: prefixed(r), s: prefixed(s), y_parity, bytes: prefixed(&ethereum) }
+    }
+}
+
+impl From<enclave::Signed> for Signed {
+    fn from(signed: enclave::Signed) -> Self {
+        let text = |bytes: &HexBytes| prefixed(bytes.as_bytes());
+        Self {
+            signature: Signature::of(&signed.signature),
+            signed_transaction: signed.signed_transaction.as_ref().map(text),
+            transaction_hash: signed.transaction_hash.as_ref().map(text),
+            signed_authorization: signed.signed_authorization,
+        }
+    }
+}
+
+impl From<enclave::Released> for Released {
+    fn from(released: enclave::Released) -> Self {
+        let enclave::Released { signed, receipt } = released;
+        Self {
+            request_id: receipt.decision.request_id,
+            state: enclave::RequestState::Released.as_str(),
+            wallet: receipt.decision.wallet.clone(),
+            signing_digest: receipt.decision.signing_digest,
+            intent: receipt.intent.clone(),
+            signed: signed.into(),
+            receipt,
+        }
+    }
+}
+
+/// A request that waits for its obligations. It keeps its place in the limits until it ends.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Pending {
+    /// The request.
+    #[schema(value_type = String)]
+    pub request_id: RequestId,
+    /// Always `pending`.
+    pub state: &'static str,
+    /// What it still needs: for each rule that would permit it, the rule, the effect and the needs.
+    #[schema(value_type = Vec<Object>)]
+    pub missing: Vec<Value>,
+    /// When it ends unanswered.
+    #[schema(value_type = Option<i64>)]
+    pub expires_ms: Option<UnixMillis>,
+}
+
+impl From<enclave::Pending> for Pending {
+    fn from(pending: enclave::Pending) -> Self {
+        let enclave::Pending { request_id, missing, expires_ms } = pending;
+        Self { request_id, state: enclave::RequestState::Pending.as_str(), missing, expires_ms }
+    }
+}
+
+/// What a payload would do and what policy would decide now.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Preview {
+    /// The decoded intent.
+    #[schema(value_type = Object)]
+    pub intent: Value,
+    /// The digest that would be signed: 64 hexadecimal digits.
+    pub signing_digest: String,
+    /// What would be decided: `outcome`, `rules`, `missing`, `errors`, `reservations`.
+    #[schema(value_type = Object)]
+    pub decision: Value,
+    /// Why: for each effect what the policies could see and what each of them said.
+    #[schema(value_type = Object)]
+    pub explanation: Value,
+}
+
+/// A wallet to make.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewWallet {
+    /// Its name.
+    #[schema(value_type = String, example = "treasury")]
+    pub id: WalletId,
+    /// The kind of chain.
+    pub chain: Chain,
+    /// The EIP-155 chain ids it may sign for, 1 to 16.
+    pub chain_ids: Vec<u64>,
+}
+
+/// A kind of chain.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Chain {
+    /// Ethereum and its kin; secp256k1 keys.
+    Ethereum,
+}
+
+/// A wallet.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Wallet {
+    /// Its tenant.
+    #[schema(value_type = String)]
+    pub tenant: Tenant,
+    /// Its name.
+    #[schema(value_type = String)]
+    pub id: WalletId,
+    /// The kind of chain.
+    pub chain: Chain,
+    /// The kind of key: `secp256k1`.
+    pub algorithm: &'static str,
+    /// The public key: compressed SEC 1, hexadecimal.
+    pub public_key: String,
+    /// The account it controls: EIP-55 text.
+    pub address: String,
+    /// The EIP-155 chain ids it may sign for.
+    pub chain_ids: Vec<u64>,
+    /// When it was made.
+    #[schema(value_type = i64)]
+    pub created_ms: UnixMillis,
+    /// The log index of its making.
+    pub leaf: u64,
+}
+
+impl From<&enclave::Wallet> for Wallet {
+    fn from(wallet: &enclave::Wallet) -> Self {
+        Self {
+            tenant: wallet.tenant.clone(),
+            id: wallet.id.clone(),
+            chain: Chain::Ethereum,
+            algorithm: "secp256k1",
+            public_key: hex::encode(wallet.public_key()),
+            address: wallet.address.to_string(),
+            chain_ids: wallet.chain_ids.clone(),
+            created_ms: wallet.created_ms,
+            leaf: wallet.leaf,
+        }
+    }
+}
+
+/// One page of wallets, by name.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Wallets {
+    /// The wallets.
+    pub wallets: Vec<Wallet>,
+    /// Pass it as `after` for the next page; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// A recorded request and where it stands.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Request {
+    /// The request.
+    #[schema(value_type = String)]
+    pub request_id: RequestId,
+    /// `permitted`, `released`, `denied`, `pending`, `expired` or `failed`.
+    pub state: &'static str,
+    /// Who asked.
+    #[schema(value_type = String)]
+    pub client: ClientId,
+    /// The wallet.
+    #[schema(value_type = String)]
+    pub wallet: WalletId,
+    /// When it was decided.
+    #[schema(value_type = i64)]
+    pub time_ms: UnixMillis,
+    /// When a pending request ends unanswered.
+    #[schema(value_type = Option<i64>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_ms: Option<UnixMillis>,
+    /// The digest that was, or would have been, signed.
+    #[schema(value_type = String)]
+    pub signing_digest: audit::Digest,
+    /// What the payload does.
+    #[schema(value_type = Object)]
+    pub intent: Value,
+    /// The rules that decided.
+    pub rules: Vec<String>,
+    /// What a pending request still needs.
+    #[schema(value_type = Vec<Object>)]
+    pub missing: Vec<Value>,
+    /// The policy bundle that was in force.
+    #[schema(value_type = String)]
+    pub bundle: audit::Digest,
+    /// The log index of the decision.
+    pub decision_leaf: Option<u64>,
+    /// The log index of the outcome, once there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome_leaf: Option<u64>,
+}
+
+impl From<enclave::Listed> for Request {
+    fn from(listed: enclave::Listed) -> Self {
+        let enclave::Listed { row, decision, intent, .. } = listed;
+        Self {
+            request_id: row.id,
+            state: row.state.as_str(),
+            client: row.client,
+            wallet: row.wallet,
+            time_ms: row.decided_ms,
+            expires_ms: row.expires_ms,
+            signing_digest: decision.signing_digest,
+            intent,
+            rules: decision.rules,
+            missing: decision.missing,
+            bundle: decision.bundle,
+            decision_leaf: row.decision_leaf,
+            outcome_leaf: row.outcome_leaf,
+        }
+    }
+}
+
+/// One page of requests, newest first.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Requests {
+    /// The requests.
+    pub requests: Vec<Request>,
+    /// Pass it as `after` for the next page; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// A decision as the log holds it, and how it ended.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Decided {
+    /// The decision's and outcome's records and log indexes.
+    #[schema(value_type = Object)]
+    #[serde(flatten)]
+    pub row: audit::Row,
+    /// What the payload does.
+    #[schema(value_type = Object)]
+    pub intent: Value,
+}
+
+/// One page of decisions, newest first.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Decisions {
+    /// The decisions.
+    pub decisions: Vec<Decided>,
+    /// Pass it as `after` for the next page; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// Which requests. All given conditions must hold.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Listing {
+    /// Only for this wallet.
+    pub wallet: Option<String>,
+    /// Only from this client.
+    pub client: Option<String>,
+    /// Only in this state: `permitted`, `released`, `denied`, `pending`, `expired` or `failed`.
+    #[serde(alias = "outcome")]
+    pub state: Option<String>,
+    /// Decided at this time or later, in milliseconds since 1970.
+    pub from: Option<i64>,
+    /// Decided before this time.
+    pub to: Option<i64>,
+    /// The page after this request.
+    pub after: Option<String>,
+    /// Rows of the page, 1 to 500.
+    pub limit: Option<usize>,
+}
+
+/// A page of a listing by name.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Page {
+    /// The page after this name.
+    pub after: Option<String>,
+    /// Rows of the page, 1 to 500.
+    pub limit: Option<usize>,
+}
+
+/// A policy bundle to put in force.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewPolicy {
+    /// Its files by path: `bundle.toml`, `policies/*.cedar`, `tests/*.toml`, `abi/*.json`.
+    pub files: BTreeMap<String, String>,
+}
+
+/// The policy in force.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Policy {
+    /// SHA-256 of the bundle's canonical JSON.
+    #[schema(value_type = String)]
+    pub bundle: audit::Digest,
+    /// The bundle's own name.
+    pub name: String,
+    /// When it came into force.
+    #[schema(value_type = i64)]
+    pub applied_ms: UnixMillis,
+    /// The log index of that.
+    pub leaf: u64,
+    /// Its files by path.
+    pub files: BTreeMap<String, String>,
+}
+
+impl From<&enclave::InForce> for Policy {
+    fn from(policy: &enclave::InForce) -> Self {
+        Self {
+            bundle: policy.digest(),
+            name: policy.bundle().name().to_owned(),
+            applied_ms: policy.applied_ms(),
+            leaf: policy.leaf(),
+            files: policy.bundle().source().files.clone(),
+        }
+    }
+}
+
+/// A refusal (RFC 9457). Members beside these depend on the code.
+#[derive(ToSchema)]
+#[schema(as = Problem)]
+#[expect(dead_code, reason = "describes `crate::problem::Problem` to the OpenAPI document")]
+pub(crate) struct ProblemSchema {
+    /// `urn:chancery:error:` and the code.
+    pub r#type: String,
+    /// The same few words each time.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// The stable code.
+    pub code: String,
+    /// What happened and what to do about it.
+    pub detail: Option<String>,
+    /// The recorded request, or else this exchange.
+    pub request_id: Option<String>,
+    /// The policy rules that decided, or the findings in a bundle.
+    pub rules: Option<Vec<String>>,
+    /// When to try again, in seconds.
+    pub retry_after_s: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_is_what_its_schema_says() {
+        let data = || "0x02".to_owned();
+        for schema in [
+            PayloadSchema::Transaction { data: data() },
+            PayloadSchema::Authorization { data: data() },
+            PayloadSchema::Message { data: data() },
+            PayloadSchema::TypedData { document: Value::Null },
+        ] {
+            let written = serde_json::to_value(&schema).unwrap();
+            let payload: Payload = serde_json::from_value(written.clone()).unwrap();
+            assert_eq!(serde_json::to_value(&payload).unwrap(), written);
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! `chanceryd serve`: opens the house, then its door; closes them in the other order.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use chancery_core::config::Config;
+use chancery_core::{Clock, SystemClock};
+use chancery_enclave::Enclave;
+use chancery_secret::{Pin, harden_process};
+use tokio::sync::watch;
+
+use crate::door::{Door, Settings, raise_open_files};
+use crate::ops::{Component, Ops};
+use crate::telemetry::{Metrics, chain, start_logging};
+use crate::{routes, setup};
+
+/// What is logged when `CHANCERY_LOG` does not say.
+const LOG: &str = "info";
+
+/// Serves until SIGTERM or SIGINT.
+#[must_use]
+pub fn run(config: &Path) -> ExitCode {
+    let filter = std::env::var("CHANCERY_LOG").unwrap_or_else(|_| LOG.to_owned());
+    setup::report(start_logging(&filter).map_err(Into::into).and_then(|()| serve(config)))
+}
+
+fn serve(path: &Path) -> Result<(), setup::Failure> {
+    harden_process().map_err(|error| format!("the process cannot be hardened: {error}"))?;
+    raise_open_files()?;
+    let config = setup::read_config(path)?;
+    if !config.mode.is_production() {
+        tracing::warn!("DEVELOPMENT MODE: dev-only providers are allowed; do not guard real keys with this");
+    }
+    let pin = Pin::read(&config.hsm.pin)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("no runtime: {error}"))?;
+    runtime.block_on(open(config, pin))
+}
+
+async fn open(config: Config, pin: Pin) -> Result<(), setup::Failure> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let stopping = stopping()?;
+    let metrics = Arc::new(Metrics::new());
+    // ORDER: the addresses are taken before the house opens, so that a second process fails before it touches anything.
+    let ops = Ops::bind(config.listen.ops)?;
+    let door = Door::bind(Settings {
+        listen: config.listen.api,
+        tls: config.tls.clone(),
+        mode: config.mode,
+        rate: config.rate.clone(),
+        bodies: routes::body_limits(),
+        clock: Arc::clone(&clock),
+        metrics: Arc::clone(&metrics),
+    })?;
+    let enclave = Enclave::open(&config, pin, setup::own_program()?, clock).await?;
+    crate::gauges::register(&metrics, &enclave);
+
+    let watched = enclave.clone();
+    let ready = Arc::new(move || {
+        let components = watched.components().into_iter();
+        components.map(|part| Component { component: part.name, ok: part.ready, detail: part.detail }).collect()
+    });
+    let ops_address = ops.local_addr();
+    let ops = tokio::spawn(ops.serve(metrics, ready, told(stopping.clone())));
+    tracing::info!(api = %door.local_addr(), ops = %ops_address, log = enclave.trust().origin(), "ready");
+    let drained = door.serve(routes::router(enclave.clone()), told(stopping)).await;
+    tracing::info!(?drained, "the door is closed");
+    enclave.close().await;
+    drop(ops.await);
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// True from the first SIGTERM or SIGINT on.
+fn stopping() -> Result<watch::Receiver<bool>, setup::Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let unheard = |error| format!("signals cannot be heard: {error}");
+    let mut terminate = signal(SignalKind::terminate()).map_err(unheard)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(unheard)?;
+    let (say, said) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+        let _ = say.send(true);
+        say.closed().await;
+    });
+    Ok(said)
+}
+
+async fn told(mut stopping: watch::Receiver<bool>) {
+    // An error means that nobody can say so any more, which ends serving as well.
+    if let Err(error) = stopping.wait_for(|stop| *stop).await {
+        tracing::warn!(reason = chain(&error), "stopping for want of a signal handler");
+    }
+}
