@@ -79,7 +79,12 @@ impl Files {
 
     /// The folder, made if it is not there.
     pub(crate) fn create(root: &Path) -> Result<Self, AuditError> {
-        fs::create_dir_all(root).map_err(|e| AuditError::io("create", root, e))?;
+        if !root.is_dir() {
+            fs::create_dir_all(root).map_err(|e| AuditError::io("create", root, e))?;
+            let above = root.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let open = File::open(above).map_err(|e| AuditError::io("open", above, e))?;
+            open.sync_all().map_err(|e| AuditError::io("sync", above, e))?;
+        }
         Ok(Self { root: root.to_owned() })
     }
 
@@ -103,7 +108,7 @@ impl Files {
         Ok(Some(bytes))
     }
 
-    /// A tile's or bundle's bytes, as wide as asked: from the file of that width or from the full one.
+    /// The bytes of a tile or bundle of exactly this width; `None` where there is no such file.
     pub(crate) fn read_resource(&self, resource: Resource) -> Result<Option<Vec<u8>>, AuditError> {
         self.read(&resource.path())
     }

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
@@ -20,6 +21,9 @@ use crate::source::LeafSource;
 use crate::tree::Tree;
 use crate::trust::Trust;
 use crate::{AuditError, publish};
+
+/// LIMIT: how long a leaf that the store shows may stay unheard of, in milliseconds.
+const HEARING_MS: u32 = 500;
 
 /// Where a log lives and what it is called.
 #[derive(Clone, Debug)]
@@ -121,10 +125,7 @@ impl Log {
     /// # Errors
     /// [`AuditError::NoCheckpoint`] where the attempt failed; asking again makes a new attempt.
     pub async fn checkpoint_covering(&self, index: u64) -> Result<Arc<SignedCheckpoint>, AuditError> {
-        let size = self.inner.tree.size();
-        if index >= size {
-            return Err(AuditError::OutOfRange { index, size });
-        }
+        self.heard_of(index).await?;
         let mut signed = self.inner.signed.subscribe();
         let asked = signed.borrow().begun;
         loop {
@@ -146,6 +147,21 @@ impl Log {
             self.inner.wanted.notify_one();
             signed.changed().await.map_err(|_| AuditError::Stopping)?;
         }
+    }
+
+    /// A reader of the store can see a leaf a moment before the observer hears of it: that moment is waited for.
+    async fn heard_of(&self, index: u64) -> Result<(), AuditError> {
+        for _ in 0..HEARING_MS {
+            let size = self.inner.tree.size();
+            if index < size {
+                return Ok(());
+            }
+            if index >= self.inner.tree.committed()? {
+                return Err(AuditError::OutOfRange { index, size });
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Err(AuditError::Gap { expected: self.inner.tree.size(), found: index })
     }
 
     /// The newest signed checkpoint, if there is one.

@@ -33,6 +33,12 @@ pub(crate) fn recover(
     let total = source.size()?;
     let head = remembered_head(files, trust)?;
     let remembered = head.as_ref().map_or(0, SignedCheckpoint::size);
+    if head.is_none() && total > 0 {
+        tracing::warn!(
+            leaves = total,
+            "no head is remembered: a shorter or other log could not be told from this one"
+        );
+    }
     if remembered > total {
         return Err(AuditError::RolledBack { remembered, found: total });
     }

@@ -72,6 +72,11 @@ impl Tree {
         lock(&self.grown).edge.size()
     }
 
+    /// Leaves in the store, of which the tree may not have heard yet.
+    pub(crate) fn committed(&self) -> Result<u64, AuditError> {
+        self.source.size()
+    }
+
     /// Adds committed leaves, about a microsecond each and without I/O. Those already there are passed over; a gap is remembered and stops every checkpoint.
     pub(crate) fn grow(&self, first: u64, leaves: &[Hash]) {
         let mut grown = lock(&self.grown);

@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 use chancery_audit::merkle::{verify_consistency, verify_inclusion};
 use chancery_audit::{AuditError, Keeper, SignedCheckpoint, TlogProof, verify_log};
 use chancery_core::Code;
+use chancery_store::Observer;
 use support::{Asked, House, Key, note, tiles};
 
 fn files(folder: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
@@ -390,4 +391,50 @@ async fn proofs_of_old_leaves_come_from_files() {
     let receipt = Asked::transaction(5).released(&house).await;
     assert!(chancery_audit::verify(&support::bytes(&receipt), &key.trust()).is_ok());
     house.close().await;
+}
+
+/// The store shows a row a moment before the observer hears of it; and an observer that misses one stops every proof.
+#[tokio::test]
+async fn leaves_the_log_has_not_heard_of_are_waited_for_and_gaps_stop_it() {
+    struct Leaves(std::sync::atomic::AtomicU64);
+    impl chancery_audit::LeafSource for Leaves {
+        fn size(&self) -> Result<u64, AuditError> {
+            Ok(self.0.load(Ordering::SeqCst))
+        }
+        fn bodies(&self, range: std::ops::Range<u64>) -> Result<Vec<Vec<u8>>, AuditError> {
+            Ok(range.map(|n| n.to_be_bytes().to_vec()).collect())
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let source = Arc::new(Leaves(0.into()));
+    let (mut observer, feed) = chancery_audit::feed();
+    let options = chancery_audit::LogOptions {
+        origin: support::ORIGIN.to_owned(),
+        directory: folder.path().to_owned(),
+    };
+    let hash = |n: u64| chancery_audit::merkle::leaf_hash(&n.to_be_bytes());
+    // Committed before the log is there, and seen by both ways.
+    observer.committed(0, &[hash(0)]);
+    source.0.store(1, Ordering::SeqCst);
+    let log =
+        chancery_audit::Log::open(Arc::<Leaves>::clone(&source), &feed, &options, Arc::new(Key::fresh()))
+            .unwrap();
+    let keeper = log.start();
+    assert_eq!(log.checkpoint_covering(0).await.unwrap().size(), 1);
+
+    source.0.store(2, Ordering::SeqCst);
+    let waiting = tokio::spawn({
+        let log = log.clone();
+        async move { log.checkpoint_covering(1).await }
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    observer.committed(1, &[hash(1)]);
+    assert_eq!(waiting.await.unwrap().unwrap().size(), 2);
+
+    source.0.store(4, Ordering::SeqCst);
+    observer.committed(3, &[hash(3)]);
+    assert!(matches!(log.checkpoint_covering(3).await, Err(AuditError::Gap { expected: 2, found: 3 })));
+    observer.committed(2, &[hash(2)]);
+    assert_eq!(log.standing().size, 2, "a log with a gap does not grow");
+    keeper.stop().await.unwrap();
 }
