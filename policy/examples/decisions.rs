@@ -40,7 +40,9 @@ fn source(rules: usize) -> Source {
          @id(\"fee\") forbid (principal, action, resource) when { context.fee > 50000000 };\n",
     );
     for wallet in 0..rules.saturating_sub(2) / 2 {
-        let scope = format!("principal in ClientGroup::\"backends\", action == Action::\"transfer\", resource == Wallet::\"default/w{wallet}\"");
+        let scope = format!(
+            "principal in ClientGroup::\"backends\", action == Action::\"transfer\", resource == Wallet::\"default/w{wallet}\""
+        );
         let payee = "context has destination && context.destination in AddressGroup::\"payees\"";
         let _ = writeln!(
             text,
@@ -89,7 +91,8 @@ fn row(name: &str, value: f64, unit: &str) {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let rounds: u32 = if std::env::args().any(|argument| argument == "--quick") { 2_000 } else { 20_000 };
-    let (tenant, client, met): (Tenant, ClientId, _) = (Tenant::default(), "backend".parse()?, Met::default());
+    let (tenant, client, met): (Tenant, ClientId, _) =
+        (Tenant::default(), "backend".parse()?, Met::default());
     let spending = SupposedSpending::default();
     let begin = Instant::now();
     for rules in [10_usize, 1_000, 10_000] {

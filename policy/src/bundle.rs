@@ -103,7 +103,13 @@ impl Bundle {
         let registry = Registry::build(&manifest, source, at, parts.findings);
         let limits = parts.limits(&manifest, &registry);
         let methods = Methods::of(&registry);
-        parts.check(methods.len() <= METHODS, None, FindingCode::Size, format!("more than {METHODS} methods"), "");
+        parts.check(
+            methods.len() <= METHODS,
+            None,
+            FindingCode::Size,
+            format!("more than {METHODS} methods"),
+            "",
+        );
 
         let plain: Vec<_> = limits.iter().map(|(limit, _)| limit.clone()).collect();
         let schema_text = schema::text(&plain, &methods, &declared.approvers);
@@ -199,7 +205,14 @@ struct Parts<'a, 'f> {
 }
 
 impl Parts<'_, '_> {
-    fn check(&mut self, holds: bool, offset: Option<usize>, code: FindingCode, message: impl Into<String>, hint: &str) -> bool {
+    fn check(
+        &mut self,
+        holds: bool,
+        offset: Option<usize>,
+        code: FindingCode,
+        message: impl Into<String>,
+        hint: &str,
+    ) -> bool {
         if !holds {
             self.findings.add(self.at, offset, code, message, hint);
         }
@@ -221,7 +234,13 @@ impl Parts<'_, '_> {
         let version = &manifest.version;
         let message = format!("version {} is not known", version.get_ref());
         let hint = "this build reads version 1";
-        self.check(*version.get_ref() == manifest::VERSION, Some(version.span().start), FindingCode::Value, message, hint);
+        self.check(
+            *version.get_ref() == manifest::VERSION,
+            Some(version.span().start),
+            FindingCode::Value,
+            message,
+            hint,
+        );
         let name = &manifest.name;
         let message = format!("`{}` is not a name", name.get_ref());
         self.check(is_name(name.get_ref()), Some(name.span().start), FindingCode::Value, message, NAME_FORM);
@@ -235,12 +254,26 @@ impl Parts<'_, '_> {
 
     fn declared(&mut self, manifest: &Manifest) -> Declared {
         let mut declared = Declared::default();
-        for (entries, list) in [(&manifest.approvers, &mut declared.approvers), (&manifest.factors, &mut declared.factors)] {
+        for (entries, list) in
+            [(&manifest.approvers, &mut declared.approvers), (&manifest.factors, &mut declared.factors)]
+        {
             let few = entries.len() <= APPROVERS;
-            self.check(few, None, FindingCode::Size, format!("more than {APPROVERS} approver groups or factors"), "");
+            self.check(
+                few,
+                None,
+                FindingCode::Size,
+                format!("more than {APPROVERS} approver groups or factors"),
+                "",
+            );
             for entry in entries {
                 let (name, offset) = (entry.get_ref(), Some(entry.span().start));
-                let good = self.check(is_word(name), offset, FindingCode::Value, format!("`{name}` cannot be used"), WORD_FORM);
+                let good = self.check(
+                    is_word(name),
+                    offset,
+                    FindingCode::Value,
+                    format!("`{name}` cannot be used"),
+                    WORD_FORM,
+                );
                 let fresh = !list.contains(name);
                 self.check(fresh, offset, FindingCode::Duplicate, format!("`{name}` is declared twice"), "");
                 if good && fresh {
@@ -264,7 +297,13 @@ impl Parts<'_, '_> {
         }
         for (group, list) in groups {
             let (group, offset) = (group.get_ref(), Some(group.span().start));
-            self.check(is_name(group), offset, FindingCode::Value, format!("`{group}` is not a name"), NAME_FORM);
+            self.check(
+                is_name(group),
+                offset,
+                FindingCode::Value,
+                format!("`{group}` is not a name"),
+                NAME_FORM,
+            );
             for member in list {
                 let (member, offset) = (member.get_ref(), Some(member.span().start));
                 let message = format!("`{member}` does not name {what}");
@@ -303,7 +342,13 @@ impl Parts<'_, '_> {
 
     fn limit(&mut self, entry: &LimitEntry, offset: Option<usize>, registry: &Registry) -> Option<Limit> {
         let name = &entry.name;
-        let mut good = self.check(is_word(name), offset, FindingCode::Value, format!("`{name}` cannot name a limit"), WORD_FORM);
+        let mut good = self.check(
+            is_word(name),
+            offset,
+            FindingCode::Value,
+            format!("`{name}` cannot name a limit"),
+            WORD_FORM,
+        );
         let window_ms = span::parse_ms(&entry.window);
         let message = format!("`{}` is not a window", entry.window);
         good &= self.check(window_ms.is_some(), offset, FindingCode::Value, message, span::FORM);
@@ -333,7 +378,9 @@ fn vocabulary<'a>(
     let of = |lists: Vec<&'a Vec<String>>| lists.into_iter().flatten().map(String::as_str).collect();
     vocabulary.groups.insert("ClientGroup", of(clients.values().collect()));
     vocabulary.groups.insert("WalletGroup", of(wallets.values().collect()));
-    vocabulary.groups.insert("AddressGroup", of(registry.addresses.values().map(|known| &known.groups).collect()));
+    vocabulary
+        .groups
+        .insert("AddressGroup", of(registry.addresses.values().map(|known| &known.groups).collect()));
     vocabulary.groups.insert("AssetGroup", of(registry.assets.values().map(|asset| &asset.groups).collect()));
     vocabulary
 }
@@ -348,14 +395,20 @@ fn entities(
     let kinds = [
         ("Client", "ClientGroup", clients.iter().collect::<Vec<_>>()),
         ("Wallet", "WalletGroup", wallets.iter().collect()),
-        ("Address", "AddressGroup", registry.addresses.iter().map(|(id, known)| (id, &known.groups)).collect()),
+        (
+            "Address",
+            "AddressGroup",
+            registry.addresses.iter().map(|(id, known)| (id, &known.groups)).collect(),
+        ),
         ("Asset", "AssetGroup", registry.assets.iter().map(|(id, asset)| (id, &asset.groups)).collect()),
     ];
     let mut entities = Vec::new();
     for (one, group, members) in kinds {
         let one: EntityTypeName = one.parse().map_err(|_| one.to_owned())?;
         let group: EntityTypeName = group.parse().map_err(|_| group.to_owned())?;
-        let uid = |kind: &EntityTypeName, id: &str| EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id));
+        let uid = |kind: &EntityTypeName, id: &str| {
+            EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id))
+        };
         let mut groups = HashSet::new();
         for (id, parents) in members {
             let parents: HashSet<_> = parents.iter().map(|parent| uid(&group, parent)).collect();

@@ -95,7 +95,10 @@ impl Methods {
         let name = format!("{contract}.{}", method.signature.as_deref()?);
         let mut pairs = Vec::new();
         for parameter in self.0.get(&name)? {
-            let argument = method.arguments.get(parameter.position).filter(|argument| argument.ty == parameter.solidity)?;
+            let argument = method
+                .arguments
+                .get(parameter.position)
+                .filter(|argument| argument.ty == parameter.solidity)?;
             let value = match (parameter.ty, &argument.value) {
                 (Type::Address, Value::String(text)) => RestrictedExpression::new_entity_uid(address(text)),
                 (Type::Bool, Value::Bool(value)) => RestrictedExpression::new_bool(*value),

@@ -204,7 +204,8 @@ impl Names<'_> {
         let client = client.parse().map_err(|error| value(format!("{error}")))?;
         let wallet = wallet.parse().map_err(|error| value(format!("{error}")))?;
         let now = entry.now.as_deref().unwrap_or(DEFAULT_NOW);
-        let now = registry::parse_time(now).ok_or_else(|| value(format!("`{now}` is not an RFC 3339 time")))?;
+        let now =
+            registry::parse_time(now).ok_or_else(|| value(format!("`{now}` is not an RFC 3339 time")))?;
         let waited_ms = match &entry.waited {
             Some(text) => span::parse_ms(text).ok_or_else(|| value(format!("`{text}`: {}", span::FORM)))?,
             None => 0,
@@ -217,7 +218,9 @@ impl Names<'_> {
         if let Some(factor) = entry.factors.iter().find(|factor| !self.declared.factors.contains(factor)) {
             return Err(unknown(format!("`{factor}` is not among the `factors` of bundle.toml")));
         }
-        if let Some(name) = entry.spent.0.keys().find(|name| !self.limits.iter().any(|limit| limit.name == **name)) {
+        if let Some(name) =
+            entry.spent.0.keys().find(|name| !self.limits.iter().any(|limit| limit.name == **name))
+        {
             return Err(unknown(format!("`{name}` is not a limit")));
         }
         if let Some(rule) = entry.rules.iter().flatten().find(|rule| !self.rules.contains(rule.as_str())) {
@@ -256,7 +259,9 @@ impl Names<'_> {
         if let Some(payload) = &entry.payload {
             let made_up = entry.fee.is_some() || entry.form.is_some() || entry.payload_type.is_some();
             if made_up || !entry.effects.is_empty() {
-                return Err(value("`payload` says the form, the fee and the effects; they cannot be given beside it"));
+                return Err(value(
+                    "`payload` says the form, the fee and the effects; they cannot be given beside it",
+                ));
             }
             return self.understand(payload, &chain, &account);
         }
@@ -269,13 +274,17 @@ impl Names<'_> {
             Kind::Authorization => ("ethereum.authorization", "authorization"),
             _ => ("ethereum.transaction", "eip1559"),
         };
-        let effects: Result<Vec<_>, _> = entry.effects.iter().map(|effect| self.effect(&chain, effect)).collect();
+        let effects: Result<Vec<_>, _> =
+            entry.effects.iter().map(|effect| self.effect(&chain, effect)).collect();
         let fee = match &entry.fee {
             None => None,
             Some(fee) => {
                 let asset = self.asset(&chain, &fee.asset)?;
                 let maximum = self.amount(Some(&asset), fee.amount.as_deref(), fee.coins.as_deref())?;
-                Some(Fee { asset, maximum: maximum.ok_or_else(|| value("the fee has no `amount` or `coins`"))? })
+                Some(Fee {
+                    asset,
+                    maximum: maximum.ok_or_else(|| value("the fee has no `amount` or `coins`"))?,
+                })
             }
         };
         Ok(Description {
@@ -298,13 +307,16 @@ impl Names<'_> {
         let address = Address::parse_checksummed(account, None).map_err(|error| value(error.to_string()))?;
         let account = Account { address, chain_ids: &chain_ids };
         let intent = chancery_intent::understand(payload, &account, &self.registry.decoding);
-        intent.map(|intent| intent.description().clone()).map_err(|error| value(format!("the payload: {error}")))
+        intent
+            .map(|intent| intent.description().clone())
+            .map_err(|error| value(format!("the payload: {error}")))
     }
 
     fn effect(&self, chain: &str, entry: &EffectEntry) -> Result<Effect, Refusal> {
         let asset = entry.asset.as_deref().map(|asset| self.asset(chain, asset)).transpose()?;
         let amount = self.amount(asset.as_deref(), entry.amount.as_deref(), entry.coins.as_deref())?;
-        let address = |text: &Option<String>| text.as_deref().map(|text| self.address(chain, text)).transpose();
+        let address =
+            |text: &Option<String>| text.as_deref().map(|text| self.address(chain, text)).transpose();
         Ok(Effect {
             kind: entry.kind,
             amount,
@@ -335,11 +347,18 @@ impl Names<'_> {
         let prefix = format!("{chain}:");
         let mut found = self.registry.addresses.iter().filter(|(_, known)| known.name == text);
         let address = found.find_map(|(account, _)| account.strip_prefix(&prefix));
-        address.map(str::to_owned).ok_or_else(|| unknown(format!("`{text}` is neither an address nor in the book of {chain}")))
+        address
+            .map(str::to_owned)
+            .ok_or_else(|| unknown(format!("`{text}` is neither an address nor in the book of {chain}")))
     }
 
     /// Base units from `amount`, or whole ones from `coins`.
-    fn amount(&self, asset: Option<&str>, amount: Option<&str>, coins: Option<&str>) -> Result<Option<U256>, Refusal> {
+    fn amount(
+        &self,
+        asset: Option<&str>,
+        amount: Option<&str>,
+        coins: Option<&str>,
+    ) -> Result<Option<U256>, Refusal> {
         match (amount, coins) {
             (None, None) => Ok(None),
             (Some(_), Some(_)) => Err(value("`amount` and `coins` exclude each other")),
@@ -347,13 +366,18 @@ impl Names<'_> {
                 let digits = text.replace('_', "");
                 let number = units::decimal(&digits, 0).or_else(|| U256::from_str_radix(&digits, 10).ok());
                 let decimal = digits.bytes().all(|b| b.is_ascii_digit());
-                number.filter(|_| decimal).map(Some).ok_or_else(|| value(format!("`{text}` is not a number of base units")))
+                number
+                    .filter(|_| decimal)
+                    .map(Some)
+                    .ok_or_else(|| value(format!("`{text}` is not a number of base units")))
             }
             (None, Some(text)) => {
                 let known = asset.and_then(|asset| self.registry.assets.get(asset));
                 let known = known.ok_or_else(|| unknown("`coins` needs a registered `asset`"))?;
                 let exact = units::decimal(text, known.decimals);
-                exact.map(Some).ok_or_else(|| value(format!("`{text}` is not a number with {} decimals", known.decimals)))
+                exact.map(Some).ok_or_else(|| {
+                    value(format!("`{text}` is not a number with {} decimals", known.decimals))
+                })
             }
         }
     }
@@ -379,7 +403,8 @@ impl Case {
         };
         let evaluation = bundle.evaluate(&question, &self.spent);
         let named: BTreeSet<String> = evaluation.rules.iter().map(|rule| rule.as_str().to_owned()).collect();
-        let passed = evaluation.outcome == self.expect && self.rules.as_ref().is_none_or(|rules| *rules == named);
+        let passed =
+            evaluation.outcome == self.expect && self.rules.as_ref().is_none_or(|rules| *rules == named);
         TestResult {
             name: self.name.clone(),
             file: self.file.clone(),

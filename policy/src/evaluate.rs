@@ -179,7 +179,8 @@ impl Bundle {
     pub fn evaluate(&self, question: &Question<'_>, spending: &dyn Spending) -> Evaluation {
         let effects = &question.description.effects;
         if effects.is_empty() || effects.len() > bounds::EFFECTS {
-            let message = format!("the intent has {} effects; 1 to {} can be decided", effects.len(), bounds::EFFECTS);
+            let message =
+                format!("the intent has {} effects; 1 to {} can be decided", effects.len(), bounds::EFFECTS);
             return self.refuse(EFFECTS_OUT_OF_RANGE, message);
         }
         let facts: Vec<_> = effects.iter().map(|effect| Fact::read(self, question, effect)).collect();
@@ -206,8 +207,15 @@ impl Bundle {
     }
 
     /// The shelves whose policies can match a question about an effect of this kind.
-    pub(crate) fn shelves<'a>(&'a self, client: &'a str, wallet: &'a str, kind: Kind) -> impl Iterator<Item = &'a Shelf> {
-        let groups = |of: &'a HashMap<String, Vec<String>>, id: &str| of.get(id).map_or(&[] as &[String], Vec::as_slice);
+    pub(crate) fn shelves<'a>(
+        &'a self,
+        client: &'a str,
+        wallet: &'a str,
+        kind: Kind,
+    ) -> impl Iterator<Item = &'a Shelf> {
+        let groups = |of: &'a HashMap<String, Vec<String>>, id: &str| {
+            of.get(id).map_or(&[] as &[String], Vec::as_slice)
+        };
         let (clients, wallets) = (groups(&self.clients, client), groups(&self.wallets, wallet));
         self.shelves.matching((client, clients), (wallet, wallets), kind)
     }
@@ -284,7 +292,13 @@ impl Bundle {
         }
     }
 
-    fn conclude(&self, question: &Question<'_>, facts: &[Fact<'_>], verdicts: &[Verdict], totals: Totals) -> Evaluation {
+    fn conclude(
+        &self,
+        question: &Question<'_>,
+        facts: &[Fact<'_>],
+        verdicts: &[Verdict],
+        totals: Totals,
+    ) -> Evaluation {
         let outcome = verdicts.iter().map(Verdict::outcome).max().unwrap_or(Outcome::Denied);
         let mut rules = BTreeSet::new();
         let (mut missing, mut errors) = (Vec::new(), Vec::new());
@@ -293,7 +307,11 @@ impl Bundle {
         for (position, (verdict, fact)) in verdicts.iter().zip(facts).enumerate() {
             let named = verdict.rules();
             let own = verdict.outcome();
-            effects.push(EffectEvaluation { kind: fact.effect.kind, outcome: own, rules: named.iter().map(rule_name).collect() });
+            effects.push(EffectEvaluation {
+                kind: fact.effect.kind,
+                outcome: own,
+                rules: named.iter().map(rule_name).collect(),
+            });
             if own == outcome {
                 rules.extend(named);
             }

@@ -162,7 +162,9 @@ impl Bundle {
             Ok(response.decision() == Decision::Allow || response.diagnostics().reason().next().is_some())
         };
         let mut candidates = Vec::new();
-        for policy in self.shelves(&client, &wallet, fact.effect.kind).flat_map(|shelf| shelf.policies.policies()) {
+        for policy in
+            self.shelves(&client, &wallet, fact.effect.kind).flat_map(|shelf| shelf.policies.policies())
+        {
             let Some(rule) = self.rules.get(AsRef::<str>::as_ref(policy.id())) else { continue };
             let said = match (says(&rule.policy), rule.bare.as_ref().map(says)) {
                 (Err(message), _) | (_, Some(Err(message))) => Said::Failed { message },
@@ -211,7 +213,11 @@ impl fmt::Display for Explanation {
             }
             for candidate in &effect.candidates {
                 let mark = if candidate.determining { '*' } else { ' ' };
-                write!(f, " {mark}{} {} ({}:{}): ", candidate.effect, candidate.rule, candidate.file, candidate.line)?;
+                write!(
+                    f,
+                    " {mark}{} {} ({}:{}): ",
+                    candidate.effect, candidate.rule, candidate.file, candidate.line
+                )?;
                 match &candidate.said {
                     Said::Satisfied => writeln!(f, "applies")?,
                     Said::Unsatisfied => writeln!(f, "does not apply")?,

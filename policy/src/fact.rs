@@ -148,7 +148,13 @@ impl<'a> Fact<'a> {
     }
 
     /// What the effect adds to `limit`; `None` where the limit does not measure it.
-    fn measure(&self, question: &Question<'_>, position: usize, limit: &Limit, identity: &[u8; 32]) -> Option<Measured> {
+    fn measure(
+        &self,
+        question: &Question<'_>,
+        position: usize,
+        limit: &Limit,
+        identity: &[u8; 32],
+    ) -> Option<Measured> {
         if !limit.actions.is_empty() && !limit.actions.contains(&self.effect.kind) {
             return None;
         }
@@ -159,7 +165,11 @@ impl<'a> Fact<'a> {
             Measure::Count => 1,
             Measure::Sum => self.asset.map(|_| self.amount)?,
             // What nobody can value is worth the most; what moves nothing is worth nothing.
-            Measure::Usd if self.asset.is_none() && self.effect.amount.is_none() && !self.effect.unlimited => 0,
+            Measure::Usd
+                if self.asset.is_none() && self.effect.amount.is_none() && !self.effect.unlimited =>
+            {
+                0
+            }
             Measure::Usd => self.value_usd_cents.unwrap_or(i64::MAX),
         };
         let mut parts = vec![question.tenant.as_str()];
@@ -214,7 +224,9 @@ impl<'a> Fact<'a> {
                 record(approvals.map(|group| (group.clone(), Value::new_long(have(group).into()))))?,
             );
         }
-        let set = |names: &BTreeSet<String>| Value::new_set(names.iter().map(|name| Value::new_string(name.clone())));
+        let set = |names: &BTreeSet<String>| {
+            Value::new_set(names.iter().map(|name| Value::new_string(name.clone())))
+        };
         pairs.with(Attribute::Factors, || Some(set(&question.met.factors)));
         pairs.with(Attribute::Vetoes, || Some(set(&question.met.vetoes)));
         pairs.with(Attribute::WaitedS, || Some(Value::new_long(waited_s(question.met))));
@@ -244,7 +256,9 @@ impl<'a> Fact<'a> {
 
     /// The asset, how much of it, and the fee.
     fn describe_asset(&self, bundle: &Bundle, question: &Question<'_>, pairs: &mut Pairs) {
-        pairs.with(Attribute::Asset, || self.asset.map(|asset| Value::new_entity_uid(bundle.types.asset(asset))));
+        pairs.with(Attribute::Asset, || {
+            self.asset.map(|asset| Value::new_entity_uid(bundle.types.asset(asset)))
+        });
         pairs.with(Attribute::TokenId, || self.token_id.map(|id| Value::new_string(id.to_owned())));
         pairs.with(Attribute::AssetRegistered, || Some(Value::new_bool(self.known.is_some())));
         pairs.with(Attribute::Amount, || Some(Value::new_long(self.amount)));
@@ -305,7 +319,8 @@ fn fee(bundle: &Bundle, question: &Question<'_>) -> (i64, Option<i64>) {
 fn time(now: UnixMillis, offset_s: i64) -> Result<Vec<(String, Value)>, String> {
     let unix_s = now.0.div_euclid(1_000);
     let local = unix_s.saturating_add(offset_s);
-    let local = OffsetDateTime::from_unix_timestamp(local).map_err(|_| format!("the time {now} is out of range"))?;
+    let local =
+        OffsetDateTime::from_unix_timestamp(local).map_err(|_| format!("the time {now} is out of range"))?;
     let minute_of_day = i64::from(local.hour()) * 60 + i64::from(local.minute());
     Ok([
         ("unix_s", unix_s),

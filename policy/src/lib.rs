@@ -32,10 +32,12 @@ pub use evaluate::{EffectEvaluation, Evaluation, Fault, Missing, Outcome};
 pub use explain::{Candidate, EffectExplanation, Explanation, MeasuredLimit, Said};
 pub use fact::Question;
 pub use limit::{
-    BUCKETS, Counter, Key, Limit, Measure, MemorySpending, Reservation, Spending, SpendingError, SupposedSpending, bucket,
-    bucket_ms, oldest_bucket,
+    BUCKETS, Counter, Key, Limit, Measure, MemorySpending, Reservation, Spending, SpendingError,
+    SupposedSpending, bucket, bucket_ms, oldest_bucket,
 };
-pub use name::{DEFAULT_DENY, EFFECTS_OUT_OF_RANGE, REQUEST_UNREADABLE, RESERVED, RuleName, SPENDING_UNREADABLE};
+pub use name::{
+    DEFAULT_DENY, EFFECTS_OUT_OF_RANGE, REQUEST_UNREADABLE, RESERVED, RuleName, SPENDING_UNREADABLE,
+};
 pub use obligation::{Met, Need};
 pub use source::Source;
 pub use tested::Tested;

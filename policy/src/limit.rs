@@ -175,7 +175,10 @@ impl MemorySpending {
 impl Spending for MemorySpending {
     fn spent(&self, counter: &Counter, window_ms: i64, now: UnixMillis) -> Result<i64, SpendingError> {
         let oldest = oldest_bucket(now, window_ms);
-        let total = self.buckets.get(&counter.id).map_or(0, |buckets| buckets.range(oldest..).map(|(_, sum)| sum).sum());
+        let total = self
+            .buckets
+            .get(&counter.id)
+            .map_or(0, |buckets| buckets.range(oldest..).map(|(_, sum)| sum).sum());
         Ok(i64::try_from(total.max(0)).unwrap_or(i64::MAX))
     }
 }
@@ -269,7 +272,10 @@ mod tests {
             assets: BTreeSet::new(),
         };
         let identity = limit.identity();
-        assert_ne!(Counter::of(&limit, &identity, &["ab", "c"]), Counter::of(&limit, &identity, &["a", "bc"]));
+        assert_ne!(
+            Counter::of(&limit, &identity, &["ab", "c"]),
+            Counter::of(&limit, &identity, &["a", "bc"])
+        );
         let renamed = Limit { window_ms: 2, ..limit.clone() };
         assert_ne!(identity, renamed.identity(), "another definition is another counter");
     }

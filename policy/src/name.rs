@@ -8,8 +8,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) const NAME_FORM: &str =
     "a name is 1 to 64 characters of a-z, 0-9, `-`, `_` and `.`, starting with a letter or digit";
 /// What an identifier may look like, for hints.
-pub(crate) const WORD_FORM: &str =
-    "such a name is 1 to 64 characters of a-z, 0-9 and `_`, starting with a letter, and no word of Cedar's own";
+pub(crate) const WORD_FORM: &str = "such a name is 1 to 64 characters of a-z, 0-9 and `_`, starting with a letter, and no word of Cedar's own";
 
 /// Words that Cedar keeps for itself, which cannot follow a dot.
 const CEDAR_WORDS: &[&str] =

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::span;
 
 /// The annotations a policy may carry.
-pub(crate) const ANNOTATIONS: &[&str] = &["id", "description", "quorum", "factor", "delay", "veto", "expires"];
+pub(crate) const ANNOTATIONS: &[&str] =
+    &["id", "description", "quorum", "factor", "delay", "veto", "expires"];
 
 /// Attributes of `context` that only obligations read.
 pub(crate) const OWN_ATTRIBUTES: &[&str] = &["approvals", "factors", "vetoes", "waited_s"];
@@ -114,7 +115,8 @@ impl Obligations {
                     let count = count.trim();
                     let digits = count.len() <= 2 && count.bytes().all(|b| b.is_ascii_digit());
                     let needed = count.parse().ok().filter(|needed| digits && (1..=QUORUM).contains(needed));
-                    let needed = needed.ok_or_else(|| format!("`{count}` is not a number from 1 to {QUORUM}"))?;
+                    let needed =
+                        needed.ok_or_else(|| format!("`{count}` is not a number from 1 to {QUORUM}"))?;
                     if self.quorum.iter().any(|(known, _)| *known == group) {
                         return Err(format!("`{group}` is named twice"));
                     }
@@ -147,9 +149,14 @@ impl Obligations {
     /// makes each attribute it reads a required one.
     pub fn condition(&self) -> String {
         let mut parts = Vec::new();
-        parts.extend(self.quorum.iter().map(|(group, needed)| format!("context.approvals.{group} >= {needed}")));
+        parts.extend(
+            self.quorum.iter().map(|(group, needed)| format!("context.approvals.{group} >= {needed}")),
+        );
         parts.extend(self.factors.iter().map(|factor| format!("context.factors.contains(\"{factor}\")")));
-        parts.extend(self.delay_ms.map(|delay_ms| format!("context.waited_s >= {}", delay_ms.saturating_add(999) / 1_000)));
+        parts.extend(
+            self.delay_ms
+                .map(|delay_ms| format!("context.waited_s >= {}", delay_ms.saturating_add(999) / 1_000)),
+        );
         parts.extend(self.vetoes.iter().map(|group| format!("!context.vetoes.contains(\"{group}\")")));
         parts.join(" && ")
     }
@@ -190,7 +197,10 @@ mod tests {
     use super::*;
 
     fn declared() -> Declared {
-        Declared { approvers: vec!["treasury".into(), "risk".into()], factors: vec!["face".into(), "totp".into()] }
+        Declared {
+            approvers: vec!["treasury".into(), "risk".into()],
+            factors: vec!["face".into(), "totp".into()],
+        }
     }
 
     fn read(pairs: &[(&str, &str)]) -> Result<Obligations, String> {
@@ -203,7 +213,8 @@ mod tests {
 
     #[test]
     fn every_obligation_becomes_a_conjunct() {
-        let all = [("quorum", "treasury, 2; risk,1"), ("factor", "face, totp"), ("delay", "24h"), ("veto", "risk")];
+        let all =
+            [("quorum", "treasury, 2; risk,1"), ("factor", "face, totp"), ("delay", "24h"), ("veto", "risk")];
         assert_eq!(
             read(&all).unwrap().condition(),
             "context.approvals.treasury >= 2 && context.approvals.risk >= 1 && context.factors.contains(\"face\") && \
@@ -237,7 +248,9 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_told_until_it_is_met() {
-        let obligations = read(&[("quorum", "treasury, 2"), ("factor", "face"), ("delay", "10s"), ("veto", "risk")]).unwrap();
+        let obligations =
+            read(&[("quorum", "treasury, 2"), ("factor", "face"), ("delay", "10s"), ("veto", "risk")])
+                .unwrap();
         let mut met = Met::default();
         assert_eq!(obligations.missing(&met).len(), 3);
         met.approvals.insert("treasury".into(), 2);

@@ -86,7 +86,8 @@ impl Reads {
 
     /// The operand of `.` or `has`: `{"left": ..., "attr": "..."}`.
     fn access(operand: &Value) -> Self {
-        let on_context = operand.get("left").and_then(|left| left.get("Var")).and_then(Value::as_str) == Some("context");
+        let on_context =
+            operand.get("left").and_then(|left| left.get("Var")).and_then(Value::as_str) == Some("context");
         if !on_context {
             return Self::of(operand);
         }
@@ -102,14 +103,19 @@ mod tests {
     use cedar_policy::Policy;
 
     fn reads(condition: &str) -> Reads {
-        let policy = Policy::parse(None, format!("permit(principal, action, resource) when {{ {condition} }};")).unwrap();
+        let policy =
+            Policy::parse(None, format!("permit(principal, action, resource) when {{ {condition} }};"))
+                .unwrap();
         Reads::of(&policy.to_json().unwrap())
     }
 
     #[test]
     fn plain_accesses_are_told_apart() {
-        let seen = reads("context.amount > 1 && (context has spent && context.spent.daily < 2 || context[\"fee\"] == 3)");
-        let names: Vec<_> = Attribute::ALL.iter().filter(|one| seen.has(**one)).map(|one| one.name()).collect();
+        let seen = reads(
+            "context.amount > 1 && (context has spent && context.spent.daily < 2 || context[\"fee\"] == 3)",
+        );
+        let names: Vec<_> =
+            Attribute::ALL.iter().filter(|one| seen.has(**one)).map(|one| one.name()).collect();
         assert_eq!(names, ["amount", "fee", "spent"]);
         assert_eq!(reads("true"), Reads::default());
         assert!(reads("context has destination.x").has(Attribute::Destination), "an extended `has`");

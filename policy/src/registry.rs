@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use alloy_json_abi::JsonAbi;
 use alloy_primitives::{Address, U256};
 use chancery_core::UnixMillis;
-use chancery_intent::{IntentError, Standard};
 use chancery_intent::contracts::{Abi, Entry as DecodingEntry, Registry as Contracts};
+use chancery_intent::{IntentError, Standard};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use toml::Spanned;
@@ -263,12 +263,23 @@ impl Registry {
             Ok(abi) => {
                 // What cannot be decoded later is refused now, where its file is known.
                 if let Err(reason) = Abi::parse(text.text) {
-                    findings.add(text, None, FindingCode::Value, format!("the ABI cannot be decoded by: {reason}"), "");
+                    findings.add(
+                        text,
+                        None,
+                        FindingCode::Value,
+                        format!("the ABI cannot be decoded by: {reason}"),
+                        "",
+                    );
                 }
                 self.abis.insert(text.file.to_owned(), abi);
             }
             Err(error) => {
-                let line = text.text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum::<usize>();
+                let line = text
+                    .text
+                    .split_inclusive('\n')
+                    .take(error.line().saturating_sub(1))
+                    .map(str::len)
+                    .sum::<usize>();
                 let offset = line.saturating_add(error.column().saturating_sub(1));
                 let hint = "an ABI file is the JSON array that a Solidity compiler writes";
                 findings.add(text, Some(offset), FindingCode::Syntax, format!("not an ABI: {error}"), hint);
@@ -280,13 +291,24 @@ impl Registry {
         let chain = entry.id.split_once('/').map_or("", |(chain, _)| chain).to_owned();
         let message = format!("`{}` is not an asset", entry.id);
         let mut good = at.check(is_asset(&entry.id), FindingCode::Value, message, ASSET_FORM);
-        let symbol = (1..=16).contains(&entry.name.len()) && entry.name.bytes().all(|b| b.is_ascii_alphanumeric());
-        good &= at.check(symbol, FindingCode::Value, format!("`{}` is not an asset's name", entry.name), "such a name is 1 to 16 letters and digits, such as `ETH`");
+        let symbol =
+            (1..=16).contains(&entry.name.len()) && entry.name.bytes().all(|b| b.is_ascii_alphanumeric());
+        good &= at.check(
+            symbol,
+            FindingCode::Value,
+            format!("`{}` is not an asset's name", entry.name),
+            "such a name is 1 to 16 letters and digits, such as `ETH`",
+        );
         let unit_decimals = entry.unit_decimals.unwrap_or(entry.decimals.min(units::UNIT_DECIMALS));
         let message = format!("`decimals` is more than {}", units::DECIMALS);
         good &= at.check(entry.decimals <= units::DECIMALS, FindingCode::Value, message, "");
         let message = "`unit_decimals` is more than `decimals`";
-        good &= at.check(unit_decimals <= entry.decimals, FindingCode::Value, message, "a policy unit is never finer than a base unit");
+        good &= at.check(
+            unit_decimals <= entry.decimals,
+            FindingCode::Value,
+            message,
+            "a policy unit is never finer than a base unit",
+        );
         at.groups(&entry.groups);
         let message = format!("`{}` is registered twice", entry.id);
         good &= at.check(!self.assets.contains_key(&entry.id), FindingCode::Duplicate, message, "");
@@ -311,7 +333,12 @@ impl Registry {
         at.check(usd.is_some(), FindingCode::Value, format!("`{}` is not a price", entry.usd), hint);
         let expires = parse_time(&entry.expires);
         let message = format!("`{}` is not a time", entry.expires);
-        at.check(expires.is_some(), FindingCode::Value, message, "a time is RFC 3339, such as `2026-01-31T12:00:00Z`");
+        at.check(
+            expires.is_some(),
+            FindingCode::Value,
+            message,
+            "a time is RFC 3339, such as `2026-01-31T12:00:00Z`",
+        );
         let Some(asset) = self.assets.get_mut(&entry.asset) else {
             let message = format!("`{}` is not a registered asset", entry.asset);
             at.check(false, FindingCode::Unknown, message, "declare it with `[[asset]]`");
@@ -332,7 +359,8 @@ impl Registry {
         for account in at.accounts(&entry.address, &entry.chains) {
             let message = format!("`{account}` is in the address book twice");
             if at.check(!self.addresses.contains_key(&account), FindingCode::Duplicate, message, "") {
-                self.addresses.insert(account, Known { name: entry.name.clone(), groups: entry.groups.clone() });
+                self.addresses
+                    .insert(account, Known { name: entry.name.clone(), groups: entry.groups.clone() });
             }
         }
     }
@@ -342,7 +370,12 @@ impl Registry {
         let message = format!("`{}` names two contracts", entry.name);
         at.check(names.insert(entry.name.clone()), FindingCode::Duplicate, message, "");
         let message = format!("`{}` is not a file of this bundle", entry.abi);
-        at.check(self.abis.contains_key(&entry.abi), FindingCode::Unknown, message, "an ABI is a file `abi/*.json`");
+        at.check(
+            self.abis.contains_key(&entry.abi),
+            FindingCode::Unknown,
+            message,
+            "an ABI is a file `abi/*.json`",
+        );
         for account in at.accounts(&entry.address, &entry.chains) {
             let message = "a contract is registered on each of its chains, not on any";
             at.check(!account.contains(":*:"), FindingCode::Value, message, CHAIN_FORM);
@@ -367,12 +400,18 @@ mod tests {
     #[test]
     fn spellings_are_canonical() {
         assert!(is_address(TOKEN));
-        for bad in ["", "0x", &TOKEN.to_lowercase(), &TOKEN.to_uppercase(), &TOKEN[2..], &format!("{TOKEN}0")] {
+        for bad in ["", "0x", &TOKEN.to_lowercase(), &TOKEN.to_uppercase(), &TOKEN[2..], &format!("{TOKEN}0")]
+        {
             assert!(!is_address(bad), "{bad}");
         }
         assert!(is_asset("eip155:1/slip44:60") && is_asset(&format!("eip155:1/erc20:{TOKEN}")));
-        for bad in ["eip155:1", "slip44:60", "eip155:1/erc20:0xabc", &format!("eip155:1/erc721:{TOKEN}/42"), "EIP155:1/slip44:60"]
-        {
+        for bad in [
+            "eip155:1",
+            "slip44:60",
+            "eip155:1/erc20:0xabc",
+            &format!("eip155:1/erc721:{TOKEN}/42"),
+            "EIP155:1/slip44:60",
+        ] {
             assert!(!is_asset(bad), "{bad}");
         }
         assert!(is_account(&format!("eip155:1:{TOKEN}")) && is_account(&format!("eip155:*:{TOKEN}")));

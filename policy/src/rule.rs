@@ -92,14 +92,20 @@ fn parse<'a>(files: impl Iterator<Item = Text<'a>>, findings: &mut Findings) -> 
         }
         // Cedar numbers the policies of a text `policy0`, `policy1`, ...; the order is needed to find each in the text.
         let mut policies: Vec<_> = set.policies().cloned().collect();
-        policies.sort_by_key(|policy| policy.id().to_string().trim_start_matches("policy").parse::<usize>().ok());
+        policies
+            .sort_by_key(|policy| policy.id().to_string().trim_start_matches("policy").parse::<usize>().ok());
         let (mut after, mut counted, mut line) = (0, 0, 1_u32);
         for policy in policies {
             let text = policy.to_cedar().unwrap_or_default();
-            let offset = at.text.get(after..).and_then(|rest| rest.find(&text)).map_or(after, |at| after.saturating_add(at));
+            let offset = at
+                .text
+                .get(after..)
+                .and_then(|rest| rest.find(&text))
+                .map_or(after, |at| after.saturating_add(at));
             after = offset.saturating_add(text.len());
             // Counted on from the policy before, because counting from the top for each would take quadratic time.
-            let between = at.text.get(counted..offset).unwrap_or_default().bytes().filter(|b| *b == b'\n').count();
+            let between =
+                at.text.get(counted..offset).unwrap_or_default().bytes().filter(|b| *b == b'\n').count();
             line = line.saturating_add(u32::try_from(between).unwrap_or(u32::MAX));
             counted = offset;
             if text.len() > RULE_BYTES {
@@ -118,7 +124,8 @@ fn name<'a>(found: Vec<Found<'a>>, findings: &mut Findings) -> Vec<Found<'a>> {
     let mut first: HashMap<String, String> = HashMap::new();
     let mut named = Vec::with_capacity(found.len());
     for Found { at, offset, line, policy } in found {
-        let mut refuse = |code, message: String, hint: &str| findings.add(at, Some(offset), code, message, hint);
+        let mut refuse =
+            |code, message: String, hint: &str| findings.add(at, Some(offset), code, message, hint);
         let Some(id) = policy.annotation("id").map(str::to_owned) else {
             let hint = "put `@id(\"some-name\")` above it: denials and records name the rule that decided";
             refuse(FindingCode::IdMissing, "the policy has no `@id`".into(), hint);
@@ -130,7 +137,11 @@ fn name<'a>(found: Vec<Found<'a>>, findings: &mut Findings) -> Vec<Found<'a>> {
             continue;
         }
         if let Some(other) = first.get(&id) {
-            refuse(FindingCode::IdDuplicate, format!("`{id}` names two policies"), &format!("the other one is at {other}"));
+            refuse(
+                FindingCode::IdDuplicate,
+                format!("`{id}` names two policies"),
+                &format!("the other one is at {other}"),
+            );
             continue;
         }
         first.insert(id.clone(), format!("{}:{line}", at.file));
@@ -144,9 +155,12 @@ fn validate(found: &[Found<'_>], schema: &Schema, findings: &mut Findings) {
     let Ok(set) = PolicySet::from_policies(found.iter().map(|found| found.policy.clone())) else {
         return; // unreachable: names are distinct and templates are left out
     };
-    let places: HashMap<&PolicyId, &Found<'_>> = found.iter().map(|found| (found.policy.id(), found)).collect();
+    let places: HashMap<&PolicyId, &Found<'_>> =
+        found.iter().map(|found| (found.policy.id(), found)).collect();
     let result = Validator::new(schema.clone()).validate(&set, ValidationMode::Strict);
-    let errors = result.validation_errors().map(|error| (error.policy_id(), error as &dyn Diagnostic, FindingCode::Type));
+    let errors = result
+        .validation_errors()
+        .map(|error| (error.policy_id(), error as &dyn Diagnostic, FindingCode::Type));
     let warnings = result
         .validation_warnings()
         .map(|warning| (warning.policy_id(), warning as &dyn Diagnostic, FindingCode::Suspicious));
@@ -171,14 +185,25 @@ fn message(error: &dyn Diagnostic) -> String {
     text.split(" in context for Action::").next().unwrap_or_default().to_owned()
 }
 
-fn diagnose(at: Text<'_>, error: &dyn Diagnostic, found: Option<&Found<'_>>, code: FindingCode, findings: &mut Findings) {
+fn diagnose(
+    at: Text<'_>,
+    error: &dyn Diagnostic,
+    found: Option<&Found<'_>>,
+    code: FindingCode,
+    findings: &mut Findings,
+) {
     let label = error.labels().and_then(|mut labels| labels.next());
     let offset = offset(error).or(found.map(|found| found.offset));
     let mut message = message(error);
     if let Some(detail) = label.as_ref().and_then(|label| label.label()) {
         message = format!("{message}: {detail}");
     }
-    let hint = error.help().map(|help| help.to_string()).unwrap_or_default();
+    let hint = error.help().map(|help| help.to_string()).unwrap_or_else(|| match code {
+        FindingCode::Suspicious => {
+            "`has` of a name that the schema does not know is always false: is a name misspelt?".to_owned()
+        }
+        _ => String::new(),
+    });
     findings.add(at, offset, code, message, &hint);
 }
 
@@ -191,17 +216,27 @@ fn check_literals(found: &Found<'_>, vocabulary: &Vocabulary<'_>, findings: &mut
         }
         let (kind, id) = (uid.type_name().to_string(), uid.id().unescaped());
         let hint = match kind.as_str() {
-            "Client" | "Wallet" if !is_qualified(id) => "written as `<tenant>/<name>`, such as `default/treasury`",
+            "Client" | "Wallet" if !is_qualified(id) => {
+                "written as `<tenant>/<name>`, such as `default/treasury`"
+            }
             "Address" if !registry::is_account(id) => {
                 "written as CAIP-10 with the capitals of EIP-55, such as `eip155:1:0x70997970C51812dc3A010C7d01b50e0d17dc79C8`"
             }
-            "Asset" if !registry::is_asset(id) => "written as CAIP-19 without a token id, such as `eip155:1/slip44:60`",
+            "Asset" if !registry::is_asset(id) => {
+                "written as CAIP-19 without a token id, such as `eip155:1/slip44:60`"
+            }
             _ => {
                 if let Some(known) = vocabulary.groups.get(kind.as_str())
                     && !known.contains(id)
                 {
                     let message = format!("nothing in bundle.toml is in {uid}");
-                    findings.add(found.at, Some(found.offset), FindingCode::Unknown, message, "groups exist by having members");
+                    findings.add(
+                        found.at,
+                        Some(found.offset),
+                        FindingCode::Unknown,
+                        message,
+                        "groups exist by having members",
+                    );
                 }
                 continue;
             }
@@ -229,7 +264,11 @@ fn oblige(found: &Found<'_>, declared: &Declared, findings: &mut Findings) -> Op
             let hint = format!("known annotations: @{}", ANNOTATIONS.join(", @"));
             refuse(FindingCode::AnnotationUnknown, format!("`@{annotation}` means nothing here"), &hint);
         } else if let Err(hint) = obligations.read(annotation, value, declared) {
-            refuse(FindingCode::ObligationMalformed, format!("cannot read `@{annotation}(\"{value}\")`"), &hint);
+            refuse(
+                FindingCode::ObligationMalformed,
+                format!("cannot read `@{annotation}(\"{value}\")`"),
+                &hint,
+            );
         }
     }
     let forbids = policy.effect() == Effect::Forbid;
@@ -255,25 +294,43 @@ fn oblige(found: &Found<'_>, declared: &Declared, findings: &mut Findings) -> Op
         match strengthen(policy.id(), json, &obligations.condition()) {
             Ok((strong, reads)) => (strong, Some(policy.clone()), reads),
             Err(reason) => {
-                refuse(FindingCode::ObligationMalformed, format!("the obligations do not compile: {reason}"), "");
+                refuse(
+                    FindingCode::ObligationMalformed,
+                    format!("the obligations do not compile: {reason}"),
+                    "",
+                );
                 return None;
             }
         }
     };
     let description = policy.annotation("description").map(str::to_owned);
     let name = policy.id().to_string();
-    good.then(|| Rule { name, file: at.file.to_owned(), line: *line, description, forbids, obligations, policy, bare, reads })
+    good.then(|| Rule {
+        name,
+        file: at.file.to_owned(),
+        line: *line,
+        description,
+        forbids,
+        obligations,
+        policy,
+        bare,
+        reads,
+    })
 }
 
 /// The policy with one more `when`, behind the ones it has: so an error in the author's condition stays an error.
 fn strengthen(id: &PolicyId, mut json: Value, condition: &str) -> Result<(Policy, Reads), String> {
     let extra = Policy::parse(None, format!("permit(principal, action, resource) when {{ {condition} }};"));
     let mut extra = extra.map_err(|error| error.to_string())?.to_json().map_err(|error| error.to_string())?;
-    let clauses = extra.get_mut("conditions").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default();
+    let clauses =
+        extra.get_mut("conditions").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default();
     if clauses.len() != 1 {
         return Err("the condition is not one clause".into());
     }
-    json.get_mut("conditions").and_then(Value::as_array_mut).ok_or("the policy has no conditions")?.extend(clauses);
+    json.get_mut("conditions")
+        .and_then(Value::as_array_mut)
+        .ok_or("the policy has no conditions")?
+        .extend(clauses);
     let reads = Reads::of(&json);
     Ok((Policy::from_json(Some(id.clone()), json).map_err(|error| error.to_string())?, reads))
 }
@@ -284,7 +341,8 @@ fn reads_own_attribute(json: &Value) -> Option<&'static str> {
         Value::Object(map) => {
             for operator in [".", "has"] {
                 let read = map.get(operator);
-                let on_context = read.and_then(|read| read.get("left")?.get("Var")?.as_str()) == Some("context");
+                let on_context =
+                    read.and_then(|read| read.get("left")?.get("Var")?.as_str()) == Some("context");
                 let attribute = read.and_then(|read| read.get("attr")?.as_str());
                 let own = OWN_ATTRIBUTES.iter().copied().find(|own| on_context && attribute == Some(*own));
                 if own.is_some() {

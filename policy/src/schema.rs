@@ -15,8 +15,10 @@ pub(crate) fn text(limits: &[Limit], methods: &Methods, approvers: &[String]) ->
         format!("{}{optional}: Long,", limit.name)
     });
     let call = methods.iter().map(|(name, parameters)| {
-        let parameters: Vec<_> =
-            parameters.iter().map(|parameter| format!("\"{}\": {}", parameter.name, parameter.ty.cedar())).collect();
+        let parameters: Vec<_> = parameters
+            .iter()
+            .map(|parameter| format!("\"{}\": {}", parameter.name, parameter.ty.cedar()))
+            .collect();
         format!("\"{name}\"?: {{ {} }},", parameters.join(", "))
     });
     let approvals = approvers.iter().map(|group| format!("{group}: Long,"));

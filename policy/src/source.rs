@@ -136,7 +136,8 @@ fn read(path: &Path, budget: &mut usize) -> Result<String, PolicyError> {
     let failed = |source| PolicyError::Read { path: path.to_owned(), source };
     let size = fs::metadata(path).map_err(failed)?.len();
     let left = usize::try_from(size).ok().and_then(|size| budget.checked_sub(size));
-    *budget = left.ok_or(PolicyError::Refused { path: path.to_owned(), rule: "makes the bundle too large" })?;
+    *budget =
+        left.ok_or(PolicyError::Refused { path: path.to_owned(), rule: "makes the bundle too large" })?;
     fs::read_to_string(path).map_err(failed)
 }
 
@@ -146,7 +147,9 @@ mod tests {
 
     #[test]
     fn only_the_fixed_paths_are_allowed() {
-        for good in ["bundle.toml", "policies/a.cedar", "policies/01-a_b.c.cedar", "tests/x.toml", "abi/v.json"] {
+        for good in
+            ["bundle.toml", "policies/a.cedar", "policies/01-a_b.c.cedar", "tests/x.toml", "abi/v.json"]
+        {
             assert!(is_allowed(good), "{good}");
         }
         for bad in [

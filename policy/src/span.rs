@@ -48,7 +48,9 @@ mod tests {
         assert_eq!(parse_ms("1s"), Some(1_000));
         assert_eq!(parse_ms("24h"), Some(86_400_000));
         assert_eq!(parse_ms("366d"), Some(LONGEST_MS));
-        for bad in ["", "h", "24", "24 h", "-1h", "+1h", "1.5h", "0s", "367d", "24H", "1w", "9999999999s", "1é"] {
+        for bad in
+            ["", "h", "24", "24 h", "-1h", "+1h", "1.5h", "0s", "367d", "24H", "1w", "9999999999s", "1é"]
+        {
             assert_eq!(parse_ms(bad), None, "{bad:?}");
         }
     }

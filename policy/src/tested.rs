@@ -28,7 +28,11 @@ impl Tested {
     /// [`PolicyError::Untested`] with every test that failed.
     pub fn of(bundle: Bundle) -> Result<Self, PolicyError> {
         let failed: Vec<_> = bundle.test().into_iter().filter(|result| !result.passed).collect();
-        if failed.is_empty() { Ok(Self { bundle: Arc::new(bundle) }) } else { Err(PolicyError::Untested { failed }) }
+        if failed.is_empty() {
+            Ok(Self { bundle: Arc::new(bundle) })
+        } else {
+            Err(PolicyError::Untested { failed })
+        }
     }
 
     /// The bundle.

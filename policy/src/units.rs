@@ -72,7 +72,11 @@ mod tests {
         assert_eq!(policy_units(number("9223372036854775807"), 0, 0), i64::MAX);
         assert_eq!(policy_units(number("9223372036854775808"), 0, 0), i64::MAX);
         assert_eq!(policy_units(U256::MAX, 36, 0), i64::MAX);
-        assert_eq!(policy_units(U256::ONE, 6, 9), i64::MAX, "finer units than the asset has are refused upstream");
+        assert_eq!(
+            policy_units(U256::ONE, 6, 9),
+            i64::MAX,
+            "finer units than the asset has are refused upstream"
+        );
     }
 
     #[test]

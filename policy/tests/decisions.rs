@@ -7,10 +7,13 @@ use alloy_primitives::U256;
 use chancery_core::{Tenant, UnixMillis, limit};
 use chancery_intent::model::{Argument, Effect, Kind, Method};
 use chancery_policy::{
-    Counter, DEFAULT_DENY, EFFECTS_OUT_OF_RANGE, MemorySpending, Need, Outcome, SPENDING_UNREADABLE, Said, Spending,
-    SpendingError, SupposedSpending,
+    Counter, DEFAULT_DENY, EFFECTS_OUT_OF_RANGE, MemorySpending, Need, Outcome, SPENDING_UNREADABLE, Said,
+    Spending, SpendingError, SupposedSpending,
 };
-use scene::{ALICE, Ask, BOB, COIN, MALLORY, MANIFEST, OPEN, TOKEN, bundle, codes, compile, describe, effect, names, source};
+use scene::{
+    ALICE, Ask, BOB, COIN, MALLORY, MANIFEST, OPEN, TOKEN, bundle, codes, compile, describe, effect, names,
+    source,
+};
 use scene::{supposed, token_transfer, transfer, with_fee, with_manifest};
 
 #[test]
@@ -24,7 +27,9 @@ fn nothing_is_allowed_unless_a_rule_permits_it() {
 
 #[test]
 fn a_forbid_wins_and_is_named() {
-    let policies = format!("{OPEN}@id(\"no-mallory\") forbid (principal, action, resource) when {{ context has destination && context.destination == Address::\"eip155:1:{MALLORY}\" }};");
+    let policies = format!(
+        "{OPEN}@id(\"no-mallory\") forbid (principal, action, resource) when {{ context has destination && context.destination == Address::\"eip155:1:{MALLORY}\" }};"
+    );
     let bundle = bundle(&policies);
     assert_eq!(Ask::of(vec![transfer(1, ALICE)]).put(&bundle).outcome, Outcome::Allowed);
     let answer = Ask::of(vec![transfer(1, MALLORY)]).put(&bundle);
@@ -35,11 +40,21 @@ fn a_forbid_wins_and_is_named() {
 #[test]
 fn any_error_denies_even_where_cedar_would_skip_it() {
     for effect in ["permit", "forbid"] {
-        let policies = format!("{OPEN}@id(\"broken\") {effect} (principal, action, resource) when {{ context.amount + 9223372036854775807 < 0 }};");
+        let policies = format!(
+            "{OPEN}@id(\"broken\") {effect} (principal, action, resource) when {{ context.amount + 9223372036854775807 < 0 }};"
+        );
         let bundle = bundle(&policies);
-        assert_eq!(Ask::of(vec![transfer(0, ALICE)]).put(&bundle).outcome, Outcome::Allowed, "0 does not overflow");
+        assert_eq!(
+            Ask::of(vec![transfer(0, ALICE)]).put(&bundle).outcome,
+            Outcome::Allowed,
+            "0 does not overflow"
+        );
         let answer = Ask::of(vec![transfer(1, ALICE)]).put(&bundle);
-        assert_eq!((answer.outcome, names(&answer)), (Outcome::Denied, vec!["broken"]), "an erroring {effect}");
+        assert_eq!(
+            (answer.outcome, names(&answer)),
+            (Outcome::Denied, vec!["broken"]),
+            "an erroring {effect}"
+        );
         assert_eq!(answer.errors[0].rule.as_str(), "broken");
         assert_eq!(answer.errors[0].effect, Some(0));
         assert!(answer.errors[0].message.contains("overflow"), "{}", answer.errors[0].message);
@@ -65,7 +80,9 @@ fn an_error_in_a_waiting_rule_denies_instead_of_pending() {
 
 #[test]
 fn strict_validation_refuses_optional_attributes_without_has() {
-    let error = compile(&source("@id(\"x\") permit (principal, action, resource) when { context.destination == context.account };"));
+    let error = compile(&source(
+        "@id(\"x\") permit (principal, action, resource) when { context.destination == context.account };",
+    ));
     assert_eq!(codes(&error.unwrap_err()), [chancery_policy::FindingCode::Type]);
 }
 
@@ -133,7 +150,9 @@ fn obligations_do_not_help_where_the_condition_does_not_hold() {
 
 #[test]
 fn a_forbid_denies_what_would_otherwise_be_pending() {
-    let policies = format!("{WAITING}@id(\"stop\") forbid (principal, action, resource) when {{ context.amount > 50 }};");
+    let policies = format!(
+        "{WAITING}@id(\"stop\") forbid (principal, action, resource) when {{ context.amount > 50 }};"
+    );
     let answer = Ask::of(vec![transfer(51, ALICE)]).put(&bundle(&policies));
     assert_eq!((answer.outcome, names(&answer)), (Outcome::Denied, vec!["stop"]));
     assert!(answer.missing.is_empty());
@@ -153,7 +172,11 @@ fn a_pending_request_expires_from_when_it_was_asked() {
     let mut ask = Ask::of(vec![transfer(1, ALICE)]);
     assert_eq!(ask.put(&bundle).expires_ms, Some(scene::NOON.plus_ms(7_200_000)));
     ask.met.waited_ms = 3_600_000;
-    assert_eq!(ask.put(&bundle).expires_ms, Some(scene::NOON.plus_ms(3_600_000)), "asking again does not prolong it");
+    assert_eq!(
+        ask.put(&bundle).expires_ms,
+        Some(scene::NOON.plus_ms(3_600_000)),
+        "asking again does not prolong it"
+    );
     let both = Ask::of(vec![transfer(1, ALICE), token_transfer(1, ALICE)]).put(&bundle);
     assert_eq!(both.expires_ms, Some(scene::NOON.plus_ms(7_200_000)), "the least patient effect counts");
     let default = Ask::of(vec![token_transfer(1, ALICE)]).put(&bundle);
@@ -170,7 +193,8 @@ fn the_outcome_is_that_of_the_worst_effect() {
     assert_eq!(answer.missing[0].effect, 1);
     let outcomes: Vec<_> = answer.effects.iter().map(|effect| effect.outcome).collect();
     assert_eq!(outcomes, [Outcome::Allowed, Outcome::Pending]);
-    let answer = Ask::of(vec![transfer(1, ALICE), token_transfer(1, ALICE), effect(Kind::Message)]).put(&bundle);
+    let answer =
+        Ask::of(vec![transfer(1, ALICE), token_transfer(1, ALICE), effect(Kind::Message)]).put(&bundle);
     assert_eq!((answer.outcome, names(&answer)), (Outcome::Denied, vec![DEFAULT_DENY]));
     assert!(answer.missing.is_empty() && answer.expires_ms.is_none(), "a denied request waits for nothing");
 }
@@ -180,7 +204,11 @@ fn an_intent_without_effects_or_with_too_many_is_denied() {
     let bundle = bundle(OPEN);
     for count in [0, limit::EFFECTS + 1] {
         let answer = Ask::of(vec![effect(Kind::Message); count]).put(&bundle);
-        assert_eq!((answer.outcome, names(&answer)), (Outcome::Denied, vec![EFFECTS_OUT_OF_RANGE]), "{count}");
+        assert_eq!(
+            (answer.outcome, names(&answer)),
+            (Outcome::Denied, vec![EFFECTS_OUT_OF_RANGE]),
+            "{count}"
+        );
     }
     assert_eq!(Ask::of(vec![effect(Kind::Message); limit::EFFECTS]).put(&bundle).outcome, Outcome::Allowed);
 }
@@ -217,13 +245,19 @@ fn what_is_unknown_or_unbounded_is_the_largest_amount() {
         assert_eq!(Ask::of(vec![effect]).put(&bundle).outcome, Outcome::Denied, "{what}");
     }
     assert_eq!(Ask::of(vec![token_transfer(u64::MAX >> 2, ALICE)]).put(&bundle).outcome, Outcome::Allowed);
-    assert_eq!(Ask::of(vec![effect(Kind::Message)]).put(&bundle).outcome, Outcome::Allowed, "a message moves nothing");
+    assert_eq!(
+        Ask::of(vec![effect(Kind::Message)]).put(&bundle).outcome,
+        Outcome::Allowed,
+        "a message moves nothing"
+    );
 }
 
 #[test]
 fn a_fee_of_an_unregistered_asset_is_the_largest_fee() {
     let bundle = bundle("@id(\"fee\") permit (principal, action, resource) when { context.fee <= 100 };");
-    let fee = |asset: &str, maximum| Ask::about(with_fee(describe(vec![transfer(1, ALICE)]), asset, maximum)).put(&bundle);
+    let fee = |asset: &str, maximum| {
+        Ask::about(with_fee(describe(vec![transfer(1, ALICE)]), asset, maximum)).put(&bundle)
+    };
     assert_eq!(fee(COIN, 100_000_000_000).outcome, Outcome::Allowed);
     assert_eq!(fee(COIN, 100_000_000_001).outcome, Outcome::Denied, "a wei more is a unit more");
     assert_eq!(fee("eip155:5/slip44:60", 1).outcome, Outcome::Denied);
@@ -231,7 +265,9 @@ fn a_fee_of_an_unregistered_asset_is_the_largest_fee() {
 
 #[test]
 fn a_price_counts_until_it_expires() {
-    let bundle = bundle("@id(\"usd\") permit (principal, action, resource) when { context has value_usd_cents && context.value_usd_cents <= 300000 };");
+    let bundle = bundle(
+        "@id(\"usd\") permit (principal, action, resource) when { context has value_usd_cents && context.value_usd_cents <= 300000 };",
+    );
     let one_ether = transfer(1_000_000_000, ALICE);
     let mut ask = Ask::of(vec![one_ether.clone()]);
     assert_eq!(ask.put(&bundle).outcome, Outcome::Allowed, "1 ETH is exactly 3,000 USD");
@@ -241,7 +277,11 @@ fn a_price_counts_until_it_expires() {
     assert_eq!(ask.put(&bundle).outcome, Outcome::Allowed, "the last fresh millisecond");
     ask.now = scene::NOON.plus_ms(3_600_000);
     assert_eq!(ask.put(&bundle).outcome, Outcome::Denied, "an expired price is no price");
-    assert_eq!(Ask::of(vec![token_transfer(1, ALICE)]).put(&bundle).outcome, Outcome::Denied, "no price at all");
+    assert_eq!(
+        Ask::of(vec![token_transfer(1, ALICE)]).put(&bundle).outcome,
+        Outcome::Denied,
+        "no price at all"
+    );
 }
 
 const DAILY: &str = "@id(\"daily\") permit (principal, action, resource) when { context.spent has daily && context.spent.daily <= 1000 };";
@@ -254,10 +294,18 @@ fn a_limit_counts_this_request_and_what_was_spent() {
     assert_eq!(ask(1_001).put(&bundle).outcome, Outcome::Denied);
     assert_eq!(ask(400).put_with(&bundle, &supposed("daily", 600)).outcome, Outcome::Allowed);
     assert_eq!(ask(400).put_with(&bundle, &supposed("daily", 601)).outcome, Outcome::Denied);
-    assert_eq!(ask(1).put_with(&bundle, &supposed("daily", i64::MAX)).outcome, Outcome::Denied, "sums saturate");
+    assert_eq!(
+        ask(1).put_with(&bundle, &supposed("daily", i64::MAX)).outcome,
+        Outcome::Denied,
+        "sums saturate"
+    );
     let negative = ask(1_001).put_with(&bundle, &supposed("daily", -500));
     assert_eq!(negative.outcome, Outcome::Denied, "a negative total must not make room");
-    assert_eq!(Ask::of(vec![effect(Kind::Message)]).put(&bundle).outcome, Outcome::Denied, "what is not measured has no total");
+    assert_eq!(
+        Ask::of(vec![effect(Kind::Message)]).put(&bundle).outcome,
+        Outcome::Denied,
+        "what is not measured has no total"
+    );
 }
 
 #[test]
@@ -279,7 +327,8 @@ fn effects_of_one_request_count_together_in_any_order() {
 
 #[test]
 fn requests_are_counted_once_however_many_effects_they_have() {
-    let bundle = bundle("@id(\"r\") permit (principal, action, resource) when { context.spent.requests <= 2 };");
+    let bundle =
+        bundle("@id(\"r\") permit (principal, action, resource) when { context.spent.requests <= 2 };");
     let mut memory = MemorySpending::default();
     let ask = Ask::of(vec![transfer(1, ALICE), transfer(1, BOB), effect(Kind::Message)]);
     for round in 0..3 {
@@ -304,10 +353,14 @@ fn counters_are_told_apart_by_their_keys_and_the_unit() {
     let base = || Ask::of(vec![transfer(1, ALICE)]);
     let other_client = Ask { client: "other".parse().unwrap(), ..base() };
     let other_wallet = Ask { wallet: "other".parse().unwrap(), ..base() };
-    let (other_asset, other_destination) = (Ask::of(vec![token_transfer(1, ALICE)]), Ask::of(vec![transfer(1, BOB)]));
-    for (key, other) in
-        [("client", &other_client), ("wallet", &other_wallet), ("asset", &other_asset), ("destination", &other_destination)]
-    {
+    let (other_asset, other_destination) =
+        (Ask::of(vec![token_transfer(1, ALICE)]), Ask::of(vec![transfer(1, BOB)]));
+    for (key, other) in [
+        ("client", &other_client),
+        ("wallet", &other_wallet),
+        ("asset", &other_asset),
+        ("destination", &other_destination),
+    ] {
         let keyed = manifest(&format!("keys = [\"asset\", \"{key}\"]"));
         assert_ne!(counter(&keyed, &base()), counter(&keyed, other), "keyed by {key}");
         if key != "asset" {
@@ -318,13 +371,20 @@ fn counters_are_told_apart_by_their_keys_and_the_unit() {
     let plain = manifest("keys = [\"asset\"]");
     let finer = plain.replace("decimals = 18\n", "decimals = 18\nunit_decimals = 6\n");
     assert_ne!(counter(&plain, &base()), counter(&finer, &base()), "another unit is another counter");
-    let unrelated = plain.replace("name = \"scene\"", "name = \"changed\"").replace("usd = \"3000\"", "usd = \"1\"");
-    assert_eq!(counter(&plain, &base()), counter(&unrelated, &base()), "counters survive other changes of the bundle");
+    let unrelated =
+        plain.replace("name = \"scene\"", "name = \"changed\"").replace("usd = \"3000\"", "usd = \"1\"");
+    assert_eq!(
+        counter(&plain, &base()),
+        counter(&unrelated, &base()),
+        "counters survive other changes of the bundle"
+    );
 }
 
 #[test]
 fn limits_measure_only_what_they_name() {
-    let manifest = format!("{MANIFEST}\n[[limit]]\nname = \"x\"\nmeasure = \"sum\"\nwindow = \"1h\"\nassets = [\"{COIN}\"]\nactions = [\"transfer\"]\n");
+    let manifest = format!(
+        "{MANIFEST}\n[[limit]]\nname = \"x\"\nmeasure = \"sum\"\nwindow = \"1h\"\nassets = [\"{COIN}\"]\nactions = [\"transfer\"]\n"
+    );
     let bundle = compile(&with_manifest(&manifest, OPEN)).unwrap();
     let measured = |effect: Effect| {
         let answer = Ask::of(vec![effect]).put(&bundle);
@@ -337,11 +397,16 @@ fn limits_measure_only_what_they_name() {
 
 #[test]
 fn value_limits_take_the_unpriced_for_the_most() {
-    let manifest = format!("{MANIFEST}\n[[limit]]\nname = \"usd\"\nmeasure = \"usd\"\nkeys = [\"wallet\"]\nwindow = \"1h\"\n");
+    let manifest = format!(
+        "{MANIFEST}\n[[limit]]\nname = \"usd\"\nmeasure = \"usd\"\nkeys = [\"wallet\"]\nwindow = \"1h\"\n"
+    );
     let policies = "@id(\"usd\") permit (principal, action, resource) when { context.spent.usd <= 600000 };";
     let bundle = compile(&with_manifest(&manifest, policies)).unwrap();
     let ether = |count: u64| transfer(count * 1_000_000_000, ALICE);
-    assert_eq!(Ask::of(vec![ether(1), ether(1), effect(Kind::Message)]).put(&bundle).outcome, Outcome::Allowed);
+    assert_eq!(
+        Ask::of(vec![ether(1), ether(1), effect(Kind::Message)]).put(&bundle).outcome,
+        Outcome::Allowed
+    );
     assert_eq!(Ask::of(vec![ether(1), ether(1), transfer(1, ALICE)]).put(&bundle).outcome, Outcome::Denied);
     assert_eq!(Ask::of(vec![token_transfer(1, ALICE)]).put(&bundle).outcome, Outcome::Denied, "no price");
 }
@@ -380,15 +445,27 @@ const ABI: &str = r#"[{"type":"function","name":"deposit","stateMutability":"pay
 #[test]
 fn arguments_of_registered_calls_can_be_read() {
     let contract = "0x5FbDB2315678afecb367f032d93F642f64180aa3";
-    let manifest = format!("{MANIFEST}\n[[contract]]\nname = \"vault\"\naddress = \"{contract}\"\nchains = [\"eip155:1\"]\nabi = \"abi/vault.json\"\n");
+    let manifest = format!(
+        "{MANIFEST}\n[[contract]]\nname = \"vault\"\naddress = \"{contract}\"\nchains = [\"eip155:1\"]\nabi = \"abi/vault.json\"\n"
+    );
     let call = "context.call[\"vault.deposit(uint256,address)\"]";
-    let policies = format!("@id(\"vault\") permit (principal, action == Action::\"contract_call\", resource) when {{ context.call has \"vault.deposit(uint256,address)\" && {call}.assets <= 500 && {call}.receiver in AddressGroup::\"payees\" }};");
+    let policies = format!(
+        "@id(\"vault\") permit (principal, action == Action::\"contract_call\", resource) when {{ context.call has \"vault.deposit(uint256,address)\" && {call}.assets <= 500 && {call}.receiver in AddressGroup::\"payees\" }};"
+    );
     let mut source = with_manifest(&manifest, &policies);
     source.files.insert("abi/vault.json".into(), ABI.into());
     let bundle = compile(&source).unwrap();
-    assert!(bundle.schema().contains("\"vault.deposit(uint256,address)\"?: { \"assets\": Long, \"receiver\": Address },"));
+    assert!(
+        bundle
+            .schema()
+            .contains("\"vault.deposit(uint256,address)\"?: { \"assets\": Long, \"receiver\": Address },")
+    );
     let call = |to: &str, assets: &str, receiver: &str| {
-        let argument = |name: &str, ty: &str, value: &str| Argument { name: name.into(), ty: ty.into(), value: value.into() };
+        let argument = |name: &str, ty: &str, value: &str| Argument {
+            name: name.into(),
+            ty: ty.into(),
+            value: value.into(),
+        };
         let method = Method {
             selector: "0x6e553f65".into(),
             signature: Some("deposit(uint256,address)".into()),
@@ -406,7 +483,9 @@ fn arguments_of_registered_calls_can_be_read() {
 
 #[test]
 fn tokens_of_a_collection_share_its_asset() {
-    let policies = format!("@id(\"t\") permit (principal, action, resource) when {{ context has asset && context.asset == Asset::\"{TOKEN}\" && context has token_id && context.token_id == \"42\" && context.asset_registered }};");
+    let policies = format!(
+        "@id(\"t\") permit (principal, action, resource) when {{ context has asset && context.asset == Asset::\"{TOKEN}\" && context has token_id && context.token_id == \"42\" && context.asset_registered }};"
+    );
     let bundle = bundle(&policies);
     let token = |id: &str| Effect { asset: Some(format!("{TOKEN}/{id}")), ..token_transfer(1, ALICE) };
     assert_eq!(Ask::of(vec![token("42")]).put(&bundle).outcome, Outcome::Allowed);
@@ -428,7 +507,9 @@ fn another_tenant_is_another_client_and_another_wallet() {
 
 #[test]
 fn an_explanation_agrees_with_the_decision_and_shows_why() {
-    let policies = format!("{WAITING}@id(\"stop\") forbid (principal, action, resource) when {{ context.amount > 50 }};");
+    let policies = format!(
+        "{WAITING}@id(\"stop\") forbid (principal, action, resource) when {{ context.amount > 50 }};"
+    );
     let bundle = bundle(&policies);
     let tenant = Tenant::default();
     let ask = Ask::of(vec![transfer(51, ALICE)]);
@@ -443,7 +524,12 @@ fn an_explanation_agrees_with_the_decision_and_shows_why() {
     assert_eq!(effect.candidates[0].said, Said::Satisfied);
     assert!(matches!(&effect.candidates[1].said, Said::Waiting { needs } if needs.len() == 4));
     let text = explanation.to_string();
-    for part in ["denied by stop", "*forbid stop (policies/main.cedar:", "waits for 0 of 2 approvals by `treasury`", "amount = 51"] {
+    for part in [
+        "denied by stop",
+        "*forbid stop (policies/main.cedar:",
+        "waits for 0 of 2 approvals by `treasury`",
+        "amount = 51",
+    ] {
         assert!(text.contains(part), "{part:?} is missing in\n{text}");
     }
     assert!(serde_json::to_string(&explanation).unwrap().contains("\"result\":\"waiting\""));

@@ -30,7 +30,13 @@ fn in_manifest(what: &'static str, code: FindingCode, line: u32, more: &str) -> 
 
 fn in_head(what: &'static str, code: FindingCode, line: u32, from: &str, to: &str) -> Defect {
     assert!(MANIFEST.contains(from), "{from}");
-    Defect { what, source: with_manifest(&MANIFEST.replacen(from, to, 1), OPEN), code, file: "bundle.toml", line }
+    Defect {
+        what,
+        source: with_manifest(&MANIFEST.replacen(from, to, 1), OPEN),
+        code,
+        file: "bundle.toml",
+        line,
+    }
 }
 
 fn with_file(what: &'static str, code: FindingCode, file: &'static str, line: u32, text: &str) -> Defect {
@@ -40,7 +46,9 @@ fn with_file(what: &'static str, code: FindingCode, file: &'static str, line: u3
 }
 
 fn case(body: &str) -> String {
-    format!("[[case]]\nname = \"x\"\nclient = \"default/c\"\nwallet = \"default/w\"\nchain = \"eip155:1\"\nexpect = \"deny\"\n{body}")
+    format!(
+        "[[case]]\nname = \"x\"\nclient = \"default/c\"\nwallet = \"default/w\"\nchain = \"eip155:1\"\nexpect = \"deny\"\n{body}"
+    )
 }
 
 const MESSAGE: &str = "[[case.effect]]\nkind = \"message\"\n";
@@ -55,9 +63,18 @@ fn defects() -> Vec<Defect> {
     no_manifest.files.remove("bundle.toml");
     let mut huge = source(OPEN);
     huge.files.insert("policies/huge.cedar".into(), " ".repeat(chancery_core::limit::BUNDLE_BYTES));
-    let long = format!("@id(\"l\") permit (principal, action, resource) when {{ context.chain != \"{}\" }};", "x".repeat(33_000));
+    let long = format!(
+        "@id(\"l\") permit (principal, action, resource) when {{ context.chain != \"{}\" }};",
+        "x".repeat(33_000)
+    );
     vec![
-        Defect { what: "no manifest", source: no_manifest, code: F::ManifestMissing, file: "bundle.toml", line: 0 },
+        Defect {
+            what: "no manifest",
+            source: no_manifest,
+            code: F::ManifestMissing,
+            file: "bundle.toml",
+            line: 0,
+        },
         Defect { what: "too large", source: huge, code: F::Size, file: "bundle.toml", line: 0 },
         with_file("a path outside", F::Path, "policies/../x.cedar", 0, ""),
         with_file("a misnamed rule file", F::Path, "policies/x.ceder", 0, ""),
@@ -65,26 +82,135 @@ fn defects() -> Vec<Defect> {
         // policies
         in_policy("not Cedar", F::Syntax, 2, "@id(\"a\") permit (principal, action, resource)\nwhen { ; };"),
         in_policy("no id", F::IdMissing, 2, "\npermit (principal, action, resource);"),
-        in_policy("one id twice", F::IdDuplicate, 2, &format!("{OPEN}@id(\"open\") forbid (principal, action, resource);")),
-        in_policy("a capital in an id", F::IdMalformed, 1, "@id(\"Open\") permit (principal, action, resource);"),
-        in_policy("a reserved id", F::IdMalformed, 1, "@id(\"default-deny\") permit (principal, action, resource);"),
-        in_policy("a misspelt obligation", F::AnnotationUnknown, 1, "@id(\"a\") @qourum(\"treasury, 2\") permit (principal, action, resource);"),
-        in_policy("an unknown approver group", F::ObligationMalformed, 1, "@id(\"a\") @quorum(\"nobody, 2\") permit (principal, action, resource);"),
-        in_policy("an expiry of nothing", F::ObligationMalformed, 1, "@id(\"a\") @expires(\"1h\") permit (principal, action, resource);"),
-        in_policy("an obligation on a forbid", F::ObligationOnForbid, 1, "@id(\"a\") @quorum(\"treasury, 2\") forbid (principal, action, resource);"),
-        in_policy("approvals read by hand", F::ObligationByHand, 1, "@id(\"a\") permit (principal, action, resource) when { context.approvals.treasury >= 2 };"),
-        in_policy("vetoes tested by hand", F::ObligationByHand, 1, "@id(\"a\") permit (principal, action, resource) when { context has vetoes };"),
-        in_policy("a template", F::Template, 1, "@id(\"a\") permit (principal == ?principal, action, resource);"),
-        in_policy("an attribute that is not there", F::Type, 2, "@id(\"a\") permit (principal, action, resource) when {\ncontext.amuont <= 1 };"),
-        in_policy("a number compared with text", F::Type, 1, "@id(\"a\") permit (principal, action, resource) when { context.amount <= \"1\" };"),
-        in_policy("a limit that is not declared", F::Type, 1, "@id(\"a\") permit (principal, action, resource) when { context.spent has weekly && context.spent.weekly <= 1 };"),
-        in_policy("a rule that can never apply", F::Suspicious, 1, "@id(\"a\") forbid (principal, action, resource) when { false };"),
-        in_policy("an address in lower case", F::Literal, 1, &format!("@id(\"a\") forbid (principal, action, resource) when {{ context.account == Address::\"eip155:1:{}\" }};", scene::ALICE.to_lowercase())),
-        in_policy("an address without its chain", F::Literal, 1, &format!("@id(\"a\") forbid (principal, action, resource) when {{ context.account == Address::\"{}\" }};", scene::ALICE)),
-        in_policy("a wallet without its tenant", F::Literal, 1, "@id(\"a\") forbid (principal, action, resource == Wallet::\"main\");"),
-        in_policy("a token id in an asset", F::Literal, 1, &format!("@id(\"a\") forbid (principal, action, resource) when {{ context has asset && context.asset == Asset::\"{}/42\" }};", scene::TOKEN)),
-        in_policy("a group nobody is in", F::Unknown, 1, "@id(\"a\") forbid (principal in ClientGroup::\"backend\", action, resource);"),
-        in_policy("an address group nobody is in", F::Unknown, 1, "@id(\"a\") forbid (principal, action, resource) when { context.account in AddressGroup::\"payee\" };"),
+        in_policy(
+            "one id twice",
+            F::IdDuplicate,
+            2,
+            &format!("{OPEN}@id(\"open\") forbid (principal, action, resource);"),
+        ),
+        in_policy(
+            "a capital in an id",
+            F::IdMalformed,
+            1,
+            "@id(\"Open\") permit (principal, action, resource);",
+        ),
+        in_policy(
+            "a reserved id",
+            F::IdMalformed,
+            1,
+            "@id(\"default-deny\") permit (principal, action, resource);",
+        ),
+        in_policy(
+            "a misspelt obligation",
+            F::AnnotationUnknown,
+            1,
+            "@id(\"a\") @qourum(\"treasury, 2\") permit (principal, action, resource);",
+        ),
+        in_policy(
+            "an unknown approver group",
+            F::ObligationMalformed,
+            1,
+            "@id(\"a\") @quorum(\"nobody, 2\") permit (principal, action, resource);",
+        ),
+        in_policy(
+            "an expiry of nothing",
+            F::ObligationMalformed,
+            1,
+            "@id(\"a\") @expires(\"1h\") permit (principal, action, resource);",
+        ),
+        in_policy(
+            "an obligation on a forbid",
+            F::ObligationOnForbid,
+            1,
+            "@id(\"a\") @quorum(\"treasury, 2\") forbid (principal, action, resource);",
+        ),
+        in_policy(
+            "approvals read by hand",
+            F::ObligationByHand,
+            1,
+            "@id(\"a\") permit (principal, action, resource) when { context.approvals.treasury >= 2 };",
+        ),
+        in_policy(
+            "vetoes tested by hand",
+            F::ObligationByHand,
+            1,
+            "@id(\"a\") permit (principal, action, resource) when { context has vetoes };",
+        ),
+        in_policy(
+            "a template",
+            F::Template,
+            1,
+            "@id(\"a\") permit (principal == ?principal, action, resource);",
+        ),
+        in_policy(
+            "an attribute that is not there",
+            F::Type,
+            2,
+            "@id(\"a\") permit (principal, action, resource) when {\ncontext.amuont <= 1 };",
+        ),
+        in_policy(
+            "a number compared with text",
+            F::Type,
+            1,
+            "@id(\"a\") permit (principal, action, resource) when { context.amount <= \"1\" };",
+        ),
+        in_policy(
+            "a limit that is not declared",
+            F::Suspicious,
+            1,
+            "@id(\"a\") permit (principal, action, resource) when { context.spent has weekly && context.spent.weekly <= 1 };",
+        ),
+        in_policy(
+            "a rule that can never apply",
+            F::Suspicious,
+            1,
+            "@id(\"a\") forbid (principal, action, resource) when { false };",
+        ),
+        in_policy(
+            "an address in lower case",
+            F::Literal,
+            1,
+            &format!(
+                "@id(\"a\") forbid (principal, action, resource) when {{ context.account == Address::\"eip155:1:{}\" }};",
+                scene::ALICE.to_lowercase()
+            ),
+        ),
+        in_policy(
+            "an address without its chain",
+            F::Literal,
+            1,
+            &format!(
+                "@id(\"a\") forbid (principal, action, resource) when {{ context.account == Address::\"{}\" }};",
+                scene::ALICE
+            ),
+        ),
+        in_policy(
+            "a wallet without its tenant",
+            F::Literal,
+            1,
+            "@id(\"a\") forbid (principal, action, resource == Wallet::\"main\");",
+        ),
+        in_policy(
+            "a token id in an asset",
+            F::Literal,
+            1,
+            &format!(
+                "@id(\"a\") forbid (principal, action, resource) when {{ context has asset && context.asset == Asset::\"{}/42\" }};",
+                scene::TOKEN
+            ),
+        ),
+        in_policy(
+            "a group nobody is in",
+            F::Unknown,
+            1,
+            "@id(\"a\") forbid (principal in ClientGroup::\"backend\", action, resource);",
+        ),
+        in_policy(
+            "an address group nobody is in",
+            F::Unknown,
+            1,
+            "@id(\"a\") forbid (principal, action, resource) when { context.account in AddressGroup::\"payee\" };",
+        ),
         // the manifest
         in_head("not TOML", F::Syntax, 1, "version = 1", "version = "),
         in_head("an unknown key", F::Syntax, 2, "name = \"scene\"", "nmae = \"scene\""),
@@ -94,37 +220,138 @@ fn defects() -> Vec<Defect> {
         in_head("an approver group Cedar cannot name", F::Value, 3, "\"risk\"]", "\"risk-team\"]"),
         in_head("an approver group twice", F::Duplicate, 3, "\"risk\"]", "\"treasury\"]"),
         in_head("a client without its tenant", F::Value, 7, "\"default/backend\"", "\"backend\""),
-        in_head("a client twice in a group", F::Duplicate, 7, "[\"default/backend\"]", "[\"default/backend\", \"default/backend\"]"),
-        in_head("a unit finer than the asset", F::Value, 18, "decimals = 6", "decimals = 6\nunit_decimals = 7"),
-        in_head("too many decimals", F::Value, 12, "decimals = 18", "decimals = 37"),
-        in_head("an asset that is none", F::Value, 12, "\"eip155:1/slip44:60\"\nname", "\"ETH\"\nname"),
-        in_head("a price of nothing", F::Value, 22, "\"3000\"", "\"0\""),
-        in_head("a price until whenever", F::Value, 22, "2026-01-05T13:00:00Z", "tomorrow"),
-        in_manifest("a second price", F::Duplicate, 1, "[[price]]\nasset = \"eip155:1/slip44:60\"\nusd = \"1\"\nexpires = \"2026-01-05T13:00:00Z\"\n"),
-        in_manifest("a price of an unknown asset", F::Unknown, 1, "[[price]]\nasset = \"eip155:2/slip44:60\"\nusd = \"1\"\nexpires = \"2026-01-05T13:00:00Z\"\n"),
-        in_manifest("an asset twice", F::Duplicate, 1, "[[asset]]\nid = \"eip155:1/slip44:60\"\nname = \"ETC\"\ndecimals = 18\n"),
-        in_manifest("an asset's name twice", F::Duplicate, 1, "[[asset]]\nid = \"eip155:1/slip44:61\"\nname = \"ETH\"\ndecimals = 18\n"),
+        in_head(
+            "a client twice in a group",
+            F::Duplicate,
+            7,
+            "[\"default/backend\"]",
+            "[\"default/backend\", \"default/backend\"]",
+        ),
+        in_head(
+            "a unit finer than the asset",
+            F::Value,
+            18,
+            "decimals = 6",
+            "decimals = 6\nunit_decimals = 7",
+        ),
+        in_head("too many decimals", F::Value, 18, "decimals = 6", "decimals = 37"),
+        in_head("an asset that is none", F::Value, 18, "\"eip155:1/erc20:", "\"eip155:1/ERC20:"),
+        in_head("a price of nothing", F::Value, 23, "\"3000\"", "\"0\""),
+        in_head("a price until whenever", F::Value, 23, "2026-01-05T13:00:00Z", "tomorrow"),
+        in_manifest(
+            "a second price",
+            F::Duplicate,
+            1,
+            "[[price]]\nasset = \"eip155:1/slip44:60\"\nusd = \"1\"\nexpires = \"2026-01-05T13:00:00Z\"\n",
+        ),
+        in_manifest(
+            "a price of an unknown asset",
+            F::Unknown,
+            1,
+            "[[price]]\nasset = \"eip155:2/slip44:60\"\nusd = \"1\"\nexpires = \"2026-01-05T13:00:00Z\"\n",
+        ),
+        in_manifest(
+            "an asset twice",
+            F::Duplicate,
+            1,
+            "[[asset]]\nid = \"eip155:1/slip44:60\"\nname = \"ETC\"\ndecimals = 18\n",
+        ),
+        in_manifest(
+            "an asset's name twice",
+            F::Duplicate,
+            1,
+            "[[asset]]\nid = \"eip155:1/slip44:61\"\nname = \"ETH\"\ndecimals = 18\n",
+        ),
         in_manifest("an address that is none", F::Value, 1, &address("bob", "0x12", "eip155:1")),
         in_manifest("a chain that is none", F::Value, 1, &address("bob", scene::BOB, "mainnet")),
         in_manifest("a name in the book twice", F::Duplicate, 1, &address("alice", scene::BOB, "eip155:1")),
-        in_manifest("an address in the book twice", F::Duplicate, 1, &address("bob", scene::ALICE, "eip155:1")),
-        in_manifest("a contract without its ABI", F::Unknown, 1, &format!("[[contract]]\nname = \"v\"\naddress = \"{}\"\nchains = [\"eip155:1\"]\nabi = \"abi/v.json\"\n", scene::BOB)),
+        in_manifest(
+            "an address in the book twice",
+            F::Duplicate,
+            1,
+            &address("bob", scene::ALICE, "eip155:1"),
+        ),
+        in_manifest(
+            "a contract without its ABI",
+            F::Unknown,
+            1,
+            &format!(
+                "[[contract]]\nname = \"v\"\naddress = \"{}\"\nchains = [\"eip155:1\"]\nabi = \"abi/v.json\"\n",
+                scene::BOB
+            ),
+        ),
         in_manifest("a sum over different assets", F::Value, 1, &limit("keys = [\"wallet\"]\n")),
-        in_manifest("a limit of an unknown asset", F::Unknown, 1, &limit("assets = [\"eip155:9/slip44:60\"]\n")),
-        in_manifest("a limit twice", F::Duplicate, 1, &limit("keys = [\"asset\"]\n").replace("\"x\"", "\"daily\"")),
-        in_manifest("a limit Cedar cannot name", F::Value, 1, &limit("keys = [\"asset\"]\n").replace("\"x\"", "\"per-day\"")),
-        in_manifest("a window without a unit", F::Value, 1, &limit("keys = [\"asset\"]\n").replace("1h", "1")),
+        in_manifest(
+            "a limit of an unknown asset",
+            F::Unknown,
+            1,
+            &limit("assets = [\"eip155:9/slip44:60\"]\n"),
+        ),
+        in_manifest(
+            "a limit twice",
+            F::Duplicate,
+            1,
+            &limit("keys = [\"asset\"]\n").replace("\"x\"", "\"daily\""),
+        ),
+        in_manifest(
+            "a limit Cedar cannot name",
+            F::Value,
+            1,
+            &limit("keys = [\"asset\"]\n").replace("\"x\"", "\"per-day\""),
+        ),
+        in_manifest(
+            "a window without a unit",
+            F::Value,
+            1,
+            &limit("keys = [\"asset\"]\n").replace("1h", "1"),
+        ),
         in_manifest("a key that is none", F::Syntax, 5, &limit("keys = [\"asset\", \"colour\"]\n")),
         // other files
         with_file("not an ABI", F::Syntax, "abi/v.json", 2, "[\n{\"type\": 1}]"),
         with_file("a test that is not TOML", F::Syntax, "tests/x.toml", 1, "[[case]"),
-        with_file("an unknown key in a test", F::Syntax, "tests/x.toml", 7, &case(&format!("limits = 1\n{MESSAGE}"))),
+        with_file(
+            "an unknown key in a test",
+            F::Syntax,
+            "tests/x.toml",
+            7,
+            &case(&format!("limits = 1\n{MESSAGE}")),
+        ),
         with_file("a test of nothing", F::Value, "tests/x.toml", 1, &case("")),
-        with_file("a test of an unknown rule", F::Unknown, "tests/x.toml", 1, &case(&format!("rules = [\"opne\"]\n{MESSAGE}"))),
-        with_file("a test of an unknown limit", F::Unknown, "tests/x.toml", 1, &case(&format!("spent = {{ weekly = 1 }}\n{MESSAGE}"))),
-        with_file("a test with an unknown approver", F::Unknown, "tests/x.toml", 1, &case(&format!("approvals = {{ nobody = 1 }}\n{MESSAGE}"))),
-        with_file("a test with a payload that does not decode", F::Value, "tests/x.toml", 1, &case("payload = { type = \"ethereum.transaction\", data = \"0x02c0\" }\n")),
-        with_file("two tests with one name", F::Duplicate, "tests/x.toml", 9, &format!("{}{}", case(MESSAGE), case(MESSAGE))),
+        with_file(
+            "a test of an unknown rule",
+            F::Unknown,
+            "tests/x.toml",
+            1,
+            &case(&format!("rules = [\"opne\"]\n{MESSAGE}")),
+        ),
+        with_file(
+            "a test of an unknown limit",
+            F::Unknown,
+            "tests/x.toml",
+            1,
+            &case(&format!("spent = {{ weekly = 1 }}\n{MESSAGE}")),
+        ),
+        with_file(
+            "a test with an unknown approver",
+            F::Unknown,
+            "tests/x.toml",
+            1,
+            &case(&format!("approvals = {{ nobody = 1 }}\n{MESSAGE}")),
+        ),
+        with_file(
+            "a test with a payload that does not decode",
+            F::Value,
+            "tests/x.toml",
+            1,
+            &case("payload = { type = \"ethereum.transaction\", data = \"0x02c0\" }\n"),
+        ),
+        with_file(
+            "two tests with one name",
+            F::Duplicate,
+            "tests/x.toml",
+            9,
+            &format!("{}{}", case(MESSAGE), case(MESSAGE)),
+        ),
     ]
 }
 
@@ -139,8 +366,12 @@ fn each_defect_is_found_where_it_is() {
         };
         let finding = &error.findings[0];
         let placed = (finding.file.as_str(), finding.line) == (defect.file, defect.line);
-        if codes(&error).iter().any(|code| *code != defect.code) || !placed || finding.message.ends_with('.') {
-            wrong.push(format!("{}: not {} at {}:{}, but\n{error}", defect.what, defect.code, defect.file, defect.line));
+        if codes(&error).iter().any(|code| *code != defect.code) || !placed || finding.message.ends_with('.')
+        {
+            wrong.push(format!(
+                "{}: not {} at {}:{}, but\n{error}",
+                defect.what, defect.code, defect.file, defect.line
+            ));
         }
         found.insert(finding.code);
     }
@@ -155,7 +386,10 @@ fn all_findings_are_told_at_once() {
     let mut source = with_manifest(&MANIFEST.replacen("\"scene\"", "\"Scene\"", 1), policies);
     source.files.insert("tests/x.toml".into(), case(""));
     let error = compile(&source).unwrap_err();
-    assert_eq!(codes(&error), [FindingCode::Value, FindingCode::IdMissing, FindingCode::AnnotationUnknown, FindingCode::Value]);
+    assert_eq!(
+        codes(&error),
+        [FindingCode::Value, FindingCode::IdMissing, FindingCode::AnnotationUnknown, FindingCode::Value]
+    );
     let text = error.to_string();
     assert!(text.contains("policies/main.cedar:1:1: the policy has no `@id` [id-missing]\n    hint: put `@id(\"some-name\")`"), "{text}");
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use alloy_primitives::U256;
 use chancery_core::{ClientId, Tenant, UnixMillis, WalletId};
 use chancery_intent::model::{Description, Effect, Kind};
-use chancery_policy::{Bundle, Met, MemorySpending, Outcome, Question, Reservation, Said, Source};
+use chancery_policy::{Bundle, MemorySpending, Met, Outcome, Question, Reservation, Said, Source};
 
 const CLIENTS: [&str; 3] = ["c0", "c1", "c2"];
 const WALLETS: [&str; 4] = ["w0", "w1", "w2", "w3"];
@@ -264,7 +264,8 @@ fn write(number: usize, rule: &Rule) -> String {
         What::Sign => "action in Action::\"sign\"".to_owned(),
         What::One(kind) => format!("action == Action::\"{}\"", KINDS[*kind].as_str()),
         What::Some(kinds) => {
-            let kinds: Vec<_> = kinds.iter().map(|kind| format!("Action::\"{}\"", KINDS[*kind].as_str())).collect();
+            let kinds: Vec<_> =
+                kinds.iter().map(|kind| format!("Action::\"{}\"", KINDS[*kind].as_str())).collect();
             format!("action in [{}]", kinds.join(", "))
         }
     };
@@ -273,8 +274,12 @@ fn write(number: usize, rule: &Rule) -> String {
         .iter()
         .map(|atom| match atom {
             Atom::AmountAtMost(n) => format!("context.amount <= {n}"),
-            Atom::SpentAtMost(limit, n) => format!("context.spent has l{limit} && context.spent.l{limit} <= {n}"),
-            Atom::SpentOver(limit, n) => format!("context.spent has l{limit} && context.spent.l{limit} > {n}"),
+            Atom::SpentAtMost(limit, n) => {
+                format!("context.spent has l{limit} && context.spent.l{limit} <= {n}")
+            }
+            Atom::SpentOver(limit, n) => {
+                format!("context.spent has l{limit} && context.spent.l{limit} > {n}")
+            }
             Atom::To(payees) => {
                 let group = if *payees { "payees" } else { "friends" };
                 format!("context has destination && context.destination in AddressGroup::\"{group}\"")
@@ -354,14 +359,18 @@ fn measure(limit: usize, asked: &Asked, one: &Move) -> Option<(Vec<usize>, i128)
         2 => None,
         _ => {
             let nothing = one.asset.is_none() && one.amount.is_none() && !one.unlimited;
-            Some((vec![asked.wallet, asked.client], if nothing { 0 } else { cents(one, asked.now).unwrap_or(MOST) }))
+            Some((
+                vec![asked.wallet, asked.client],
+                if nothing { 0 } else { cents(one, asked.now).unwrap_or(MOST) },
+            ))
         }
     }
 }
 
 /// What the whole request adds to a counter.
 fn adds(limit: usize, key: &[usize], asked: &Asked) -> i128 {
-    let own = asked.effects.iter().filter_map(|one| measure(limit, asked, one)).filter(|(other, _)| other == key);
+    let own =
+        asked.effects.iter().filter_map(|one| measure(limit, asked, one)).filter(|(other, _)| other == key);
     let amounts: Vec<_> = own.map(|(_, amount)| amount).collect();
     if limit == 1 { i128::from(!amounts.is_empty()) } else { amounts.iter().sum::<i128>().min(MOST) }
 }
@@ -369,7 +378,8 @@ fn adds(limit: usize, key: &[usize], asked: &Asked) -> i128 {
 fn total(limit: usize, key: &[usize], asked: &Asked, past: &[Spend]) -> i128 {
     let bucket = (WINDOWS[limit] + 63) / 64;
     let oldest = (asked.now - WINDOWS[limit]).div_euclid(bucket);
-    let counts = |(other, keys, at, _): &&Spend| *other == limit && keys == key && at.div_euclid(bucket) >= oldest;
+    let counts =
+        |(other, keys, at, _): &&Spend| *other == limit && keys == key && at.div_euclid(bucket) >= oldest;
     let before: i128 = past.iter().filter(counts).map(|(_, _, _, amount)| amount).sum();
     (before.min(MOST) + adds(limit, key, asked)).min(MOST)
 }
@@ -461,7 +471,8 @@ fn model(rules: &[Rule], asked: &Asked, past: &[Spend]) -> (Outcome, BTreeSet<St
         });
     }
     let worst = answers.iter().map(|(outcome, _)| *outcome).max().unwrap();
-    let rules = answers.into_iter().filter(|(outcome, _)| *outcome == worst).flat_map(|(_, rules)| rules).collect();
+    let rules =
+        answers.into_iter().filter(|(outcome, _)| *outcome == worst).flat_map(|(_, rules)| rules).collect();
     (worst, rules)
 }
 
@@ -493,7 +504,8 @@ fn describe(asked: &Asked) -> Description {
 
 #[test]
 fn decides_as_the_model_does() {
-    let wanted: usize = std::env::var("CHANCERY_POLICY_PAIRS").ok().and_then(|text| text.parse().ok()).unwrap_or(20_000);
+    let wanted: usize =
+        std::env::var("CHANCERY_POLICY_PAIRS").ok().and_then(|text| text.parse().ok()).unwrap_or(20_000);
     let per_bundle = 200;
     let tenant = Tenant::default();
     let clients: Vec<ClientId> = CLIENTS.iter().map(|name| name.parse().unwrap()).collect();
@@ -504,12 +516,16 @@ fn decides_as_the_model_does() {
         let mut dice = Dice(seed);
         let rules: Vec<_> = (0..1 + dice.below(14)).map(|_| rule(&mut dice)).collect();
         // Cedar's validator finds rules that can never apply (`action in []`); a bundle may not have them.
-        let rules: Vec<_> = rules.into_iter().filter(|rule| !matches!(&rule.kind, What::Some(some) if some.is_empty())).collect();
+        let rules: Vec<_> = rules
+            .into_iter()
+            .filter(|rule| !matches!(&rule.kind, What::Some(some) if some.is_empty()))
+            .collect();
         let text: String = rules.iter().enumerate().map(|(number, rule)| write(number, rule)).collect();
         let files = [("bundle.toml", MANIFEST), ("policies/main.cedar", text.as_str())];
         let source = Source { files: files.map(|(path, text)| (path.to_owned(), text.to_owned())).into() };
         let bundle = Bundle::compile(&source).unwrap_or_else(|error| panic!("seed {seed}\n{text}\n{error}"));
-        let (mut memory, mut past, mut now): (_, Vec<Spend>, _) = (MemorySpending::default(), Vec::new(), START);
+        let (mut memory, mut past, mut now): (_, Vec<Spend>, _) =
+            (MemorySpending::default(), Vec::new(), START);
         let mut held: Vec<(Vec<Reservation>, usize, i64)> = Vec::new();
         for round in 0..per_bundle {
             now += i64::try_from(dice.next() % 200_000).unwrap();
@@ -526,7 +542,12 @@ fn decides_as_the_model_does() {
             let answer = bundle.evaluate(&question, &memory);
             let names: BTreeSet<_> = answer.rules.iter().map(ToString::to_string).collect();
             let expected = model(&rules, &asked, &past);
-            assert_eq!((answer.outcome, names), expected, "seed {seed}, round {round}\n{text}\n{description:?}\n{:?}", asked.met);
+            assert_eq!(
+                (answer.outcome, names),
+                expected,
+                "seed {seed}, round {round}\n{text}\n{description:?}\n{:?}",
+                asked.met
+            );
             pairs += 1;
             seen[answer.outcome as usize] += 1;
             if round % 20 == 0 {
@@ -543,8 +564,12 @@ fn decides_as_the_model_does() {
             }
             if answer.outcome != Outcome::Denied {
                 for limit in 0..4 {
-                    let keys: BTreeSet<_> =
-                        asked.effects.iter().filter_map(|one| measure(limit, &asked, one)).map(|(key, _)| key).collect();
+                    let keys: BTreeSet<_> = asked
+                        .effects
+                        .iter()
+                        .filter_map(|one| measure(limit, &asked, one))
+                        .map(|(key, _)| key)
+                        .collect();
                     past.extend(keys.into_iter().map(|key| {
                         let amount = adds(limit, &key, &asked);
                         (limit, key, now, amount)
@@ -565,5 +590,8 @@ fn decides_as_the_model_does() {
         }
     }
     println!("{pairs} pairs: {} allowed, {} pending, {} denied", seen[0], seen[1], seen[2]);
-    assert!(seen.iter().all(|count| *count > pairs / 50), "one outcome hardly occurs: the test would not notice a defect in it");
+    assert!(
+        seen.iter().all(|count| *count > pairs / 50),
+        "one outcome hardly occurs: the test would not notice a defect in it"
+    );
 }

@@ -9,7 +9,8 @@ use chancery_intent::{Account, Intent, understand};
 use chancery_policy::{Asked, Decision, Met, Source, SupposedSpending, Tested, decide};
 
 fn treasury() -> Tested {
-    let source = Source::from_directory(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/treasury")).unwrap();
+    let source =
+        Source::from_directory(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/treasury")).unwrap();
     Tested::compile(&source).unwrap_or_else(|error| panic!("{error:#?}"))
 }
 
@@ -50,7 +51,10 @@ fn a_permit_is_bound_to_what_was_understood() {
     assert_eq!(permit.signing_digest(), intent.signing_digest());
     assert_eq!((permit.client().as_str(), permit.wallet().as_str()), ("backend", "treasury"));
     assert_eq!(permit.bundle(), policy.bundle().hash());
-    assert_eq!(permit.rules().iter().map(chancery_policy::RuleName::as_str).collect::<Vec<_>>(), ["eth-to-payees"]);
+    assert_eq!(
+        permit.rules().iter().map(chancery_policy::RuleName::as_str).collect::<Vec<_>>(),
+        ["eth-to-payees"]
+    );
     let daily = permit.reservations().iter().find(|held| held.counter.limit == "daily").unwrap();
     assert_eq!((daily.amount, daily.window_ms), (1_000_000_000, 86_400_000), "1 ETH in gwei for a day");
 }

@@ -1,10 +1,16 @@
 //! A small world for tests: one tenant, two assets, an address book, and shorthand for bundles and questions.
-#![allow(dead_code, clippy::unwrap_used, reason = "shared by several test programs; a broken scene should stop the test")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "shared by several test programs; a broken scene should stop the test"
+)]
 
 use alloy_primitives::U256;
 use chancery_core::{ClientId, Tenant, UnixMillis, WalletId};
 use chancery_intent::model::{Description, Effect, Fee, Kind};
-use chancery_policy::{Bundle, BundleError, Evaluation, FindingCode, Met, Question, Source, Spending, SupposedSpending};
+use chancery_policy::{
+    Bundle, BundleError, Evaluation, FindingCode, Met, Question, Source, Spending, SupposedSpending,
+};
 
 pub const COIN: &str = "eip155:1/slip44:60";
 pub const TOKEN: &str = "eip155:1/erc20:0x5FbDB2315678afecb367f032d93F642f64180aa3";
