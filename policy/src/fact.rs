@@ -204,7 +204,7 @@ impl<'a> Fact<'a> {
         self.describe(bundle, question, &mut pairs);
         self.describe_asset(bundle, question, &mut pairs);
         if reads.has(Attribute::Call) {
-            pairs.put(Attribute::Call, record(self.call(bundle, question).into_iter())?);
+            pairs.put(Attribute::Call, record(self.call(bundle, question))?);
         }
         if reads.has(Attribute::Spent) {
             let totals = self.measured.iter().map(|measured| {

@@ -6,6 +6,7 @@ mod bundle;
 mod call;
 mod case;
 mod decide;
+mod depth;
 mod error;
 mod evaluate;
 mod explain;

@@ -7,6 +7,7 @@ use cedar_policy::{Effect, EntityUid, Policy, PolicyId, PolicySet, Schema, Valid
 use miette::Diagnostic;
 use serde_json::Value;
 
+use crate::depth;
 use crate::error::{FindingCode, Findings, Text};
 use crate::name::{NAME_FORM, RESERVED, is_name};
 use crate::obligation::{ANNOTATIONS, Declared, OWN_ATTRIBUTES, Obligations};
@@ -76,6 +77,9 @@ pub(crate) fn compile<'a>(
 fn parse<'a>(files: impl Iterator<Item = Text<'a>>, findings: &mut Findings) -> Vec<Found<'a>> {
     let mut all = Vec::new();
     for at in files {
+        if !depth::check(at, findings) {
+            continue;
+        }
         let set = match at.text.parse::<PolicySet>() {
             Ok(set) => set,
             Err(errors) => {

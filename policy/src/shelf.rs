@@ -112,7 +112,7 @@ fn actions(policy: &Policy) -> Vec<Option<Kind>> {
 
 impl Shelves {
     /// Puts every rule where the requests it can match will look.
-    pub fn build(rules: &[Rule]) -> Result<Self, cedar_policy::PolicySetError> {
+    pub fn build(rules: &[Rule]) -> Result<Self, Box<cedar_policy::PolicySetError>> {
         let mut shelves = Self::default();
         for rule in rules {
             let resource = rule.policy.resource_constraint();
