@@ -117,7 +117,8 @@ fn each_obligation_is_needed_and_together_they_are_enough() {
     );
     meet(&mut ask);
     assert_eq!(ask.put(&bundle).outcome, Outcome::Allowed);
-    let lacks: [(&str, fn(&mut Ask)); 4] = [
+    type Lack = (&'static str, fn(&mut Ask));
+    let lacks: [Lack; 4] = [
         ("one approval of treasury", |ask| {
             ask.met.approvals.insert("treasury".into(), 1);
         }),

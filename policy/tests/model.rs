@@ -18,8 +18,10 @@ const ADDRESSES: [&str; 3] = [
     "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC",
     "0x90F79bf6EB2c4f870365E785982E1f101E93b906",
 ];
+type Registered = (u32, u32, Option<u128>);
+
 /// Decimals, policy unit decimals and price in USD of each asset; the last one is not registered.
-const ASSETS: [(&str, Option<(u32, u32, Option<u128>)>); 3] = [
+const ASSETS: [(&str, Option<Registered>); 3] = [
     ("eip155:1/slip44:60", Some((18, 9, Some(3_000)))),
     ("eip155:1/erc20:0x5FbDB2315678afecb367f032d93F642f64180aa3", Some((6, 2, None))),
     ("eip155:1/token:0x90F79bf6EB2c4f870365E785982E1f101E93b906", None),

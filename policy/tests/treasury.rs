@@ -1,5 +1,5 @@
 //! The example bundle, as the demo and the documentation use it.
-#![allow(clippy::unwrap_used, reason = "test code")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 use std::path::Path;
 
