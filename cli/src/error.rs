@@ -153,16 +153,7 @@ impl Error {
     /// The error and its causes in one line.
     #[must_use]
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            let link = error.to_string();
-            if !text.ends_with(&link) {
-                text = format!("{text}: {link}");
-            }
-            cause = error.source();
-        }
-        text
+        causes(self)
     }
 
     /// What belongs to the error and has its own line: rules that denied, obligations that are missing, ids.
@@ -213,4 +204,18 @@ impl Error {
         }
         Value::Object(document)
     }
+}
+
+/// An error and its causes in one line; a cause whose text its effect repeats is said once.
+pub fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let link = error.to_string();
+        if !text.ends_with(&link) {
+            text = format!("{text}: {link}");
+        }
+        cause = error.source();
+    }
+    text
 }

@@ -16,6 +16,8 @@ use crate::{Error, Exit, Output};
 const ANSWER_BYTES: usize = 24 * 1024 * 1024;
 /// Between two tries when the server names no time.
 const PAUSE: Duration = Duration::from_secs(1);
+/// However soon the server wants to be asked again.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// A problem document (RFC 9457), or what stands for one when the answer is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +109,8 @@ impl Problem {
     fn pause(&self) -> Option<Duration> {
         match self.status {
             429 => Some(self.retry_after.unwrap_or(PAUSE)),
+            // The server tells every 503 when to come back, but these two wait for a person.
+            503 if self.is(Code::NoPolicy) || self.is(Code::KeyQuarantined) => None,
             503 => self.retry_after,
             _ if self.is(Code::RequestInProgress) => Some(self.retry_after.unwrap_or(PAUSE)),
             _ => None,
@@ -280,6 +284,7 @@ impl<'o> Api<'o> {
                     Err(_) => return Err(Error::Timeout { url: self.base.to_string(), limit: self.timeout }),
                 };
                 let Some(pause) = pause(&error).filter(|_| call.again) else { return Err(error) };
+                let pause = pause.max(SHORTEST_PAUSE);
                 if Instant::now() + pause >= deadline {
                     return Err(error);
                 }
@@ -353,11 +358,11 @@ impl<'o> Api<'o> {
     #[must_use]
     pub fn wait(&self, deadline: Instant) -> bool {
         let until = Instant::now() + PAUSE;
-        if until >= deadline {
-            return false;
+        let left = until < deadline;
+        if left {
+            self.runtime.block_on(async { tokio::time::sleep_until(until).await });
         }
-        self.runtime.block_on(tokio::time::sleep_until(until));
-        true
+        left
     }
 
     async fn once(&self, call: &Call<'_>) -> Result<Answer, Error> {
@@ -441,7 +446,9 @@ mod tests {
         assert_eq!(problem(429, None, "").pause(), Some(PAUSE));
         assert_eq!(problem(429, Some("7"), "").pause(), Some(Duration::from_secs(7)));
         assert_eq!(problem(503, Some("2"), "").pause(), Some(Duration::from_secs(2)));
-        assert_eq!(problem(503, None, "").pause(), None, "`no-policy` does not pass by waiting");
+        assert_eq!(problem(503, None, "").pause(), None);
+        let no_policy = r#"{"code":"no-policy"}"#;
+        assert_eq!(problem(503, Some("5"), no_policy).pause(), None, "waiting loads no policy");
         assert_eq!(problem(500, Some("2"), "").pause(), None);
         assert_eq!(problem(403, Some("2"), "").pause(), None);
     }

@@ -7,6 +7,7 @@ mod error;
 mod exit;
 mod file;
 mod http;
+mod mirror;
 mod output;
 mod payload;
 mod pki;

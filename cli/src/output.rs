@@ -157,7 +157,8 @@ pub fn visible(text: &str) -> String {
 
 /// JSON text with the same characters as `\uXXXX`: the same document, safe to look at. Outside of strings JSON has
 /// none of them but line breaks.
-fn escaped(json: &str) -> String {
+#[must_use]
+pub fn escaped(json: &str) -> String {
     json.chars().fold(String::with_capacity(json.len()), |mut out, c| {
         if acts(c) && c != '\n' {
             let mut units = [0; 2];
@@ -198,7 +199,7 @@ mod tests {
     fn text_from_outside_cannot_act_on_the_terminal() {
         let hostile = "ok\u{1b}[2J\u{9b}1m\u{202e}evil\u{7f}\r\u{200b}";
         let shown = visible(hostile);
-        assert!(!shown.chars().any(|c| acts(c)), "{shown}");
+        assert!(!shown.chars().any(acts), "{shown}");
         assert!(shown.contains("evil") && shown.contains("\\u{1b}"));
     }
 

@@ -9,9 +9,12 @@ use serde_json::Value;
 
 use crate::{Error, file};
 
-/// One payload.
+/// The flags of which one makes a payload.
+pub const PAYLOAD_FLAGS: [&str; 4] = ["transaction", "message", "typed_data", "authorization"];
+
+/// One payload. A command that cannot do without says so with a group of [`PAYLOAD_FLAGS`].
 #[derive(Args, Debug)]
-#[group(required = true, multiple = false)]
+#[group(multiple = false)]
 #[command(next_help_heading = "Payload")]
 pub struct PayloadArgs {
     /// An unsigned Ethereum transaction: hexadecimal, `@FILE` that holds it, or `-` for standard input

@@ -1,14 +1,24 @@
-//! `chancery audit`: the record of decisions, read through the API (auditor or operator), and the log under it.
+//! `chancery audit`: the record of decisions, read through the API (auditor or operator), and the log under it. Lists
+//! and exports are for reading; evidence is what `audit verify` and `receipt verify` find.
 
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use chancery_audit::{Decision, LogReport, Row, SignedCheckpoint, verify_log, write_csv, write_json_lines};
 use chancery_core::{ClientId, RequestId, UnixMillis, WalletId};
 use clap::{Args, Subcommand, ValueEnum};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::request::{show_intent, time_cell};
+use super::request::{State, show_intent, time_cell};
+use super::sign::missing;
+use super::trust;
 use crate::connection::Connection;
 use crate::http::{Api, Call};
-use crate::output::cell;
-use crate::{Error, Exit, Output, when};
+use crate::mirror::{self, Progress};
+use crate::output::{cell, escaped, visible};
+use crate::{Error, Exit, Output, file, when};
 
 /// `chancery audit`.
 #[derive(Subcommand, Debug)]
@@ -29,12 +39,62 @@ pub enum Audit {
         /// The request
         id: RequestId,
     },
+    /// Export decisions, and how they ended, for spreadsheets and other programs
+    #[command(
+        after_help = "Examples:\n  chancery audit export --format csv --from 2026-10-01T00:00:00Z --out october.csv\n  \
+        chancery audit export --format jsonl --outcome denied"
+    )]
+    Export(Export),
+    /// Verify the whole log: every entry, tile, outcome and the signed root
+    #[command(
+        after_help = "With `--dir` this needs no network; without, the log is first copied through the API. \
+        Every outcome must belong to an earlier decision. `--since` shows besides that the log only grew.\n\n\
+        Examples:\n  chancery audit verify --dir state/log --trust trust.json\n  \
+        chancery audit verify --trust trust.json --since checkpoint --json"
+    )]
+    Verify(Verify),
     /// Print the log's newest signed checkpoint
     #[command(
         after_help = "Keep one: `chancery audit verify --since FILE` shows later that the log only grew.\n\n\
         Examples:\n  chancery audit checkpoint > checkpoint"
     )]
     Checkpoint,
+}
+
+/// `chancery audit export`.
+#[derive(Args, Debug)]
+pub struct Export {
+    /// JSON lines, or CSV with a header
+    #[arg(long)]
+    format: Format,
+    #[command(flatten)]
+    filter: Filter,
+    /// Where to write it; standard output without
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// The form of an export.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// One JSON object a line.
+    Jsonl,
+    /// RFC 4180, formulas made harmless.
+    Csv,
+}
+
+/// `chancery audit verify`.
+#[derive(Args, Debug)]
+pub struct Verify {
+    /// The log's folder of static files; through the API without
+    #[arg(long, value_name = "LOGDIR")]
+    dir: Option<PathBuf>,
+    /// The log's name and keys, from a source you trust
+    #[arg(long, value_name = "FILE")]
+    trust: PathBuf,
+    /// A checkpoint kept from before: the log must hold its entries first
+    #[arg(long, value_name = "CHECKPOINT")]
+    since: Option<PathBuf>,
 }
 
 /// Which decisions.
@@ -46,9 +106,9 @@ pub struct Filter {
     /// Only asked for by this client
     #[arg(long, value_name = "NAME")]
     client_id: Option<ClientId>,
-    /// Only those that were decided or ended so
+    /// Only those that stand so
     #[arg(long)]
-    outcome: Option<Outcome>,
+    outcome: Option<State>,
     /// Not before: RFC 3339, milliseconds since 1970, or relative such as `-24h`
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = when::parse)]
     from: Option<UnixMillis>,
@@ -57,30 +117,12 @@ pub struct Filter {
     to: Option<UnixMillis>,
 }
 
-/// What was decided, or how it ended.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Outcome {
-    /// Policy allowed it.
-    Allowed,
-    /// It waits for its obligations.
-    Pending,
-    /// Policy denied it.
-    Denied,
-    /// Its signature was released.
-    Released,
-    /// It was allowed, but not signed.
-    Failed,
-    /// It waited too long.
-    Expired,
-}
-
 impl Filter {
     fn query(&self) -> [(&'static str, Option<String>); 5] {
-        let outcome = self.outcome.and_then(|outcome| outcome.to_possible_value());
         [
             ("wallet", self.wallet.as_ref().map(ToString::to_string)),
             ("client", self.client_id.as_ref().map(ToString::to_string)),
-            ("outcome", outcome.map(|outcome| outcome.get_name().to_owned())),
+            ("outcome", self.outcome.map(|state| state.as_str().to_owned())),
             ("from", self.from.map(|at| at.to_string())),
             ("to", self.to.map(|at| at.to_string())),
         ]
@@ -98,10 +140,12 @@ impl Audit {
                 } else {
                     let rows: Vec<_> = rows.iter().map(row).collect();
                     output
-                        .table(["REQUEST", "TIME", "CLIENT", "WALLET", "OUTCOME", "STATE", "RULES"], &rows)?;
+                        .table(["REQUEST", "TIME", "CLIENT", "WALLET", "DECIDED", "ENDED", "RULES"], &rows)?;
                 }
             }
             Self::Show { id } => show(*id, connection, output)?,
+            Self::Export(export) => export.run(connection, output)?,
+            Self::Verify(verify) => verify.run(connection, output)?,
             Self::Checkpoint => {
                 let answer = Api::open(connection, output)?.call(&Call::get(&["log", "checkpoint"]))?;
                 let note =
@@ -109,7 +153,7 @@ impl Audit {
                 if output.is_json() {
                     output.document(&json!({ "checkpoint": note }))?;
                 } else {
-                    output.bytes(crate::output::visible(&note).as_bytes())?;
+                    output.bytes(visible(&note).as_bytes())?;
                 }
             }
         }
@@ -119,44 +163,187 @@ impl Audit {
 
 const DECISIONS: &[&str] = &["audit", "decisions"];
 
-fn row(decision: &Value) -> [String; 7] {
+fn row(row: &Value) -> [String; 7] {
     [
-        cell(decision, "/request_id"),
-        time_cell(decision, "/time_ms"),
-        cell(decision, "/client"),
-        cell(decision, "/wallet"),
-        cell(decision, "/outcome"),
-        cell(decision, "/state"),
-        cell(decision, "/rules"),
+        cell(row, "/decision/request_id"),
+        time_cell(row, "/decision/time_ms"),
+        cell(row, "/decision/client"),
+        cell(row, "/decision/wallet"),
+        cell(row, "/decision/outcome"),
+        cell(row, "/end/outcome"),
+        cell(row, "/decision/rules"),
     ]
 }
 
 fn show(id: RequestId, connection: &Connection, output: &Output) -> Result<(), Error> {
     let api = Api::open(connection, output)?;
     let answer = api.call(&Call::get(&["audit", "decisions", &id.to_string()]))?;
-    let decision = answer.json()?;
-    answer.text(&decision, "/outcome")?;
+    let row = answer.json()?;
+    answer.text(&row, "/decision/outcome")?;
     if output.is_json() {
-        return output.document(&decision);
+        return output.document(&row);
     }
     for (name, pointer) in [
-        ("request", "/request_id"),
-        ("client", "/client"),
-        ("wallet", "/wallet"),
-        ("payload", "/payload"),
-        ("outcome", "/outcome"),
-        ("state", "/state"),
-        ("rules", "/rules"),
-        ("missing", "/missing"),
-        ("bundle", "/bundle"),
-        ("digest", "/signing_digest"),
+        ("request", "/decision/request_id"),
+        ("client", "/decision/client"),
+        ("wallet", "/decision/wallet"),
+        ("payload", "/decision/payload"),
+        ("outcome", "/decision/outcome"),
+        ("rules", "/decision/rules"),
+        ("bundle", "/decision/bundle"),
+        ("digest", "/decision/signing_digest"),
         ("leaf", "/leaf"),
+        ("ended", "/end/outcome"),
+        ("end leaf", "/end_leaf"),
     ] {
-        output.line(&format!("{name:<8}  {}", cell(&decision, pointer)))?;
+        output.line(&format!("{name:<8}  {}", cell(&row, pointer)))?;
     }
-    output.line(&format!("time      {}", time_cell(&decision, "/time_ms")))?;
-    match decision.get("intent") {
+    output.line(&format!("time      {}", time_cell(&row, "/decision/time_ms")))?;
+    for item in missing(row.pointer("/decision/missing")) {
+        output.line(&format!("missing   {item}"))?;
+    }
+    match row.get("intent") {
         Some(intent) if intent.is_object() => show_intent(intent, output),
         _ => Ok(()),
+    }
+}
+
+/// A row of the API: what `chancery_audit::Row` writes, and perhaps more.
+#[derive(Deserialize)]
+struct Recorded {
+    leaf: u64,
+    decision: Decision,
+    #[serde(default)]
+    end_leaf: Option<u64>,
+    #[serde(default)]
+    end: Option<chancery_audit::Outcome>,
+}
+
+impl From<Recorded> for Row {
+    fn from(row: Recorded) -> Self {
+        Self { leaf: row.leaf, decision: row.decision, end_leaf: row.end_leaf, end: row.end }
+    }
+}
+
+impl Export {
+    fn run(&self, connection: &Connection, output: &Output) -> Result<(), Error> {
+        let api = Api::open(connection, output)?;
+        let mut file = match &self.out {
+            Some(path) => Some((path, File::create(path).map_err(Error::file("write", path))?)),
+            None => None,
+        };
+        let mut write = |text: String| match &mut file {
+            Some((path, file)) => file.write_all(text.as_bytes()).map_err(Error::file("write", path)),
+            None => output.bytes(text.as_bytes()),
+        };
+        let mut exported = 0;
+        // An export without decisions still has its header.
+        if self.format == Format::Csv {
+            write(self.text(&[])?)?;
+        }
+        api.each_page("decisions", DECISIONS, &self.filter.query(), usize::MAX, |page| {
+            let rows: Vec<Row> = page.iter().map(recorded).collect::<Result<_, _>>()?;
+            exported += rows.len();
+            let text = self.text(&rows)?;
+            write(match self.format {
+                Format::Jsonl => text,
+                Format::Csv => text.split_once('\n').map(|(_, rows)| rows.to_owned()).unwrap_or_default(),
+            })
+        })?;
+        if let Some((path, file)) = &file {
+            file.sync_all().map_err(Error::file("write", path))?;
+        }
+        output.say(&format!("{exported} decisions"));
+        Ok(())
+    }
+
+    /// A page in the form asked for, without characters that act on a terminal.
+    fn text(&self, rows: &[Row]) -> Result<String, Error> {
+        let mut bytes = Vec::new();
+        let written = match self.format {
+            Format::Jsonl => write_json_lines(rows, &mut bytes),
+            Format::Csv => write_csv(rows, &mut bytes),
+        };
+        written.map_err(|error| Error::Failed(error.to_string()))?;
+        let text = String::from_utf8_lossy(&bytes);
+        Ok(match self.format {
+            Format::Jsonl => escaped(&text),
+            Format::Csv => visible(&text),
+        })
+    }
+}
+
+fn recorded(row: &Value) -> Result<Row, Error> {
+    let recorded: Recorded = serde_json::from_value(row.clone()).map_err(|error| Error::Answer {
+        call: "GET /v1/audit/decisions".to_owned(),
+        what: format!("has a row this program does not understand: {error}"),
+    })?;
+    Ok(recorded.into())
+}
+
+impl Verify {
+    fn run(&self, connection: &Connection, output: &Output) -> Result<(), Error> {
+        let trust = trust::read(&self.trust)?;
+        let since = match &self.since {
+            None => None,
+            Some(path) => Some(
+                SignedCheckpoint::open(&file::read(path)?, &trust)
+                    .map_err(|error| Error::content(path, format!("is not to be believed: {error}")))?,
+            ),
+        };
+        let copy;
+        let directory: &Path = match &self.dir {
+            Some(directory) => {
+                std::fs::read_dir(directory).map_err(Error::file("read the folder", directory))?;
+                directory
+            }
+            None => {
+                let api = Api::open(connection, output)?;
+                copy = tempfile::tempdir().map_err(Error::file("make a folder in", &std::env::temp_dir()))?;
+                mirror::fetch(&api, &trust, copy.path(), output)?;
+                copy.path()
+            }
+        };
+        let mut progress = Progress::start(output, "verified", 0);
+        match verify_log(directory, &trust, since.as_ref(), &mut |index, total, _| progress.of(index, total))
+        {
+            Ok(report) => tell(&report, since.as_ref(), output),
+            Err(error) => {
+                if output.is_json() {
+                    output.document(&json!({ "ok": false, "reason": error.to_string() }))?;
+                }
+                Err(Error::Failed(format!("the log does not verify: {error}")))
+            }
+        }
+    }
+}
+
+fn tell(report: &LogReport, since: Option<&SignedCheckpoint>, output: &Output) -> Result<(), Error> {
+    let head = report.checkpoint.checkpoint();
+    if output.is_json() {
+        return output.document(&json!({
+            "ok": true,
+            "origin": head.origin,
+            "size": head.size,
+            "root": hex::encode(head.root),
+            "since": since.map(SignedCheckpoint::size),
+            "decisions": report.decisions,
+            "outcomes": report.outcomes,
+            "wallets": report.wallets,
+            "policies": report.policies,
+            "open": report.open,
+        }));
+    }
+    output.line(&format!("log `{}`: {} entries verify", head.origin, head.size))?;
+    output.line(&format!("root      {}", hex::encode(head.root)))?;
+    output.line(&format!("decisions {}", report.decisions))?;
+    output.line(&format!("outcomes  {} ({} allowed decisions without one)", report.outcomes, report.open))?;
+    output.line(&format!("wallets   {}", report.wallets))?;
+    output.line(&format!("policies  {}", report.policies))?;
+    match since {
+        Some(since) => {
+            output.line(&format!("the first {} entries are those of the older checkpoint", since.size()))
+        }
+        None => Ok(()),
     }
 }

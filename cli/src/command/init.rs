@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use chancery_core::config::Config;
 use chancery_core::{ClientId, Mode, Tenant};
@@ -238,9 +238,11 @@ impl Init {
         }
         output.say(&format!("  move {} to a place that is offline", dir.join("pki/ca-key.pem").display()));
         output.say(&format!("  chancery serve-config check {}", config.display()));
-        output.say(&format!("  chanceryd --config {}", config.display()));
-        output
-            .say(&format!("  chancery --client {} wallet create treasury --chain-id 1", operator.display()));
+        output.say(&format!("  chanceryd serve --config {}", config.display()));
+        output.say(&format!("  chancery client issue backend --role client --dir {}", dir.display()));
+        for rest in ["wallet create treasury --chain-id 1", "policy apply BUNDLE"] {
+            output.say(&format!("  chancery --client {} {rest}", operator.display()));
+        }
         Ok(())
     }
 }
@@ -266,9 +268,13 @@ fn make_token(chanceryd: &Path, dir: &Path, output: &Output) -> Result<(), Error
         .arg(&config)
         .arg("--so-pin-file")
         .arg(&so_pin)
+        .stdin(Stdio::null())
         .output()
         .map_err(|error| failed(format!("cannot be started: {error}")))?;
-    output.say(String::from_utf8_lossy(&done.stderr).trim_end());
+    let said = String::from_utf8_lossy(&done.stderr);
+    if !said.trim().is_empty() {
+        output.say(said.trim_end());
+    }
     if done.status.success() { Ok(()) } else { Err(failed(format!("hsm-init ended with {}", done.status))) }
 }
 

@@ -205,13 +205,13 @@ fn test(directory: &Path, output: &Output) -> Result<Exit, Error> {
                 directory.join(&result.file).display(),
                 result.line,
                 result.name,
-                word(result.expected),
+                result.expected,
                 result
                     .expected_rules
                     .as_ref()
                     .map(|rules| format!(" ({})", rules.join(", ")))
                     .unwrap_or_default(),
-                word(result.evaluation.outcome),
+                result.evaluation.outcome,
                 names(&result.evaluation),
             ))?;
             for fault in &result.evaluation.errors {
@@ -279,7 +279,7 @@ impl Simulate {
         let intent = understand(&asked.payload, &account, bundle.contracts()).map_err(|error| {
             Error::Failed(format!("the payload is refused before policy: {error} [{}]", error.code()))
         })?;
-        let evaluation = bundle.evaluate(
+        let explanation = bundle.explain(
             &Question {
                 tenant: &self.tenant,
                 client: &self.client_name,
@@ -291,12 +291,17 @@ impl Simulate {
             &SupposedSpending(spent),
         );
         if output.is_json() {
-            output.document(&json!({ "intent": intent.description(), "decision": evaluation }))?;
+            output.document(&json!({
+                "intent": intent.description(),
+                "signing_digest": hex::encode(intent.signing_digest()),
+                "decision": explanation.evaluation,
+                "explanation": explanation.effects,
+            }))?;
         } else {
-            tell(&evaluation, output)?;
+            output.line(explanation.to_string().trim_end())?;
             show_intent(&json!(intent.description()), output)?;
         }
-        Ok(match evaluation.outcome {
+        Ok(match explanation.evaluation.outcome {
             Outcome::Allowed => Exit::Ok,
             Outcome::Pending => Exit::Pending,
             Outcome::Denied => Exit::Denied,
@@ -304,33 +309,8 @@ impl Simulate {
     }
 }
 
-fn tell(evaluation: &Evaluation, output: &Output) -> Result<(), Error> {
-    output.line(&format!("decision  {}", word(evaluation.outcome)))?;
-    output.line(&format!("rules     {}", names(evaluation)))?;
-    for missing in &evaluation.missing {
-        for need in &missing.needs {
-            output.line(&format!("missing   {need} (rule {}, effect {})", missing.rule, missing.effect))?;
-        }
-    }
-    for fault in &evaluation.errors {
-        output.line(&format!("failed    {}: {}", fault.rule, fault.message))?;
-    }
-    for held in &evaluation.reservations {
-        output.line(&format!("holds     {} of limit {}", held.amount, held.counter.limit))?;
-    }
-    Ok(())
-}
-
 fn names(evaluation: &Evaluation) -> String {
     evaluation.rules.iter().map(|rule| rule.as_str()).collect::<Vec<_>>().join(", ")
-}
-
-fn word(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Allowed => "allowed",
-        Outcome::Pending => "pending",
-        Outcome::Denied => "denied",
-    }
 }
 
 /// `daily=500`.

@@ -1,15 +1,17 @@
 //! `chancery receipt`: fetch receipts, and verify them with no network at all: the trust file is the only thing
 //! believed. A failure of one file does not keep the others from being verified.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use chancery_audit::Trust;
-use chancery_core::RequestId;
+use chancery_audit::{End, Trust, Verdict};
+use chancery_core::{ClientId, RequestId, UnixMillis, WalletId};
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
 use super::{sign, trust};
 use crate::connection::Connection;
+use crate::error::causes;
 use crate::http::{Api, Call};
 use crate::recheck::recheck;
 use crate::{Error, Exit, Output, file};
@@ -69,36 +71,66 @@ impl Receipt {
     }
 }
 
+/// What became of one file.
+#[derive(Serialize)]
+struct Verified {
+    file: PathBuf,
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(flatten)]
+    found: Option<Found>,
+}
+
+/// What a receipt that verifies has shown.
+#[derive(Serialize)]
+struct Found {
+    request_id: RequestId,
+    time_ms: UnixMillis,
+    client: ClientId,
+    wallet: WalletId,
+    decision: Verdict,
+    outcome: Option<End>,
+    checked: Vec<String>,
+    assumed: Vec<String>,
+}
+
 impl Verify {
     fn run(&self, output: &Output) -> Result<Exit, Error> {
         let trust = trust::read(&self.trust)?;
-        let mut results = Vec::new();
+        let (mut results, mut unread) = (Vec::new(), Vec::new());
         for path in &self.files {
-            let bytes = file::read(path)?;
-            let result = match check(&bytes, &trust) {
-                Ok(found) => found,
-                Err(reason) => json!({ "ok": false, "reason": reason }),
+            let checked = match file::read(path) {
+                Ok(bytes) => check(&bytes, &trust),
+                Err(error) => {
+                    let reason = error.chain();
+                    unread.push(error);
+                    Err(reason)
+                }
             };
+            let (found, reason) = match checked {
+                Ok(found) => (Some(found), None),
+                Err(reason) => (None, Some(reason)),
+            };
+            let result = Verified { file: path.clone(), ok: found.is_some(), reason, found };
             if !output.is_json() {
-                tell(path, &result, output)?;
+                result.tell(output)?;
             }
-            results.push((path, result));
+            results.push(result);
         }
-        let failed = results.iter().filter(|(_, result)| result["ok"] != true).count();
+        let failed = results.iter().filter(|result| !result.ok).count();
         if output.is_json() {
-            let receipts: Vec<Value> = results
-                .into_iter()
-                .map(|(path, mut result)| {
-                    result["file"] = json!(path);
-                    result
-                })
-                .collect();
-            output.document(&json!({ "ok": failed == 0, "receipts": receipts }))?;
+            output.document(&json!({ "ok": failed == 0, "receipts": results }))?;
         }
         if failed == 0 {
             return Ok(Exit::Ok);
         }
-        Err(Error::Failed(format!("{failed} of {} receipts do not verify", self.files.len())))
+        // A receipt that fails weighs more than one that cannot be read.
+        let only_unread = failed == unread.len();
+        match unread.into_iter().next() {
+            Some(error) if only_unread => Err(error),
+            _ => Err(Error::Failed(format!("{failed} of {} receipts do not verify", self.files.len()))),
+        }
     }
 }
 
@@ -106,51 +138,41 @@ impl Verify {
 ///
 /// # Errors
 /// A sentence about the first thing that does not hold.
-fn check(bytes: &[u8], trust: &Trust) -> Result<Value, String> {
-    let verified = chancery_audit::verify(bytes, trust).map_err(|error| chain(&error))?;
+fn check(bytes: &[u8], trust: &Trust) -> Result<Found, String> {
+    let verified = chancery_audit::verify(bytes, trust).map_err(|error| causes(&error))?;
     let receipt = verified.receipt();
     let decision = &receipt.decision;
     let account =
-        chancery_intent::address_of(decision.public_key.as_bytes()).map_err(|error| error.to_string())?;
+        chancery_intent::address_of(decision.public_key.as_bytes()).map_err(|error| causes(&error))?;
     let again =
         recheck(&receipt.payload, &receipt.intent, decision.signing_digest.as_bytes(), Some(account))?;
     let mut checked = verified.findings();
     checked.extend(again.checked);
-    Ok(json!({
-        "ok": true,
-        "request_id": decision.request_id,
-        "time_ms": decision.time_ms,
-        "client": decision.client,
-        "wallet": decision.wallet,
-        "decision": decision.outcome,
-        "outcome": receipt.outcome.as_ref().map(|outcome| outcome.outcome),
-        "checked": checked,
-        "assumed": again.assumed,
-    }))
+    Ok(Found {
+        request_id: decision.request_id,
+        time_ms: decision.time_ms,
+        client: decision.client.clone(),
+        wallet: decision.wallet.clone(),
+        decision: decision.outcome,
+        outcome: receipt.outcome.as_ref().map(|outcome| outcome.outcome),
+        checked,
+        assumed: again.assumed,
+    })
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let link = error.to_string();
-        if !text.contains(&link) {
-            text = format!("{text}: {link}");
+impl Verified {
+    fn tell(&self, output: &Output) -> Result<(), Error> {
+        let file = self.file.display();
+        let Some(found) = &self.found else {
+            return output.line(&format!("{file}: FAILED: {}", self.reason.as_deref().unwrap_or_default()));
+        };
+        output.line(&format!("{file}: ok"))?;
+        for sentence in &found.checked {
+            output.line(&format!("  checked: {sentence}"))?;
         }
-        cause = error.source();
-    }
-    text
-}
-
-fn tell(path: &Path, result: &Value, output: &Output) -> Result<(), Error> {
-    if let Some(reason) = result["reason"].as_str() {
-        return output.line(&format!("{}: FAILED: {reason}", path.display()));
-    }
-    output.line(&format!("{}: ok", path.display()))?;
-    for (mark, list) in [("checked", "checked"), ("assumed", "assumed")] {
-        for sentence in result[list].as_array().into_iter().flatten() {
-            output.line(&format!("  {mark}: {}", sentence.as_str().unwrap_or_default()))?;
+        for sentence in &found.assumed {
+            output.line(&format!("  assumed: {sentence}"))?;
         }
+        Ok(())
     }
-    Ok(())
 }

@@ -4,12 +4,13 @@ use chancery_core::{RequestId, UnixMillis};
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
+use super::sign::missing;
 use crate::connection::Connection;
 use crate::http::{Api, Call};
 use crate::output::{cell, one_line};
 use crate::{Error, Exit, Output, when};
 
-/// How a request stands.
+/// How a request stands; for `audit`, its outcome.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum State {
     /// Allowed and recorded; the signature is being made.
@@ -27,7 +28,9 @@ pub enum State {
 }
 
 impl State {
-    fn as_str(self) -> &'static str {
+    /// The wire name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Permitted => "permitted",
             Self::Pending => "pending",
@@ -117,11 +120,16 @@ fn show(request: &Value, output: &Output) -> Result<(), Error> {
         ("client", "/client"),
         ("wallet", "/wallet"),
         ("rules", "/rules"),
-        ("missing", "/missing"),
+        ("bundle", "/bundle"),
+        ("signed", "/signed_transaction"),
+        ("bytes", "/signature/bytes"),
     ] {
         if request.pointer(pointer).is_some() {
             output.line(&format!("{name:<8}  {}", cell(request, pointer)))?;
         }
+    }
+    for item in missing(request.get("missing")) {
+        output.line(&format!("missing   {item}"))?;
     }
     for (name, pointer) in [("time", "/time_ms"), ("expires", "/expires_ms")] {
         if request.pointer(pointer).is_some() {

@@ -96,7 +96,7 @@ impl Findings {
             && bits != 0
         {
             let message =
-                format!("others may use `{}` (mode bits {bits:03o}); `chmod go= ` it", path.display());
+                format!("others may use `{}` (mode bits {bits:03o}); `chmod go-rwx` it", path.display());
             self.add(Level::Error, key, message);
         }
     }
@@ -164,7 +164,7 @@ fn tls(config: &Config, findings: &mut Findings) {
     let beside = tls.client_ca.with_file_name("ca-key.pem");
     if beside.exists() {
         findings.owner_only("tls.client_ca", &beside);
-        let level = if config.mode.is_production() { Level::Error } else { Level::Note };
+        let level = if config.mode.is_production() { Level::Warning } else { Level::Note };
         findings.add(
             level,
             "tls.client_ca",

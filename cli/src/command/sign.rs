@@ -4,27 +4,30 @@
 use std::path::{Path, PathBuf};
 
 use chancery_core::{IdempotencyKey, Payload, WalletId};
-use clap::Args;
+use chancery_policy::Missing;
+use clap::{ArgGroup, Args};
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use super::request::{show_intent, time_cell};
 use crate::connection::Connection;
 use crate::http::{Answer, Api, Call};
 use crate::output::{cell, one_line};
-use crate::payload::PayloadArgs;
+use crate::payload::{PAYLOAD_FLAGS, PayloadArgs};
 use crate::recheck::recheck;
 use crate::{Error, Exit, Output, file};
 
+const SIGN_HELP: &str = "\
+Prints the signed transaction, the signed authorization, or the bare signature. While the request is pending the exit \
+code is 3; a denial is 4. With `--wait`, a request that expires is 5.
+
+Examples:
+  chancery sign --wallet treasury --transaction @unsigned.hex --receipt receipt.json
+  chancery sign --wallet treasury --message hello --idempotency-key order-42
+  chancery sign --wallet treasury --typed-data permit.json --wait --timeout 10m";
+
 /// `chancery sign`.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Prints the signed transaction, or the signature where there is no transaction. While the \
-    request is pending the exit code is 3; a denial is 4.\n\nExamples:\n  \
-    chancery sign --wallet treasury --transaction @unsigned.hex --receipt receipt.json\n  \
-    chancery sign --wallet treasury --message hello --idempotency-key order-42\n  \
-    chancery sign --wallet treasury --typed-data permit.json --wait --timeout 10m"
-)]
+#[command(after_help = SIGN_HELP, group(ArgGroup::new("asked").required(true).args(PAYLOAD_FLAGS)))]
 pub struct Sign {
     /// The wallet whose key shall sign
     #[arg(long)]
@@ -55,29 +58,18 @@ impl Sign {
             }
         };
         let deadline = api.deadline();
-        let body = body(&self.wallet, &payload);
-        let answer = api.call_until(&Call::post(&["sign"], body).key(&key), deadline)?;
-        let (answer, mut document) = self.settled(&api, answer, deadline)?;
+        let call = Call::post(&["sign"], body(&self.wallet, &payload)).key(&key);
+        let mut answer = api.call_until(&call, deadline)?;
+        let mut document = answer.json()?;
+        // The same request under the same key answers with how the first one stands by then.
+        while self.wait && answer.text(&document, "/state")? == "pending" && api.wait(deadline) {
+            answer = api.call_until(&call, deadline)?;
+            document = answer.json()?;
+        }
         if let Some(members) = document.as_object_mut() {
             members.insert("idempotency_key".to_owned(), json!(key));
         }
         self.tell(&answer, &document, &payload, output)
-    }
-
-    /// The answer once it is no longer pending, or the pending one when nobody waits for it.
-    fn settled(
-        &self,
-        api: &Api<'_>,
-        mut answer: Answer,
-        deadline: Instant,
-    ) -> Result<(Answer, Value), Error> {
-        let mut document = answer.json()?;
-        while self.wait && is_open(&answer.text(&document, "/state")?) && api.wait(deadline) {
-            let id = answer.text(&document, "/request_id")?;
-            answer = api.call_until(&Call::get(&["requests", &id]), deadline)?;
-            document = answer.json()?;
-        }
-        Ok((answer, document))
     }
 
     fn tell(
@@ -87,58 +79,57 @@ impl Sign {
         payload: &Payload,
         output: &Output,
     ) -> Result<Exit, Error> {
-        let state = answer.text(document, "/state")?;
-        let released = state == "released";
-        let signed = match released {
-            true => Some(signed(answer, document, payload, output)?),
-            false => None,
+        let signed = match answer.text(document, "/state")?.as_str() {
+            "released" => Some(signed(answer, document, payload, output)?),
+            "pending" => None,
+            _ => return Err(answer.unexpected("has a state this program does not know")),
         };
-        if let (Some(path), Some(receipt)) = (&self.receipt, document.get("receipt")) {
-            write_receipt(path, receipt)?;
-        } else if let Some(path) = &self.receipt {
-            output.say(&format!("no receipt in the answer: `{}` was not written", path.display()));
-        }
         if output.is_json() {
             output.document(document)?;
-        } else if let Some(signed) = signed {
-            output.line(&signed)?;
+        } else if let Some(signed) = &signed {
+            output.line(signed)?;
         }
-        if !released {
-            output.say(&format!("request {} is {state}", cell(document, "/request_id")));
-            list("missing", document.get("missing"), output);
-            list("rule", document.get("rules"), output);
-            if document.get("expires_ms").is_some() {
-                output.say(&format!("  expires {}", time_cell(document, "/expires_ms")));
+        if let Some(path) = &self.receipt {
+            match (document.get("receipt"), &signed) {
+                (Some(receipt), _) => write_receipt(path, receipt)?,
+                (None, Some(_)) => return Err(answer.unexpected("has a signature without its receipt")),
+                (None, None) => {
+                    output.say("no receipt of a release yet; `chancery receipt fetch` has the decision's");
+                }
             }
         }
-        Ok(match state.as_str() {
-            "released" => Exit::Ok,
-            "denied" => Exit::Denied,
-            "expired" => Exit::Refused,
-            "failed" => Exit::Unavailable,
-            _ => Exit::Pending,
-        })
+        if signed.is_some() {
+            return Ok(Exit::Ok);
+        }
+        output.say(&format!("request {} is pending", cell(document, "/request_id")));
+        for item in missing(document.get("missing")) {
+            output.say(&format!("  missing: {item}"));
+        }
+        if document.get("expires_ms").is_some() {
+            output.say(&format!("  expires {}", time_cell(document, "/expires_ms")));
+        }
+        Ok(Exit::Pending)
     }
-}
-
-fn is_open(state: &str) -> bool {
-    matches!(state, "pending" | "permitted")
 }
 
 fn body(wallet: &WalletId, payload: &Payload) -> Value {
     json!({ "wallet": wallet, "payload": payload })
 }
 
-/// The text to hand on: the signed transaction, or the bare signature. What was signed is compared with what was sent.
+/// The text to hand on: the signed transaction or authorization, or the bare signature. What was signed is compared
+/// with what was sent.
 fn signed(answer: &Answer, document: &Value, payload: &Payload, output: &Output) -> Result<String, Error> {
     let stated = answer.text(document, "/signing_digest")?;
     let mut digest = [0; 32];
-    hex::decode_to_slice(stated.trim_start_matches("0x"), &mut digest)
+    hex::decode_to_slice(&stated, &mut digest)
         .map_err(|_| answer.unexpected("has a signing digest that is none"))?;
     let intent = document.get("intent").ok_or_else(|| answer.unexpected("has no intent"))?;
     if let Err(difference) = recheck(payload, intent, &digest, None) {
         // The signature exists by now; hiding it would lose it. The receipt is what settles who is wrong.
         output.say(&format!("WARNING: do not rely on this signature: {difference}"));
+    }
+    if let Some(authorization) = document.get("signed_authorization").filter(|value| value.is_object()) {
+        return Ok(authorization.to_string());
     }
     match document.get("signed_transaction").and_then(Value::as_str) {
         Some(transaction) => Ok(transaction.to_owned()),
@@ -154,19 +145,32 @@ pub fn write_receipt(path: &Path, receipt: &Value) -> Result<(), Error> {
     file::write_result(path, format!("{receipt:#}\n").as_bytes())
 }
 
-fn list(name: &str, items: Option<&Value>, output: &Output) {
-    for item in items.and_then(Value::as_array).into_iter().flatten() {
-        output.say(&format!("  {name}: {}", one_line(item)));
-    }
+/// What a pending request needs, a line for each rule that would permit it.
+#[must_use]
+pub fn missing(list: Option<&Value>) -> Vec<String> {
+    let items = list.and_then(Value::as_array).into_iter().flatten();
+    items
+        .map(|item| match serde_json::from_value::<Missing>(item.clone()) {
+            Ok(Missing { rule, effect, needs }) => {
+                let needs: Vec<String> = needs.iter().map(ToString::to_string).collect();
+                format!("{} (rule {rule}, effect {effect})", needs.join(" and "))
+            }
+            Err(_) => one_line(item),
+        })
+        .collect()
 }
+
+const PREVIEW_HELP: &str = "\
+Nothing is recorded, reserved or signed. The exit code is that of the decision: 0 allowed, 3 pending, 4 denied. \
+`--json` shows what every rule said.
+
+Examples:
+  chancery preview --wallet treasury --transaction @unsigned.hex
+  chancery preview --wallet treasury --message hello --json";
 
 /// `chancery preview`.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Nothing is recorded, reserved or signed. Exit codes are those of the decision: 0 allowed, 3 \
-    pending, 4 denied.\n\nExamples:\n  chancery preview --wallet treasury --transaction @unsigned.hex\n  \
-    chancery preview --wallet treasury --message hello --json"
-)]
+#[command(after_help = PREVIEW_HELP, group(ArgGroup::new("asked").required(true).args(PAYLOAD_FLAGS)))]
 pub struct Preview {
     /// The wallet whose key would sign
     #[arg(long)]
@@ -187,9 +191,8 @@ impl Preview {
         } else {
             output.line(&format!("decision  {outcome}"))?;
             output.line(&format!("rules     {}", cell(&document, "/decision/rules")))?;
-            for item in document.pointer("/decision/missing").and_then(Value::as_array).into_iter().flatten()
-            {
-                output.line(&format!("missing   {}", one_line(item)))?;
+            for item in missing(document.pointer("/decision/missing")) {
+                output.line(&format!("missing   {item}"))?;
             }
             show_intent(document.get("intent").unwrap_or(&Value::Null), output)?;
         }

@@ -46,12 +46,11 @@ impl Wallet {
             }
             Self::Show { id } => show(&api.call(&Call::get(&["wallets", id.as_str()]))?, output)?,
             Self::List => {
-                let answer = api.call(&Call::get(&["wallets"]))?;
-                let document = answer.json()?;
+                let wallets = api.pages("wallets", &["wallets"], &[], usize::MAX)?;
                 if output.is_json() {
-                    output.document(&document)?;
+                    output.document(&json!({ "wallets": wallets }))?;
                 } else {
-                    let rows: Vec<_> = answer.rows(&document, "wallets")?.iter().map(row).collect();
+                    let rows: Vec<_> = wallets.iter().map(row).collect();
                     output.table(["WALLET", "ADDRESS", "CHAINS"], &rows)?;
                 }
             }

@@ -1,0 +1,168 @@
+//! `chancery policy`: the example bundle through the commands an officer uses, and bundles with faults in them.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests may panic")]
+
+#[path = "support/server.rs"]
+mod server;
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use server::{Server, json as answer};
+use support::{
+    ELEVEN_ETHER, EXCHANGE, FIVE_USDX, ONE_ETHER, Ran, TO_A_STRANGER, chancery, chancery_reading, text,
+};
+
+const TREASURY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../policy/examples/treasury");
+
+/// A copy of the example with one file changed.
+fn changed(folder: &Path, file: &str, change: impl FnOnce(String) -> String) -> PathBuf {
+    let bundle = folder.join("bundle");
+    for path in ["", "policies", "tests", "abi"] {
+        let Ok(entries) = std::fs::read_dir(Path::new(TREASURY).join(path)) else { continue };
+        std::fs::create_dir_all(bundle.join(path)).unwrap();
+        for entry in entries.map(Result::unwrap).filter(|entry| entry.path().is_file()) {
+            std::fs::copy(entry.path(), bundle.join(path).join(entry.file_name())).unwrap();
+        }
+    }
+    let path = bundle.join(file);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let new = change(text.clone());
+    assert_ne!(new, text, "the change changed nothing");
+    std::fs::write(path, new).unwrap();
+    bundle
+}
+
+fn simulate(more: &[&str]) -> Ran {
+    let mut arguments =
+        vec!["policy", "simulate", TREASURY, "--client-name", "backend", "--chain-id", "31337", "--json"];
+    arguments.extend(more);
+    chancery(&arguments)
+}
+
+#[test]
+fn the_example_compiles_and_passes_its_tests() {
+    let checked = chancery(&["policy", "check", TREASURY, "--json"]).ends(0).json();
+    let tested = chancery(&["policy", "test", TREASURY, "--json"]).ends(0).json();
+    assert_eq!(checked["bundle"], tested["bundle"]);
+    assert!(tested["passed"].as_u64().unwrap() > 10, "{}", tested["passed"]);
+    let plain = chancery(&["policy", "check", TREASURY]).ends(0);
+    assert_eq!(plain.stdout.trim_end(), checked["bundle"].as_str().unwrap());
+    let schema = chancery(&["policy", "schema", TREASURY]).ends(0).stdout;
+    assert!(schema.contains("daily"), "the schema lacks the bundle's limits");
+}
+
+#[test]
+fn findings_say_where() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = changed(folder.path(), "policies/ether.cedar", |text| {
+        text.replacen("context.asset in", "context.aset in", 1)
+    });
+    let ran = chancery(&["policy", "check", text(&bundle)]).ends(1);
+    let path = bundle.join("policies/ether.cedar");
+    let finding = ran.stdout.lines().next().unwrap();
+    let place = finding.strip_prefix(text(&path)).unwrap_or_else(|| panic!("{finding}"));
+    let (line, rest) = place[1..].split_once(':').unwrap();
+    assert!(line.parse::<u32>().unwrap() > 1, "{finding}");
+    assert!(rest.split_once(':').unwrap().0.parse::<u32>().is_ok(), "{finding}");
+    let json = chancery(&["policy", "check", text(&bundle), "--json"]).ends(1);
+    assert_eq!(json.json()["ok"], false);
+    assert_eq!(json.error()["code"], "check-failed");
+    chancery(&["policy", "check", "/nonexistent"]).ends(7);
+}
+
+#[test]
+fn a_failing_test_fails_and_its_bundle_is_not_even_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = changed(folder.path(), "policies/ether.cedar", |text| {
+        text.replacen("<= 10000000000", "<= 10000000001", 1)
+    });
+    let ran = chancery(&["policy", "test", text(&bundle)]).ends(1);
+    assert!(ran.stdout.contains("tests/ether.toml:"), "{}", ran.stdout);
+    let server = Server::scripted(vec![]);
+    server.run(&["policy", "apply", text(&bundle)]).ends(1);
+    assert!(server.asked().is_empty(), "a bundle whose tests fail was sent");
+}
+
+#[test]
+fn what_is_applied_is_what_is_here() {
+    let hash = chancery(&["policy", "check", TREASURY]).ends(0).stdout.trim_end().to_owned();
+    let server = Server::scripted(vec![
+        answer(200, &json!({ "bundle": hash, "name": "treasury" })),
+        answer(200, &json!({ "bundle": "0".repeat(64) })),
+        answer(
+            200,
+            &json!({ "bundle": hash, "name": "treasury", "applied_ms": 0, "files": { "bundle.toml": "" } }),
+        ),
+    ]);
+    let ran = server.run(&["policy", "apply", TREASURY]).ends(0);
+    assert_eq!(ran.stdout.trim_end(), hash);
+    let asked = &server.asked()[0];
+    assert_eq!(asked.line, "PUT /v1/policy HTTP/1.1");
+    let manifest = std::fs::read_to_string(Path::new(TREASURY).join("bundle.toml")).unwrap();
+    assert_eq!(asked.json()["files"]["bundle.toml"], manifest);
+    // A server that says it applied another one.
+    server.run(&["policy", "apply", TREASURY]).ends(6);
+    let shown = server.run(&["policy", "show"]).ends(0).stdout;
+    assert!(shown.contains(&hash) && shown.contains("1970-01-01"), "{shown}");
+}
+
+#[test]
+fn simulation_decides_as_the_appliance_would() {
+    let with = |transaction: &str, more: &[&str]| {
+        let mut arguments = vec!["--wallet", "treasury", "--account", EXCHANGE, "--transaction", transaction];
+        arguments.extend(more);
+        simulate(&arguments)
+    };
+    let allowed = with(ONE_ETHER, &[]).ends(0).json();
+    assert_eq!(allowed["decision"]["rules"], json!(["eth-to-payees"]));
+    assert_eq!(allowed["intent"]["effects"][0]["destination"], EXCHANGE);
+    with(FIVE_USDX, &[]).ends(0);
+    let pending = with(ELEVEN_ETHER, &[]).ends(3).json();
+    assert_eq!(pending["decision"]["missing"][0]["rule"], "large-eth-with-approvals");
+    assert_eq!(with(TO_A_STRANGER, &[]).ends(4).json()["decision"]["outcome"], "denied");
+    // What was spent before counts.
+    with(ONE_ETHER, &["--spent", "daily=9000000000"]).ends(0);
+    with(ONE_ETHER, &["--spent", "daily=9000000001"]).ends(3);
+    with(FIVE_USDX, &["--spent", "daily=4999999999"]).ends(4);
+    with(ONE_ETHER, &["--spent", "weekly=1"]).ends(2);
+    // The payload is for a chain the wallet may not sign for, or is no payload.
+    with("0x02c0", &[]).ends(1);
+    // Another client, another wallet.
+    let arguments = [
+        "policy",
+        "simulate",
+        TREASURY,
+        "--client-name",
+        "mallory",
+        "--chain-id",
+        "31337",
+        "--wallet",
+        "treasury",
+    ];
+    let mut mallory = arguments.to_vec();
+    mallory.extend(["--transaction", ONE_ETHER]);
+    assert!(chancery(&mallory).ends(4).stdout.contains("default-deny"));
+    simulate(&["--wallet", "other", "--transaction", ONE_ETHER]).ends(4);
+}
+
+#[test]
+fn a_request_can_come_from_a_file() {
+    let request =
+        json!({ "wallet": "treasury", "payload": { "type": "ethereum.transaction", "data": ONE_ETHER } });
+    let arguments =
+        ["policy", "simulate", TREASURY, "--client-name", "backend", "--chain-id", "31337", "--request", "-"];
+    let ran = chancery_reading(&request.to_string(), &arguments).ends(0);
+    assert!(ran.stdout.contains("allowed by eth-to-payees"), "{}", ran.stdout);
+    chancery_reading("{}", &arguments).ends(7);
+}
+
+#[test]
+fn typed_data_that_json_would_round_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("typed.json");
+    std::fs::write(&path, r#"{"message":{"value":100000000000000000000}}"#).unwrap();
+    let ran = simulate(&["--wallet", "treasury", "--typed-data", text(&path)]).ends(7);
+    assert!(ran.stderr.contains("write it as text"), "{}", ran.stderr);
+}
