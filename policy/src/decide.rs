@@ -52,7 +52,18 @@ impl Decision {
     }
 }
 
-/// Evidence that policy allowed one digest for one client and wallet. Neither cloned nor made elsewhere.
+/// Evidence that policy allowed one digest for one client and wallet. Neither cloned nor made elsewhere:
+///
+/// ```compile_fail,E0599
+/// fn twice(permit: chancery_policy::Permit) -> (chancery_policy::Permit, chancery_policy::Permit) {
+///     (permit.clone(), permit)
+/// }
+/// ```
+/// ```compile_fail,E0451
+/// fn forge(permit: chancery_policy::Permit, digest: [u8; 32]) -> chancery_policy::Permit {
+///     chancery_policy::Permit { signing_digest: digest, ..permit }
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Permit {
     tenant: Tenant,

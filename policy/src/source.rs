@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read as _;
 use std::path::Path;
 
 use chancery_core::limit;
@@ -134,11 +135,14 @@ fn list(directory: &Path) -> Result<Vec<(std::path::PathBuf, String)>, PolicyErr
 
 fn read(path: &Path, budget: &mut usize) -> Result<String, PolicyError> {
     let failed = |source| PolicyError::Read { path: path.to_owned(), source };
-    let size = fs::metadata(path).map_err(failed)?.len();
-    let left = usize::try_from(size).ok().and_then(|size| budget.checked_sub(size));
+    let mut text = String::new();
+    // LIMIT: by what is read, not by what the file says of itself: a device has no size and no end.
+    let most = u64::try_from(*budget).unwrap_or(u64::MAX).saturating_add(1);
+    fs::File::open(path).map_err(failed)?.take(most).read_to_string(&mut text).map_err(failed)?;
+    let left = budget.checked_sub(text.len());
     *budget =
         left.ok_or(PolicyError::Refused { path: path.to_owned(), rule: "makes the bundle too large" })?;
-    fs::read_to_string(path).map_err(failed)
+    Ok(text)
 }
 
 #[cfg(test)]

@@ -7,7 +7,13 @@ use crate::bundle::Bundle;
 use crate::error::PolicyError;
 use crate::source::Source;
 
-/// A bundle whose own tests all passed. Cheap to clone.
+/// A bundle whose own tests all passed. Cheap to clone, and not made otherwise:
+///
+/// ```compile_fail,E0451
+/// fn untested(bundle: std::sync::Arc<chancery_policy::Bundle>) -> chancery_policy::Tested {
+///     chancery_policy::Tested { bundle }
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Tested {
     bundle: Arc<Bundle>,

@@ -449,5 +449,10 @@ fn a_folder_with_a_stray_file_is_refused() {
             std::fs::remove_file(top).unwrap();
         }
     }
+    write("tests/large.toml", &" ".repeat(chancery_core::limit::BUNDLE_BYTES));
+    assert!(
+        matches!(Source::from_directory(folder.path()), Err(PolicyError::Refused { .. })),
+        "more than a bundle may hold"
+    );
     assert!(matches!(Source::from_directory(&folder.path().join("none")), Err(PolicyError::Read { .. })));
 }
