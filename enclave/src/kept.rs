@@ -26,7 +26,9 @@ pub(crate) struct Kept {
 impl Signed {
     /// A signature in the form that its payload asks for.
     pub(crate) fn of(signature: &Signature, intent: &Intent) -> Result<Self, Refusal> {
-        let parity = signature.recovery_id.ok_or_else(|| Refusal::new(Code::Internal, "a signature without parity"))?;
+        let parity = signature
+            .recovery_id
+            .ok_or_else(|| Refusal::new(Code::Internal, "a signature without parity"))?;
         let (mut r, mut s) = ([0; 32], [0; 32]);
         let (first, second) = signature.bytes.split_at(32);
         r.copy_from_slice(first);

@@ -49,7 +49,8 @@ async fn create_wallet(
     let mut distinct = chain_ids.clone();
     distinct.sort_unstable();
     distinct.dedup();
-    if !(1..=CHAINS).contains(&chain_ids.len()) || distinct.len() != chain_ids.len() || chain_ids.contains(&0) {
+    if !(1..=CHAINS).contains(&chain_ids.len()) || distinct.len() != chain_ids.len() || chain_ids.contains(&0)
+    {
         let detail = format!("`chain_ids` must be 1 to {CHAINS} distinct EIP-155 chain ids above zero");
         return Err(Refusal::new(Code::BadRequest, detail));
     }

@@ -97,7 +97,10 @@ impl Policies {
     pub fn in_force(&self, tenant: &Tenant) -> Result<Arc<InForce>, Refusal> {
         let policies = self.0.read().unwrap_or_else(PoisonError::into_inner);
         policies.get(tenant).cloned().ok_or_else(|| {
-            Refusal::new(Code::NoPolicy, "no policy bundle is in force; an operator applies one with `chancery policy apply`")
+            Refusal::new(
+                Code::NoPolicy,
+                "no policy bundle is in force; an operator applies one with `chancery policy apply`",
+            )
         })
     }
 }

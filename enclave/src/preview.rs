@@ -34,7 +34,8 @@ impl Enclave {
         let intent = chancery_intent::understand(payload, &found.account(), policy.bundle().contracts())?;
         let now = house.clock.now()?;
         let description = intent.description();
-        let question = Question { tenant, client: client.id(), wallet, description, now, met: &Met::default() };
+        let question =
+            Question { tenant, client: client.id(), wallet, description, now, met: &Met::default() };
         let explanation = house.store.read(|rows| Ok(policy.bundle().explain(&question, &Spent(rows))))?;
         Ok(Preview {
             explanation,

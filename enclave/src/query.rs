@@ -153,7 +153,12 @@ impl Enclave {
                 name: "hsm",
                 ready: hsm.state == chancery_hsm::State::Ready,
                 detail: if hsm.reason.is_empty() {
-                    format!("generation {}, {} queued, {} quarantined", hsm.generation, hsm.queued, hsm.quarantined.len())
+                    format!(
+                        "generation {}, {} queued, {} quarantined",
+                        hsm.generation,
+                        hsm.queued,
+                        hsm.quarantined.len()
+                    )
                 } else {
                     hsm.reason
                 },

@@ -60,7 +60,8 @@ pub(crate) async fn receipt(house: &Arc<House>, row: &RequestRow) -> Result<Rece
     let decided = leaf(house, decision_leaf)?;
     let ended = row.outcome_leaf.map(|index| leaf(house, index)).transpose()?;
     let newest = ended.as_ref().map_or(decided.index, |ended| ended.index);
-    let checkpoint = house.log.checkpoint_covering(newest).await.map_err(|error| Refusal::from(error).of(row.id))?;
+    let checkpoint =
+        house.log.checkpoint_covering(newest).await.map_err(|error| Refusal::from(error).of(row.id))?;
 
     let decided_proof = house.log.prove_body(decided.index, &decided.body, &checkpoint)?;
     let audit::Record::Decision(decision) = record(&decided)? else { return Err(not_ours(&decided)) };
@@ -82,7 +83,8 @@ pub(crate) async fn receipt(house: &Arc<House>, row: &RequestRow) -> Result<Rece
 pub(crate) async fn answer_again(house: &Arc<House>, row: RequestRow) -> Result<Answer, Refusal> {
     match row.state {
         RequestState::Released => {
-            let without = || Refusal::new(Code::StoreUnavailable, "a release without its signature").of(row.id);
+            let without =
+                || Refusal::new(Code::StoreUnavailable, "a release without its signature").of(row.id);
             let signed = signed(&row)?.ok_or_else(without)?;
             Ok(Answer::Released(Box::new(Released { signed, receipt: receipt(house, &row).await? })))
         }

@@ -95,7 +95,9 @@ impl From<ClockError> for Refusal {
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         match error.code() {
-            code @ (Code::Overloaded | Code::ShuttingDown) => Self::new(code, error.to_string()).retry_after(1),
+            code @ (Code::Overloaded | Code::ShuttingDown) => {
+                Self::new(code, error.to_string()).retry_after(1)
+            }
             code @ (Code::AlreadyExists | Code::NotFound) => Self::new(code, error.to_string()),
             code => Self::fault(code, &error),
         }
@@ -114,7 +116,8 @@ impl From<AuditError> for Refusal {
 
 impl From<HsmError> for Refusal {
     fn from(error: HsmError) -> Self {
-        let seconds = error.retry_after().map(|after| u32::try_from(after.as_secs()).unwrap_or(u32::MAX).max(1));
+        let seconds =
+            error.retry_after().map(|after| u32::try_from(after.as_secs()).unwrap_or(u32::MAX).max(1));
         let refusal = match error.code() {
             code @ Code::Overloaded => Self::new(code, error.to_string()),
             code @ (Code::KeyQuarantined | Code::ShuttingDown | Code::HsmUnavailable) => {

@@ -25,7 +25,13 @@ struct Ending {
 }
 
 /// Ends a permitted request that was not signed. A store that cannot record this leaves it to the sweep.
-pub(crate) async fn fail(house: &Arc<House>, id: RequestId, tenant: Tenant, decision_leaf: u64, reason: Code) {
+pub(crate) async fn fail(
+    house: &Arc<House>,
+    id: RequestId,
+    tenant: Tenant,
+    decision_leaf: u64,
+    reason: Code,
+) {
     let ending = Ending { id, tenant, decision_leaf, end: End::Failed, reason: Some(reason) };
     if let Err(refusal) = end(house, ending).await {
         tracing::error!(request = %id, %refusal, "a failed request stays open for now");

@@ -14,8 +14,6 @@ pub(crate) struct Spent<'a, 'b>(pub &'a Reader<'b>);
 
 impl Spending for Spent<'_, '_> {
     fn spent(&self, counter: &Counter, window_ms: i64, now: UnixMillis) -> Result<i64, SpendingError> {
-        self.0
-            .spent(&counter_name(counter), now, window_ms)
-            .map_err(|error| SpendingError(Box::new(error)))
+        self.0.spent(&counter_name(counter), now, window_ms).map_err(|error| SpendingError(Box::new(error)))
     }
 }

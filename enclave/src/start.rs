@@ -59,7 +59,12 @@ impl Enclave {
     ///
     /// # Errors
     /// [`StartError`] names the room and what is wrong with it.
-    pub async fn open(config: &Config, pin: Pin, worker: PathBuf, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+    pub async fn open(
+        config: &Config,
+        pin: Pin,
+        worker: PathBuf,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StartError> {
         let (observer, feed) = audit::feed();
         let store = Store::open(&config.store.directory, Box::new(observer))?;
         clock.seen(store.read(|rows| rows.newest_time())?);
@@ -69,7 +74,8 @@ impl Enclave {
         let empty = store.read(|rows| rows.tree_size())? == 0;
         let signer = LogSigner::find_or_make(&hsm, &config.log.origin, empty).await?;
 
-        let options = LogOptions { origin: config.log.origin.clone(), directory: config.log.directory.clone() };
+        let options =
+            LogOptions { origin: config.log.origin.clone(), directory: config.log.directory.clone() };
         let log = Log::open(Arc::new(store.clone()), &feed, &options, signer)?;
         let keeper = log.start();
 
@@ -93,7 +99,12 @@ impl Enclave {
         // Permits that the last process left open were never released: they end here, before anyone can ask again.
         while resolve::sweep(&house).await? > 0 {}
         let sweeper = tokio::spawn(resolve::sweep_every_period(Arc::clone(&house)));
-        let open = Open { house, keeper: Mutex::new(Some(keeper)), sweeper, walks: Mutex::new(Some(JoinSet::new())) };
+        let open = Open {
+            house,
+            keeper: Mutex::new(Some(keeper)),
+            sweeper,
+            walks: Mutex::new(Some(JoinSet::new())),
+        };
         Ok(Self { open: Arc::new(open) })
     }
 
@@ -145,6 +156,11 @@ impl Enclave {
 ///
 /// # Errors
 /// See [`chancery_hsm::init_token`].
-pub async fn init_token(config: &Config, worker: PathBuf, so_pin: &Pin, pin: &Pin) -> Result<Token, HsmError> {
+pub async fn init_token(
+    config: &Config,
+    worker: PathBuf,
+    so_pin: &Pin,
+    pin: &Pin,
+) -> Result<Token, HsmError> {
     chancery_hsm::init_token(&NewToken { worker, hsm: config.hsm.clone() }, so_pin, pin).await
 }

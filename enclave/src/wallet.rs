@@ -93,7 +93,8 @@ impl Wallet {
     }
 
     fn from_row(row: WalletRow) -> Result<Self, Refusal> {
-        let unreadable = |_| Refusal::new(Code::StoreUnavailable, format!("wallet `{}` cannot be read", row.id));
+        let unreadable =
+            |_| Refusal::new(Code::StoreUnavailable, format!("wallet `{}` cannot be read", row.id));
         let kept: Kept = crate::kept::read("wallet", &row.record)?;
         let bytes = hex::decode(&kept.public_key).map_err(|_| unreadable(()))?;
         let public = PublicKey::parse(kept.algorithm, &bytes).map_err(|_| unreadable(()))?;

@@ -61,7 +61,9 @@ async fn open(config: Config, pin: Pin) -> Result<(), setup::Failure> {
     let watched = enclave.clone();
     let ready = Arc::new(move || {
         let components = watched.components().into_iter();
-        components.map(|part| Component { component: part.name, ok: part.ready, detail: part.detail }).collect()
+        components
+            .map(|part| Component { component: part.name, ok: part.ready, detail: part.detail })
+            .collect()
     });
     let ops_address = ops.local_addr();
     let ops = tokio::spawn(ops.serve(metrics, ready, told(stopping.clone())));

@@ -30,8 +30,9 @@ fn tell(line: &str) {
 }
 
 pub(crate) fn read_config(path: &Path) -> Result<Config, Failure> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| format!("`{}` cannot be read: {error}; `chancery init` makes one", path.display()))?;
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        format!("`{}` cannot be read: {error}; `chancery init` makes one", path.display())
+    })?;
     let base = std::path::absolute(path)?.parent().map(Path::to_path_buf).unwrap_or_default();
     Ok(Config::parse(&text, &base).map_err(|error| format!("`{}`: {error}", path.display()))?)
 }
@@ -62,5 +63,10 @@ fn make_token(path: &Path, so_pin_file: &Path) -> Result<(), Failure> {
 #[expect(clippy::print_stdout, reason = "the document is this command's output")]
 pub fn print_openapi() -> ExitCode {
     use utoipa::OpenApi;
-    report(crate::routes::Document::openapi().to_pretty_json().map(|text| println!("{text}")).map_err(Into::into))
+    report(
+        crate::routes::Document::openapi()
+            .to_pretty_json()
+            .map(|text| println!("{text}"))
+            .map_err(Into::into),
+    )
 }

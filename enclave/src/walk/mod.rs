@@ -23,7 +23,11 @@ use crate::receipts;
 use crate::refusal::Refusal;
 
 /// Walks one request to a released signature or a refusal.
-pub(crate) async fn walk(house: &Arc<House>, client: Client, request: SignRequest) -> Result<Answer, Refusal> {
+pub(crate) async fn walk(
+    house: &Arc<House>,
+    client: Client,
+    request: SignRequest,
+) -> Result<Answer, Refusal> {
     // Who asks, and only for a wallet of their own tenant.
     let authenticated = Authenticated::new(client, request)?;
 

@@ -57,7 +57,11 @@ impl Sealed {
         let ended = Appended::from_committed(durable);
 
         // INVARIANT: both leaves are proved in this process, under a signed checkpoint, or nothing is released.
-        let checkpoint = house.log.checkpoint_covering(ended.index()).await.map_err(|error| Refusal::from(error).of(id))?;
+        let checkpoint = house
+            .log
+            .checkpoint_covering(ended.index())
+            .await
+            .map_err(|error| Refusal::from(error).of(id))?;
         let decided = house.log.prove(&leaf, &checkpoint)?;
         let ended = house.log.prove(&ended, &checkpoint)?;
         Ok(receipts::released(record, decided, kept, outcome, ended, opened))

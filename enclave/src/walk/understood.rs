@@ -107,7 +107,12 @@ impl Understood {
     }
 
     /// The transaction; it runs on the store's writer.
-    fn record(&self, house: &House, tx: &mut Tx<'_>, id: RequestId) -> Result<(Option<Leaf>, Written), Refusal> {
+    fn record(
+        &self,
+        house: &House,
+        tx: &mut Tx<'_>,
+        id: RequestId,
+    ) -> Result<(Option<Leaf>, Written), Refusal> {
         let Self { client, request, policy, .. } = self;
         if let Some(row) = tx.request_by_key(&request.tenant, client.id(), &request.idempotency_key)? {
             if row.request_digest == *self.digest.as_bytes() {

@@ -15,7 +15,10 @@ use crate::problem::Problem;
     get, path = "/v1/log/checkpoint", tag = "log",
     responses((status = 200, description = "A signed note", content_type = "text/plain", body = String))
 )]
-pub(crate) async fn checkpoint(State(enclave): State<Enclave>, Anyone(_): Anyone) -> Result<Response, Problem> {
+pub(crate) async fn checkpoint(
+    State(enclave): State<Enclave>,
+    Anyone(_): Anyone,
+) -> Result<Response, Problem> {
     let note = blocking(move || enclave.log_file("checkpoint")).await?;
     Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8"), (CACHE_CONTROL, "no-store")], note).into_response())
 }

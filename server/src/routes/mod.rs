@@ -54,15 +54,30 @@ pub fn body_limits() -> BodyLimits {
 /// The OpenAPI 3.1 document of [`router`].
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Chancery", description = "Policy-checked signatures with receipts. Every call is over mutual TLS; the \
+    info(
+        title = "Chancery",
+        description = "Policy-checked signatures with receipts. Every call is over mutual TLS; the \
         client certificate names tenant, role and client. Errors are RFC 9457 problem documents with stable codes.",
-        license(name = "Apache-2.0", identifier = "Apache-2.0")),
-    paths(
-        sign::sign, sign::preview, wallets::list, wallets::create, wallets::show, requests::list, requests::show,
-        requests::receipt, policy::show, policy::apply, requests::decisions, requests::decision, log::checkpoint,
-        log::tile, log::trust,
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
-    components(schemas(wire::Signed)),
+    paths(
+        sign::sign,
+        sign::preview,
+        wallets::list,
+        wallets::create,
+        wallets::show,
+        requests::list,
+        requests::show,
+        requests::receipt,
+        policy::show,
+        policy::apply,
+        requests::decisions,
+        requests::decision,
+        log::checkpoint,
+        log::tile,
+        log::trust,
+    ),
+    components(schemas(wire::Signed))
 )]
 pub struct Document;
 

@@ -17,7 +17,10 @@ use crate::problem::Problem;
         (status = 503, description = "No bundle is in force yet", body = ProblemSchema),
     )
 )]
-pub(crate) async fn show(State(enclave): State<Enclave>, Anyone(peer): Anyone) -> Result<Json<Policy>, Problem> {
+pub(crate) async fn show(
+    State(enclave): State<Enclave>,
+    Anyone(peer): Anyone,
+) -> Result<Json<Policy>, Problem> {
     Ok(Json(Policy::from(&*enclave.policy(peer.tenant())?)))
 }
 

@@ -1,10 +1,10 @@
 //! `POST /v1/sign` and `POST /v1/preview`: the two ways to the walk. A handler parses and hands over; what a request may do
 //! is never decided here.
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::Json;
 use chancery_core::{Code, IdempotencyKey, SignRequest};
 use chancery_enclave::{Answer, Enclave};
 
@@ -74,7 +74,9 @@ fn idempotency_key(headers: &HeaderMap) -> Result<IdempotencyKey, Problem> {
             .ok()
             .and_then(|text| text.parse().ok())
             .ok_or_else(|| missing("`Idempotency-Key` must be 1 to 128 visible ASCII characters")),
-        (None, _) => Err(missing("send an `Idempotency-Key` that stays the same when this request is retried")),
+        (None, _) => {
+            Err(missing("send an `Idempotency-Key` that stays the same when this request is retried"))
+        }
         (Some(_), Some(_)) => Err(missing("send one `Idempotency-Key` header, not several")),
     }
 }

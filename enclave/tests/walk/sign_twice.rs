@@ -1,0 +1,13 @@
+//! One record is one signature.
+
+use std::sync::Arc;
+
+use chancery_enclave::House;
+use chancery_enclave::walk::Recorded;
+
+async fn twice(house: &Arc<House>, recorded: Recorded) {
+    let _ = recorded.seal(house).await;
+    let _ = recorded.seal(house).await;
+}
+
+fn main() {}

@@ -1,0 +1,12 @@
+//! Understood is not recorded: only `Recorded` can be sealed.
+
+use std::sync::Arc;
+
+use chancery_enclave::House;
+use chancery_enclave::walk::{Sealed, Understood};
+
+async fn short_cut(house: &Arc<House>, understood: Understood) -> Sealed {
+    understood.seal(house).await.unwrap()
+}
+
+fn main() {}

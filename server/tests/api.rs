@@ -1,0 +1,305 @@
+//! The appliance from outside: the real `chanceryd`, a real token, real transactions over mutual TLS, receipts verified with
+//! nothing but the log's key.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code"
+)]
+
+mod appliance;
+
+use alloy_consensus::transaction::RlpEcdsaEncodableTx;
+use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope, TxLegacy};
+use alloy_eips::eip2718::Decodable2718;
+use alloy_primitives::{Address, TxKind, U256, address};
+use appliance::{Answer, Appliance, treasury};
+use serde_json::{Value, json};
+
+const EXCHANGE: Address = address!("70997970C51812dc3A010C7d01b50e0d17dc79C8");
+const USDX: Address = address!("5FbDB2315678afecb367f032d93F642f64180aa3");
+
+fn ether(n: u64) -> U256 {
+    U256::from(n) * U256::from(10).pow(U256::from(18))
+}
+
+fn transfer(nonce: u64, value: U256) -> TxEip1559 {
+    TxEip1559 {
+        chain_id: 31337,
+        nonce,
+        gas_limit: 21_000,
+        max_fee_per_gas: 2_000_000_000,
+        max_priority_fee_per_gas: 1_000_000_000,
+        to: TxKind::Call(EXCHANGE),
+        value,
+        ..TxEip1559::default()
+    }
+}
+
+fn usdx(nonce: u64, millionths: u64) -> TxEip1559 {
+    let mut input = vec![0xa9, 0x05, 0x9c, 0xbb];
+    input.extend(EXCHANGE.into_word());
+    input.extend(U256::from(millionths).to_be_bytes::<32>());
+    TxEip1559 {
+        to: TxKind::Call(USDX),
+        gas_limit: 100_000,
+        input: input.into(),
+        ..transfer(nonce, U256::ZERO)
+    }
+}
+
+fn unsigned(transaction: &TxEip1559) -> Vec<u8> {
+    transaction.encoded_for_signing()
+}
+
+/// The released transaction is the one that was asked for, and has the hash it is said to have.
+fn check_transaction(answer: &Answer, asked: &TxEip1559) {
+    let raw =
+        hex::decode(answer.body["signed_transaction"].as_str().unwrap().trim_start_matches("0x")).unwrap();
+    let envelope = TxEnvelope::decode_2718(&mut raw.as_slice()).unwrap();
+    assert_eq!(format!("{:#x}", envelope.tx_hash()), answer.body["transaction_hash"]);
+    let TxEnvelope::Eip1559(signed) = envelope else { panic!("another type of transaction") };
+    assert_eq!(signed.tx(), asked);
+}
+
+#[tokio::test]
+async fn a_transfer_is_signed_with_a_receipt_that_verifies_offline() {
+    let Some(mut appliance) = Appliance::prepare() else { return };
+    appliance.start();
+    let account = appliance.furnish("treasury", &treasury()).await;
+    let backend = appliance.peer("client", "backend");
+
+    let answer = backend.sign("treasury", &unsigned(&transfer(0, ether(1))), "order-1").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    check_transaction(&answer, &transfer(0, ether(1)));
+    let trust = appliance.trust().await;
+    let verified = answer.verified(&trust);
+    let signer = chancery_intent::address_of(verified.receipt().decision.public_key.as_bytes()).unwrap();
+    assert_eq!(
+        signer.to_string(),
+        account,
+        "the signature verified under the key of the wallet's own account"
+    );
+    assert_eq!(verified.receipt().decision.rules, ["eth-to-payees"]);
+
+    // The receipt can be had again, also after a restart, and by an auditor.
+    let path = format!("/v1/requests/{}/receipt", answer.body["request_id"].as_str().unwrap());
+    appliance.stop();
+    appliance.start();
+    for (role, name) in [("client", "backend"), ("auditor", "ann")] {
+        let again = appliance.peer(role, name).get(&path).await;
+        assert_eq!(again.status, 200, "{again:?}");
+        again.verified(&trust);
+    }
+    // And a retry under the same key is the first answer, not a second signature.
+    let retry = appliance
+        .peer("client", "backend")
+        .sign("treasury", &unsigned(&transfer(0, ether(1))), "order-1")
+        .await;
+    assert_eq!(retry.status, 200, "{retry:?}");
+    assert_eq!(retry.body["signed_transaction"], answer.body["signed_transaction"]);
+    assert_eq!(retry.body["request_id"], answer.body["request_id"]);
+}
+
+#[tokio::test]
+async fn policy_denies_by_name_holds_pending_and_counts_limits() {
+    let Some(mut appliance) = Appliance::prepare() else { return };
+    appliance.start();
+    appliance.furnish("treasury", &treasury()).await;
+    let backend = appliance.peer("client", "backend");
+    let trust = appliance.trust().await;
+    let receipt = async |answer: &Answer| {
+        let id = answer.body["request_id"].as_str().unwrap().to_owned();
+        let receipt = backend.get(&format!("/v1/requests/{id}/receipt")).await;
+        receipt.verified(&trust)
+    };
+
+    let denied = backend.sign("treasury", &unsigned(&usdx(0, 5_000_000_001)), "too-much").await;
+    assert_eq!((denied.status, denied.code()), (403, "policy-denied"), "{denied:?}");
+    assert_eq!(denied.body["rules"], json!(["usdx-daily-limit"]));
+    assert!(receipt(&denied).await.receipt().signature.is_none());
+
+    let pending = backend.sign("treasury", &unsigned(&transfer(0, ether(11))), "large").await;
+    assert_eq!(pending.status, 202, "{pending:?}");
+    assert_eq!(pending.body["missing"][0]["needs"][0]["group"], "treasury");
+    receipt(&pending).await;
+
+    // The pending request holds its 11 ETH of the daily limit: not even 1 wei more goes without approvals.
+    let after = backend.sign("treasury", &unsigned(&transfer(1, U256::from(1))), "after").await;
+    assert_eq!(after.status, 202, "a pending request keeps its reservation: {after:?}");
+
+    // A preview decides the same and leaves nothing behind.
+    let payload =
+        json!({"type": "ethereum.transaction", "data": format!("0x{}", hex::encode(unsigned(&usdx(9, 1))))});
+    let preview = backend.post("/v1/preview", &json!({"wallet": "treasury", "payload": payload}), None).await;
+    assert_eq!(preview.body["decision"]["outcome"], "allowed", "{preview:?}");
+    let listed = backend.get("/v1/requests").await;
+    assert_eq!(listed.body["requests"].as_array().unwrap().len(), 3, "{listed:?}");
+    let waiting = backend.get("/v1/requests?state=pending&limit=1").await;
+    assert_eq!(waiting.body["requests"][0]["request_id"], after.body["request_id"], "newest first");
+    assert!(waiting.body["next"].is_string());
+}
+
+#[tokio::test]
+async fn one_key_is_one_request() {
+    let Some(mut appliance) = Appliance::prepare() else { return };
+    appliance.start();
+    appliance.furnish("treasury", &treasury()).await;
+    let backend = appliance.peer("client", "backend");
+
+    // Twenty at once under one key: one signature, and everyone who got one got that one.
+    let bytes = unsigned(&transfer(0, ether(1)));
+    let tries = (0..20).map(|_| backend.sign("treasury", &bytes, "one"));
+    let answers = futures_join(tries).await;
+    let mut signatures: Vec<_> = answers
+        .iter()
+        .filter(|answer| answer.status == 200)
+        .map(|answer| answer.body["signed_transaction"].to_string())
+        .collect();
+    signatures.dedup();
+    assert_eq!(signatures.len(), 1, "{answers:?}");
+    for other in answers.iter().filter(|answer| answer.status != 200) {
+        assert_eq!((other.status, other.code()), (409, "request-in-progress"), "{other:?}");
+        assert!(other.retry_after.is_none() || other.retry_after == Some(1));
+    }
+    let conflict = backend.sign("treasury", &unsigned(&transfer(1, ether(1))), "one").await;
+    assert_eq!((conflict.status, conflict.code()), (409, "idempotency-conflict"));
+
+    // Another client's same key is another key, but another client is not in the bundle.
+    let other = appliance.peer("client", "other").sign("treasury", &bytes, "one").await;
+    assert_eq!((other.status, other.code()), (403, "policy-denied"), "{other:?}");
+    assert_eq!(other.body["rules"], json!(["default-deny"]));
+
+    let without = backend
+        .post(
+            "/v1/sign",
+            &json!({"wallet": "treasury", "payload": {"type": "ethereum.message", "data": "0x00"}}),
+            None,
+        )
+        .await;
+    assert_eq!((without.status, without.code()), (400, "idempotency-key-missing"));
+}
+
+#[tokio::test]
+async fn each_bad_payload_has_its_code_and_leaves_nothing_signed() {
+    let Some(mut appliance) = Appliance::prepare() else { return };
+    appliance.start();
+    appliance.furnish("treasury", &treasury()).await;
+    let backend = appliance.peer("client", "backend");
+    let good = unsigned(&transfer(0, ether(1)));
+    let mut trailing = good.clone();
+    trailing.push(0);
+    let other_chain = unsigned(&TxEip1559 { chain_id: 5, ..transfer(0, ether(1)) });
+    let unbound =
+        TxLegacy { chain_id: None, gas_limit: 21_000, to: TxKind::Call(EXCHANGE), ..TxLegacy::default() };
+    let mut signed = Vec::new();
+    let signature = alloy_primitives::Signature::new(U256::from(1), U256::from(1), false);
+    transfer(0, ether(1)).eip2718_encode(&signature, &mut signed);
+    // The nonce 0 as a byte of its own instead of the empty string.
+    let mut padded = good.clone();
+    assert_eq!(padded[5], 0x80, "0x02, list, 0x82 0x7a 0x69, nonce");
+    padded[5] = 0;
+    let cases: [(&str, Vec<u8>); 9] = [
+        ("payload-empty", Vec::new()),
+        ("payload-too-large", vec![2; chancery_core::limit::PAYLOAD_BYTES + 1]),
+        ("transaction-type-unknown", [&[0x7e], &good[1..]].concat()),
+        ("payload-malformed", good[..good.len() / 2].to_vec()),
+        ("payload-trailing-bytes", trailing),
+        ("payload-not-canonical", padded),
+        ("already-signed", signed),
+        ("chain-id-missing", unbound.encoded_for_signing()),
+        ("chain-id-mismatch", other_chain),
+    ];
+    for (index, (code, bytes)) in cases.into_iter().enumerate() {
+        let answer = backend.sign("treasury", &bytes, &format!("bad-{index}")).await;
+        assert_eq!((answer.status, answer.code()), (422, code), "{answer:?}");
+        assert!(answer.body.get("signature").is_none());
+    }
+    // What is not even a request.
+    let client = &backend.client;
+    let raw = |body: &'static str| {
+        client
+            .post(format!("{}/v1/sign", backend.base))
+            .header("idempotency-key", "k")
+            .header("content-type", "application/json")
+            .body(body)
+            .send()
+    };
+    for body in ["", "{", "[]", r#"{"wallet":"treasury"}"#, r#"{"wallet":"../x","payload":{"type":"raw"}}"#] {
+        let answer = raw(body).await.unwrap();
+        assert_eq!(answer.status().as_u16() / 100, 4, "{body}");
+        assert_eq!(answer.headers()["content-type"], "application/problem+json");
+    }
+    let unknown = backend.sign("nobody", &good, "k2").await;
+    assert_eq!((unknown.status, unknown.code()), (404, "not-found"));
+
+    // The server stands, and nothing was recorded.
+    assert_eq!(backend.get("/v1/requests").await.body["requests"], json!([]));
+    assert_eq!(backend.sign("treasury", &good, "good").await.status, 200);
+}
+
+#[tokio::test]
+async fn roles_keep_to_their_own() {
+    let Some(mut appliance) = Appliance::prepare() else { return };
+    appliance.start();
+    let (client, auditor, operator) = (
+        appliance.peer("client", "backend"),
+        appliance.peer("auditor", "ann"),
+        appliance.peer("operator", "op"),
+    );
+    let wallet = json!({"id": "w", "chain": "ethereum", "chain_ids": [1]});
+    let ask = json!({"wallet": "w", "payload": {"type": "ethereum.message", "data": "0x00"}});
+    for (peer, path, body) in [
+        (&client, "/v1/wallets", &wallet),
+        (&auditor, "/v1/wallets", &wallet),
+        (&auditor, "/v1/sign", &ask),
+        (&operator, "/v1/sign", &ask),
+    ] {
+        let answer = peer.post(path, body, Some("k")).await;
+        assert_eq!((answer.status, answer.code()), (403, "forbidden"), "{path}: {answer:?}");
+    }
+    for peer in [&client, &auditor] {
+        assert_eq!(peer.put("/v1/policy", &treasury()).await.status, 403);
+    }
+    for path in ["/v1/audit/decisions", "/v1/log/tile/entries/000"] {
+        assert_eq!(client.get(path).await.status, 403, "{path}");
+    }
+    // No policy yet: nothing is decided.
+    assert_eq!(operator.post("/v1/wallets", &wallet, None).await.status, 201);
+    let early = client.post("/v1/sign", &ask, Some("k")).await;
+    assert_eq!((early.status, early.code()), (503, "no-policy"), "{early:?}");
+    assert_eq!(operator.post("/v1/wallets", &wallet, None).await.code(), "already-exists");
+
+    // A bundle whose own test fails is not applied, and says which.
+    let mut broken = treasury();
+    let tests = broken["files"]["tests/ether.toml"].as_str().unwrap().replacen(
+        "expect = \"allow\"",
+        "expect = \"deny\"",
+        1,
+    );
+    broken["files"]["tests/ether.toml"] = Value::String(tests);
+    let refused = operator.put("/v1/policy", &broken).await;
+    assert_eq!((refused.status, refused.code()), (422, "bundle-invalid"), "{refused:?}");
+    assert!(refused.body["rules"].as_array().is_some_and(|lines| !lines.is_empty()), "{refused:?}");
+}
+
+/// Runs requests at once.
+async fn futures_join<F: Future<Output = Answer>>(all: impl Iterator<Item = F>) -> Vec<Answer> {
+    let mut pending: Vec<_> = all.map(Box::pin).collect();
+    let mut answers: Vec<Option<Answer>> = pending.iter().map(|_| None).collect();
+    std::future::poll_fn(|context| {
+        let mut open = false;
+        for (future, answer) in pending.iter_mut().zip(&mut answers) {
+            if answer.is_none() {
+                match future.as_mut().poll(context) {
+                    std::task::Poll::Ready(done) => *answer = Some(done),
+                    std::task::Poll::Pending => open = true,
+                }
+            }
+        }
+        if open { std::task::Poll::Pending } else { std::task::Poll::Ready(()) }
+    })
+    .await;
+    answers.into_iter().flatten().collect()
+}

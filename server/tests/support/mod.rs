@@ -1,0 +1,336 @@
+//! A door on a free port with its own authority, and clients that speak to it byte by byte.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    dead_code,
+    reason = "test support; each test uses a part"
+)]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use axum::extract::Query;
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use chancery_core::{Clock, Mode, RequestId, SystemClock, config};
+use chancery_identity::Peer;
+use chancery_server::door::{BodyLimits, Door, Drained, Settings};
+use chancery_server::telemetry::Metrics;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, SanType,
+};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio_rustls::client::TlsStream;
+
+pub const CLIENT: &str = "chancery://default/client/backend";
+
+pub struct Ca {
+    issuer: Issuer<'static, KeyPair>,
+    pub pem: String,
+    der: CertificateDer<'static>,
+}
+
+pub struct Identity {
+    pub chain: Vec<CertificateDer<'static>>,
+    pub key: PrivatePkcs8KeyDer<'static>,
+    pub pem: String,
+}
+
+/// A certificate for TLS clients with these names, valid from a day ago for `days` more.
+pub fn client_params(names: &[&str], days: i64) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.subject_alt_names = names.iter().map(|name| SanType::URI((*name).try_into().unwrap())).collect();
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    let now = SystemTime::now();
+    params.not_before = (now - Duration::from_secs(2 * 24 * 3_600)).into();
+    params.not_after = if days >= 0 {
+        (now + Duration::from_secs(days.unsigned_abs() * 24 * 3_600)).into()
+    } else {
+        (now - Duration::from_secs(days.unsigned_abs() * 24 * 3_600)).into()
+    };
+    params
+}
+
+impl Ca {
+    pub fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, "authority");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        Self { pem: certificate.pem(), der: certificate.der().clone(), issuer: Issuer::new(params, key) }
+    }
+
+    pub fn issue(&self, params: &CertificateParams) -> Identity {
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Identity {
+            chain: vec![certificate.der().clone()],
+            pem: format!("{}{}", certificate.pem(), key.serialize_pem()),
+            key: PrivatePkcs8KeyDer::from(key.serialize_der()),
+        }
+    }
+
+    pub fn client(&self, name: &str) -> Identity {
+        self.issue(&client_params(&[name], 1))
+    }
+}
+
+/// A running door and everything needed to speak to it.
+pub struct House {
+    pub address: SocketAddr,
+    pub ca: Ca,
+    pub metrics: Arc<Metrics>,
+    stop: Option<oneshot::Sender<()>>,
+    serving: Option<JoinHandle<Drained>>,
+    _files: tempfile::TempDir,
+}
+
+/// Writes the door's TLS files and says where they are.
+pub fn tls_files(ca: &Ca, directory: &std::path::Path) -> config::Tls {
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, &ca.issuer).unwrap();
+    let tls = config::Tls {
+        certificate: directory.join("server.pem"),
+        key: directory.join("server-key.pem"),
+        client_ca: directory.join("ca.pem"),
+    };
+    std::fs::write(&tls.certificate, certificate.pem()).unwrap();
+    std::fs::write(&tls.key, key.serialize_pem()).unwrap();
+    std::fs::write(&tls.client_ca, &ca.pem).unwrap();
+    tls
+}
+
+pub fn settings(tls: config::Tls) -> Settings {
+    Settings {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        tls,
+        mode: Mode::Development,
+        rate: config::Rate { per_second: 100_000, burst: 100_000 },
+        bodies: BodyLimits::new().larger(http::Method::PUT, "/large", 2 * 1024 * 1024),
+        clock: Arc::new(SystemClock::default()),
+        metrics: Arc::new(Metrics::new()),
+    }
+}
+
+impl House {
+    pub fn open() -> Self {
+        Self::open_with(|_| {})
+    }
+
+    pub fn open_with(change: impl FnOnce(&mut Settings)) -> Self {
+        let ca = Ca::new();
+        let files = tempfile::tempdir().unwrap();
+        let mut settings = settings(tls_files(&ca, files.path()));
+        change(&mut settings);
+        let metrics = Arc::clone(&settings.metrics);
+        let door = Door::bind(settings).unwrap();
+        let address = door.local_addr();
+        let (stop, stopped) = oneshot::channel();
+        let serving = tokio::spawn(door.serve(router(), async move {
+            let _ = stopped.await;
+        }));
+        Self { address, ca, metrics, stop: Some(stop), serving: Some(serving), _files: files }
+    }
+
+    pub fn ask_to_stop(&mut self) {
+        drop(self.stop.take());
+    }
+
+    pub async fn drained(&mut self) -> Drained {
+        self.serving.take().unwrap().await.unwrap()
+    }
+
+    /// A client's TLS configuration: who it is (or nobody) and what it offers by ALPN.
+    pub fn tls(&self, identity: Option<Identity>, alpn: &[&str]) -> Arc<ClientConfig> {
+        self.tls_with(identity, alpn, &[&rustls::version::TLS13]).unwrap()
+    }
+
+    pub fn tls_with(
+        &self,
+        identity: Option<Identity>,
+        alpn: &[&str],
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> Result<Arc<ClientConfig>, rustls::Error> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.ca.der.clone()).unwrap();
+        let builder =
+            ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+                .with_protocol_versions(versions)?
+                .with_root_certificates(roots);
+        let mut config = match identity {
+            Some(Identity { chain, key, .. }) => {
+                builder.with_client_auth_cert(chain, PrivateKeyDer::Pkcs8(key))?
+            }
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Ok(Arc::new(config))
+    }
+
+    pub async fn tcp(&self) -> TcpStream {
+        let socket = TcpStream::connect(self.address).await.unwrap();
+        socket.set_nodelay(true).unwrap();
+        socket
+    }
+
+    pub async fn connect(&self, tls: &Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
+        let socket = TcpStream::connect(self.address).await?;
+        socket.set_nodelay(true)?;
+        handshake(socket, tls).await
+    }
+
+    /// A client with a good certificate that speaks HTTP/1.1 or, with `h2`, HTTP/2.
+    pub async fn enter(&self, alpn: &str) -> TlsStream<TcpStream> {
+        self.connect(&self.tls(Some(self.ca.client(CLIENT)), &[alpn])).await.unwrap()
+    }
+}
+
+pub async fn handshake(socket: TcpStream, tls: &Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
+    let name = ServerName::try_from("localhost").unwrap();
+    tokio_rustls::TlsConnector::from(Arc::clone(tls)).connect(name, socket).await
+}
+
+#[derive(serde::Deserialize)]
+struct Size {
+    n: u64,
+}
+
+/// Enough routes to meet every bound.
+pub fn router() -> Router {
+    Router::new()
+        .route(
+            "/who",
+            get(|Extension(peer): Extension<Arc<Peer>>, Extension(id): Extension<RequestId>| async move {
+                format!("{peer} {id}")
+            }),
+        )
+        .route("/echo", post(|body: axum::body::Bytes| async move { body.len().to_string() }))
+        .route(
+            "/large",
+            axum::routing::put(|body: axum::body::Body| async move {
+                axum::body::to_bytes(body, usize::MAX).await.unwrap().len().to_string()
+            }),
+        )
+        .route("/json", post(|Json(value): Json<Size>| async move { value.n.to_string() }))
+        .route(
+            "/slow",
+            get(|Query(ms): Query<Size>| async move {
+                tokio::time::sleep(Duration::from_millis(ms.n)).await;
+                "done"
+            }),
+        )
+        .route(
+            "/big",
+            get(|Query(bytes): Query<Size>| async move { vec![b'x'; usize::try_from(bytes.n).unwrap()] }),
+        )
+        .route("/panic", get(panic_now))
+}
+
+#[allow(clippy::panic, reason = "what the door does with a defect is the test")]
+async fn panic_now() -> &'static str {
+    panic!("a secret detail")
+}
+
+/// One whole HTTP/1.1 answer: status, head and body. The body's length must be declared.
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
+
+pub async fn read_answer(stream: &mut (impl AsyncReadExt + Unpin)) -> std::io::Result<Answer> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await?);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let status = head[9..12].parse().unwrap();
+    let length = head
+        .lines()
+        .find_map(|line| {
+            line.to_ascii_lowercase().strip_prefix("content-length: ").map(|n| n.parse().unwrap())
+        })
+        .unwrap_or(0);
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await?;
+    Ok(Answer { status, head, body })
+}
+
+pub async fn exchange(stream: &mut TlsStream<TcpStream>, request: &str) -> std::io::Result<Answer> {
+    stream.write_all(request.as_bytes()).await?;
+    read_answer(stream).await
+}
+
+pub const GET_WHO: &str = "GET /who HTTP/1.1\r\nhost: localhost\r\n\r\n";
+
+/// HTTP/2 by hand (RFC 9113): what an honest library would not send.
+pub mod h2 {
+    pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+    pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        let mut frame = vec![length[1], length[2], length[3], kind, flags];
+        frame.extend(stream.to_be_bytes());
+        frame.extend(payload);
+        frame
+    }
+
+    /// The preface and SETTINGS with these parameters.
+    pub fn hello(settings: &[(u16, u32)]) -> Vec<u8> {
+        let mut payload = Vec::new();
+        for (name, value) in settings {
+            payload.extend(name.to_be_bytes());
+            payload.extend(value.to_be_bytes());
+        }
+        [PREFACE, &frame(4, 0, 0, &payload), &frame(4, 1, 0, &[])].concat()
+    }
+
+    /// HEADERS for one request (RFC 7541: static table and literals without indexing). `end` closes the stream.
+    pub fn request(stream: u32, method: &str, path: &str, end: bool) -> Vec<u8> {
+        let mut block = Vec::new();
+        for (index, value) in [(2, method), (4, path), (6, "https"), (1, "localhost")] {
+            block.extend([index, u8::try_from(value.len()).unwrap()]);
+            block.extend(value.as_bytes());
+        }
+        frame(1, if end { 5 } else { 4 }, stream, &block)
+    }
+
+    pub fn data(stream: u32, bytes: &[u8], end: bool) -> Vec<u8> {
+        frame(0, u8::from(end), stream, bytes)
+    }
+}
+
+/// An honest client of a real library over HTTP/2.
+pub fn library_client(house: &House, identity: Identity) -> reqwest::Client {
+    let tls = house.tls(Some(identity), &["h2"]);
+    reqwest::Client::builder()
+        .tls_backend_preconfigured((*tls).clone())
+        .resolve("localhost", house.address)
+        .build()
+        .unwrap()
+}
+
+pub fn clock_at(ms: i64) -> Arc<chancery_core::ManualClock> {
+    Arc::new(chancery_core::ManualClock::at(chancery_core::UnixMillis(ms)))
+}
+
+pub fn now_ms() -> i64 {
+    SystemClock::default().now().unwrap().0
+}
