@@ -89,6 +89,9 @@ fn no_listing_walks_a_table_or_sorts() {
             let (sql, values) = listing(&filter, on(4).then_some((1, 1)), 10);
             let steps = plan(&link, &sql);
             assert!(!steps.iter().any(|step| heavy(step)), "{sql}\n{steps:#?}");
+            let narrowed = on(0) || on(1) || !matches!(state, None | Some(RequestState::Released));
+            let by_time = steps.iter().any(|step| step.contains("request_by_time"));
+            assert_ne!(narrowed, by_time, "not the index that narrows most: {sql}\n{steps:#?}");
             let statement = link.raw().prepare(&sql).unwrap();
             assert_eq!(statement.parameter_count(), values.len(), "{sql}");
         }

@@ -15,7 +15,8 @@ use crate::schema::{self, Found};
 use crate::writer::{Order, Task, Writer};
 use crate::{Committed, Health, Observer, Reader, StoreError, Tx};
 
-/// The store of one trust domain. Clones share it.
+/// The store of one trust domain. Clones share it. When the last one is dropped without [`Store::close`], the writer
+/// finishes what waits and lets the directory go a moment later, unseen.
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
