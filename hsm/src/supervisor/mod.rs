@@ -177,15 +177,17 @@ impl Supervisor {
     }
 
     fn lost(&self, reason: &str) {
-        self.set(State::Starting, reason);
         let mut status = self.shared.status();
+        status.state = State::Starting;
+        reason.clone_into(&mut status.reason);
         status.worker_pid = None;
         status.restarts += 1;
     }
 
     fn ready(&self, worker: &Worker) {
-        self.set(State::Ready, "");
         let mut status = self.shared.status();
+        status.state = State::Ready;
+        status.reason.clear();
         status.generation += 1;
         status.worker_pid = worker.pid();
         status.token = worker.token.clone();

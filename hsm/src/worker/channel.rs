@@ -73,7 +73,11 @@ impl Channel {
         let mut batch = Vec::new();
         let mut chunk = [0; 16 * 1024];
         while batch.is_empty() {
-            let read = self.stream.read(&mut chunk)?;
+            let read = match self.stream.read(&mut chunk) {
+                // A module's own signal handlers are no reason to leave.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read?,
+            };
             let bytes =
                 chunk.get(..read).filter(|bytes| !bytes.is_empty()).ok_or(io::ErrorKind::UnexpectedEof)?;
             self.inbox.space().extend_from_slice(bytes);
