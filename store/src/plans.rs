@@ -42,6 +42,7 @@ fn no_hot_statement_walks_a_table() {
         reader::sql::WALLET,
         reader::sql::WALLETS,
         reader::sql::ACTIVE_BUNDLE,
+        reader::sql::ACTIVATION,
         reader::sql::BUNDLE,
         reader::sql::LEAF,
         reader::sql::LEAVES,

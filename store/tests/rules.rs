@@ -182,6 +182,7 @@ async fn wallets_and_bundles_keep_their_history() {
             let active = rows.active_bundle(&tenant)?.unwrap();
             assert_eq!((active.hash, active.leaf, active.applied_ms.0), ([1; 32], 3, 2));
             assert_eq!(active.canonical, [1; 4]);
+            assert_eq!(rows.activation(&tenant)?, Some(active.leaf));
             assert_eq!(rows.bundle(&tenant, &[2; 32])?.unwrap().leaf, 2);
             assert!(rows.bundle(&tenant, &[9; 32])?.is_none());
             assert_eq!(rows.leaves(1..100)?.len(), 3);
