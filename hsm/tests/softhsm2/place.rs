@@ -53,7 +53,8 @@ impl Place {
             pin: config::PinSource::Fd(0),
             sessions: 4,
             queue: 256,
-            call_ms: 5_000,
+            // Long enough that a starved machine breaks no test; the tests of deadlines set their own.
+            call_ms: 60_000,
             environment: [("SOFTHSM2_CONF".to_owned(), conf.display().to_string())].into(),
             init_argument: None,
         };
@@ -150,6 +151,20 @@ pub async fn until(hsm: &Hsm, what: &str, wanted: impl Fn(&Health) -> bool) {
 
 pub async fn until_ready(hsm: &Hsm, generation: u64) {
     until(hsm, "ready again", |health| health.state == State::Ready && health.generation > generation).await;
+}
+
+/// Signs, trying again as long as the HSM says that it may help.
+pub async fn sign_at_last(hsm: &Hsm, key: &KeyRef, message: Message) {
+    for _ in 0..3_000 {
+        match hsm.sign(key, message.clone()).await {
+            Ok(_) => return,
+            Err(error) if error.retry_after().is_some() => {
+                tokio::time::sleep(Duration::from_millis(10)).await
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("never signed: {:?}", hsm.health());
 }
 
 /// How many fault cycles to run.
