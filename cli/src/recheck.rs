@@ -10,6 +10,8 @@ use chancery_intent::model::{Description, Effect, Kind};
 use chancery_intent::{Account, Address, Standard, understand};
 use serde_json::{Value, json};
 
+const STANDARDS: [Standard; 3] = [Standard::Erc20, Standard::Erc721, Standard::Erc1155];
+
 /// What decoding again has shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rechecked {
@@ -37,18 +39,24 @@ pub fn recheck(
         return Err("the intent's account is not the one of the wallet's public key".to_owned());
     }
     let chain_ids: Vec<u64> = chain_id(&stated.chain).into_iter().collect();
-    let told = Told::by(&stated);
-    let registry = told.registry()?;
-    let intent = understand(payload, &Account { address: named, chain_ids: &chain_ids }, &registry)
-        .map_err(|error| format!("the payload does not decode: {error}"))?;
-    if intent.signing_digest() != signing_digest {
-        return Err("the signing digest is not the payload's".to_owned());
-    }
-    if *intent.description() != stated {
-        return Err(format!(
-            "the payload does not do what the intent says; it is {}",
-            serde_json::to_string(intent.description()).unwrap_or_default()
-        ));
+    let account_of = Account { address: named, chain_ids: &chain_ids };
+    let agrees = |told: &Told| -> Result<(), String> {
+        let intent = understand(payload, &account_of, &told.registry()?)
+            .map_err(|error| format!("the payload does not decode: {error}"))?;
+        if intent.signing_digest() != signing_digest {
+            return Err("the signing digest is not the payload's".to_owned());
+        }
+        if *intent.description() == stated {
+            return Ok(());
+        }
+        let found = serde_json::to_string(intent.description()).unwrap_or_default();
+        Err(format!("the payload does not do what the intent says; it does {found}"))
+    };
+    let mut told = Told::by(&stated);
+    if let Err(difference) = agrees(&told) {
+        // A contract of another standard than the selector's is told nowhere: its call is a call like any other.
+        let supposed = STANDARDS.map(|standard| Told::by(&stated).supposing(&stated, standard));
+        told = supposed.into_iter().find(|told| agrees(told).is_ok()).ok_or(difference)?;
     }
     let mut checked = vec![
         "the payload decodes, and to exactly the stated intent".to_owned(),
@@ -85,6 +93,17 @@ impl Told {
             }
         }
         told
+    }
+
+    /// The same, with every called contract of no told standard being of this one.
+    fn supposing(mut self, stated: &Description, standard: Standard) -> Self {
+        for effect in &stated.effects {
+            let address = effect.contract.as_deref().and_then(|text| text.parse().ok());
+            if let (Some(chain_id), Some(address)) = (chain_id(&stated.chain), address) {
+                self.contracts.entry((chain_id, address)).or_default().0.get_or_insert(standard);
+            }
+        }
+        self
     }
 
     fn registry(&self) -> Result<Registry, String> {
@@ -127,9 +146,7 @@ fn token(asset: &str) -> Option<((u64, Address), Standard)> {
     let (chain, token) = asset.split_once('/')?;
     let (namespace, rest) = token.split_once(':')?;
     let address = rest.split('/').next()?.parse().ok()?;
-    let standard = [Standard::Erc20, Standard::Erc721, Standard::Erc1155]
-        .into_iter()
-        .find(|standard| standard.namespace() == namespace)?;
+    let standard = STANDARDS.into_iter().find(|standard| standard.namespace() == namespace)?;
     Some(((chain_id(chain)?, address), standard))
 }
 
@@ -177,4 +194,77 @@ fn split(types: &str) -> Option<Vec<&str>> {
     }
     parts.push(types.get(start..)?);
     Some(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `settle((uint256,(address,bool)[2])[],bytes)` of contract 0x5FbD...0aa3 on chain 31337.
+    const SETTLE: &str = "0x02f9016f827a6901843b9aca00847735940082ea60945fbdb2315678afecb367f032d93f642f64180aa380b901447d481394000000000000000000000000000000000000000000000000000000000000004000000000000000000000000000000000000000000000000000000000000001000000000000000000000000000000000000000000000000000000000000000001000000000000000000000000000000000000000000000000000000000000000700000000000000000000000070997970c51812dc3a010c7d01b50e0d17dc79c8000000000000000000000000000000000000000000000000000000000000000100000000000000000000000070997970c51812dc3a010c7d01b50e0d17dc79c800000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000002abcd000000000000000000000000000000000000000000000000000000000000c0";
+    const SETTLE_ABI: &str = r#"[{"type":"function","name":"settle","stateMutability":"nonpayable","outputs":[],"inputs":[
+        {"name":"legs","type":"tuple[]","components":[{"name":"amount","type":"uint256"},
+            {"name":"sides","type":"tuple[2]","components":[{"name":"who","type":"address"},{"name":"pays","type":"bool"}]}]},
+        {"name":"memo","type":"bytes"}]}]"#;
+    /// `safeTransferFrom(address,address,uint256)`, which ERC-20 does not have, of the same contract.
+    const SAFE_TRANSFER: &str = "0x02f88e827a6901843b9aca00847735940082ea60945fbdb2315678afecb367f032d93f642f64180aa380b86442842e0e00000000000000000000000070997970c51812dc3a010c7d01b50e0d17dc79c800000000000000000000000070997970c51812dc3a010c7d01b50e0d17dc79c80000000000000000000000000000000000000000000000000000000000000007c0";
+    const CONTRACT: &str = "0x5FbDB2315678afecb367f032d93F642f64180aa3";
+
+    fn payload(data: &str) -> Payload {
+        serde_json::from_value(json!({ "type": "ethereum.transaction", "data": data })).unwrap()
+    }
+
+    /// What an appliance whose bundle knows the contract so would state, and the digest.
+    fn stated(payload: &Payload, standard: Option<Standard>, abi: Option<&str>) -> (Value, [u8; 32]) {
+        let address = CONTRACT.parse().unwrap();
+        let registry = Registry::build([Entry { chain_id: 31_337, address, standard, abi }]).unwrap();
+        let account = Account { address: Address::repeat_byte(1), chain_ids: &[31_337] };
+        let intent = understand(payload, &account, &registry).unwrap();
+        (json!(intent.description()), *intent.signing_digest())
+    }
+
+    #[test]
+    fn arguments_of_any_shape_are_decoded_again() {
+        let payload = payload(SETTLE);
+        let (intent, digest) = stated(&payload, None, Some(SETTLE_ABI));
+        assert_eq!(intent["effects"][0]["method"]["arguments"][1]["value"], "0xabcd");
+        let found = recheck(&payload, &intent, &digest, None).unwrap();
+        assert!(found.assumed[0].contains("`settle`"), "{found:?}");
+        for (pointer, lie) in [
+            ("/effects/0/method/arguments/1/value", json!("0xabce")),
+            ("/effects/0/method/arguments/0/value/0/0", json!("8")),
+            ("/effects/0/method/arguments/0/type", json!("(uint256,(address,bool)[])[]")),
+            ("/effects/0/method/arguments/0/type", json!("(((((")),
+            ("/effects/0/method/signature", json!("settled((uint256,(address,bool)[2])[],bytes)")),
+            ("/effects/0/method/signature", json!(null)),
+            ("/effects/0/contract", json!(Address::ZERO)),
+        ] {
+            let mut changed = intent.clone();
+            *changed.pointer_mut(pointer).unwrap() = lie;
+            assert!(recheck(&payload, &changed, &digest, None).is_err(), "{pointer}");
+        }
+    }
+
+    #[test]
+    fn a_call_that_its_contracts_standard_does_not_have_is_understood() {
+        let payload = payload(SAFE_TRANSFER);
+        let (intent, digest) = stated(&payload, Some(Standard::Erc20), None);
+        assert_eq!(intent["effects"][0]["kind"], "contract_call");
+        let found = recheck(&payload, &intent, &digest, None).unwrap();
+        assert!(found.assumed[0].contains("`erc20`"), "what was supposed must be named: {found:?}");
+        let (other, _) = stated(&payload, Some(Standard::Erc721), None);
+        assert_eq!(other["effects"][0]["kind"], "token_transfer");
+        recheck(&payload, &other, &digest, None).unwrap();
+    }
+
+    #[test]
+    fn digest_and_account_are_the_payloads_own() {
+        let payload = payload(SETTLE);
+        let (intent, mut digest) = stated(&payload, None, None);
+        let account = Address::repeat_byte(1);
+        assert_eq!(recheck(&payload, &intent, &digest, Some(account)).unwrap().assumed, Vec::<String>::new());
+        assert!(recheck(&payload, &intent, &digest, Some(Address::ZERO)).is_err());
+        digest[0] ^= 1;
+        assert!(recheck(&payload, &intent, &digest, Some(account)).is_err());
+    }
 }

@@ -180,8 +180,8 @@ fn waiting_follows_the_request_to_its_end() {
         assert!(sign(&server, &["--wait"]).ends(exit).stdout.is_empty(), "{code}");
     }
     // The time is up, and it is still pending.
-    let server = Server::answering(Box::new(move |_| answer(202, &pending)));
-    sign(&server, &["--wait", "--timeout", "1500ms"]).ends(3);
+    let server = Server::scripted(vec![answer(202, &pending), Reply::Silence]);
+    sign(&server, &["--wait", "--timeout", "20s"]).ends(3);
 }
 
 #[test]
@@ -194,11 +194,13 @@ fn refusals_and_silence_have_their_exit_codes() {
         (Reply::Answer(302, &[("location", "https://127.0.0.1:1/")], vec![]), 5),
         (Reply::Answer(200, &[], b"<html>".to_vec()), 6),
         (answer(200, &json!({ "state": 7 })), 6),
-        (Reply::Silence, 6),
     ] {
         let server = Server::scripted(vec![reply]);
-        sign(&server, &["--timeout", "2s"]).ends(code);
+        sign(&server, &[]).ends(code);
     }
+    let server = Server::scripted(vec![Reply::Silence]);
+    let error = sign(&server, &["--timeout", "2s", "--json"]).ends(6).error();
+    assert_eq!(error["code"], "timeout");
 }
 
 #[test]

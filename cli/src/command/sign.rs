@@ -63,7 +63,11 @@ impl Sign {
         let mut document = answer.json()?;
         // The same request under the same key answers with how the first one stands by then.
         while self.wait && answer.text(&document, "/state")? == "pending" && api.wait(deadline) {
-            answer = api.call_until(&call, deadline)?;
+            match api.call_until(&call, deadline) {
+                // The time is up: what was last known stands.
+                Err(Error::Timeout { .. }) => break,
+                later => answer = later?,
+            }
             document = answer.json()?;
         }
         if let Some(members) = document.as_object_mut() {
