@@ -258,6 +258,25 @@ async fn parts_of_other_receipts_do_not_fit() {
 }
 
 #[tokio::test]
+async fn both_proofs_are_under_one_checkpoint() {
+    let s = setting();
+    let mut receipt = Asked::transaction(1).released(&s.house).await;
+    Asked::transaction(2).released(&s.house).await;
+    let later = s.house.log.latest().unwrap();
+    let body = s.house.store.read(|rows| rows.leaf(1)).unwrap().unwrap().body;
+    receipt.outcome_proof = Some(s.house.log.prove_body(1, &body, &later).unwrap().proof().to_string());
+    let error = verify(&bytes(&receipt), &s.trust).unwrap_err();
+    assert!(
+        matches!(error, ReceiptError::TwoCheckpoints),
+        "a log that forked could show two histories: {error}"
+    );
+    let body = s.house.store.read(|rows| rows.leaf(0)).unwrap().unwrap().body;
+    receipt.decision_proof = s.house.log.prove_body(0, &body, &later).unwrap().proof().to_string();
+    assert!(holds(&receipt, &s.trust), "a receipt can be made again under a later checkpoint");
+    s.house.close().await;
+}
+
+#[tokio::test]
 async fn only_the_trusted_log_counts() {
     let s = setting();
     let receipt = Asked::transaction(1).released(&s.house).await;
