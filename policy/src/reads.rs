@@ -1,6 +1,7 @@
 //! Which attributes of `context` a policy can read. Most read a handful, and building the others costs more than deciding;
-//! so a question is written with only what the policies it reaches can see. A use of `context` that is not a plain attribute
-//! counts as reading everything. If this missed one, the policy would fail to evaluate, which denies.
+//! so a question is written with only what the policies it reaches can see. A use of `context` that is not a plain
+//! attribute counts as reading everything. If this missed a `.`, the policy would fail, which denies; if it missed a `has`,
+//! the policy would take the attribute for absent.
 
 use serde_json::Value;
 

@@ -86,6 +86,16 @@ fn strict_validation_refuses_optional_attributes_without_has() {
     assert_eq!(codes(&error.unwrap_err()), [chancery_policy::FindingCode::Type]);
 }
 
+#[test]
+fn an_attribute_that_is_only_asked_for_is_there() {
+    let policies =
+        format!("{OPEN}@id(\"own\") forbid (principal, action, resource) when {{ context has owner }};");
+    let bundle = bundle(&policies);
+    assert_eq!(Ask::of(vec![token_transfer(1, ALICE)]).put(&bundle).outcome, Outcome::Allowed);
+    let others = Effect { owner: Some(BOB.into()), ..token_transfer(1, ALICE) };
+    assert_eq!(Ask::of(vec![others]).put(&bundle).outcome, Outcome::Denied);
+}
+
 const WAITING: &str = r#"@id("wait")
 @quorum("treasury, 2; risk, 1")
 @factor("face")
