@@ -7,8 +7,8 @@ mod support;
 use std::sync::Arc;
 
 use chancery_audit::{
-    Digest, End, Receipt, ReceiptError, Record, Salt, Trust, Verdict, intent_commitment, request_digest,
-    verify,
+    Digest, End, Outcome, Receipt, ReceiptError, Record, Salt, Trust, Verdict, intent_commitment,
+    request_digest, verify,
 };
 use chancery_core::Payload;
 use secp256k1::{PublicKey, Secp256k1, SecretKey};
@@ -398,6 +398,41 @@ async fn recorded_contradictions_are_refused() {
         matches!(verify(&bytes(&receipt), &s.trust), Err(ReceiptError::Outcome(_))),
         "an end before the decision"
     );
+    s.house.close().await;
+}
+
+type Wrong = Box<dyn Fn(&mut Outcome)>;
+
+/// Outcomes that the log did record, each wrong in one place.
+#[tokio::test]
+async fn recorded_outcomes_of_something_else_are_refused() {
+    let s = setting();
+    let other = Asked::transaction(9).decision;
+    let wrongs: [(&str, Wrong); 7] = [
+        ("another entry", Box::new(|outcome| outcome.decision_leaf += 1)),
+        ("another request", Box::new(move |outcome| outcome.request_id = other.request_id)),
+        ("another tenant", Box::new(|outcome| outcome.tenant = "other".parse().unwrap())),
+        ("no signature", Box::new(|outcome| outcome.signature_sha256 = None)),
+        ("another signature", Box::new(|outcome| outcome.signature_sha256 = Some(Digest::of(b"other")))),
+        ("no transaction", Box::new(|outcome| outcome.transaction_sha256 = None)),
+        ("another transaction", Box::new(|outcome| outcome.transaction_sha256 = Some(Digest::of(b"other")))),
+    ];
+    for (what, wrong) in wrongs {
+        let asked = Asked::transaction(1);
+        let (signature, raw) = (asked.signature(), b"tx".to_vec());
+        let decision = s.house.append(Record::Decision(asked.decision.clone())).await;
+        let mut outcome = asked.ended(decision.index(), End::Released, Some(&signature), Some(&raw));
+        wrong(&mut outcome);
+        let ended = s.house.append(Record::Outcome(outcome.clone())).await;
+        let checkpoint = s.house.log.checkpoint_covering(ended.index()).await.unwrap();
+        let mut receipt = asked.decided(&s.house).await;
+        receipt.decision_proof = s.house.log.prove(&decision, &checkpoint).unwrap().proof().to_string();
+        receipt.outcome_proof = Some(s.house.log.prove(&ended, &checkpoint).unwrap().proof().to_string());
+        (receipt.outcome, receipt.signature, receipt.signed_transaction) =
+            (Some(outcome), Some(signature.into()), Some(raw.into()));
+        let error = verify(&bytes(&receipt), &s.trust).unwrap_err();
+        assert!(matches!(error, ReceiptError::Outcome(_) | ReceiptError::Signature(_)), "{what}: {error}");
+    }
     s.house.close().await;
 }
 
