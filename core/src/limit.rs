@@ -41,9 +41,9 @@ pub const CONNECTIONS_PER_CLIENT: usize = 256;
 /// Connections above a client's share that are kept open to be told so.
 pub const CONNECTIONS_REFUSED: usize = 64;
 /// Connections still in their TLS handshake; the oldest makes room.
-pub const HANDSHAKES: usize = 1_024;
+pub const HANDSHAKES: usize = 3_072;
 /// The same from one address (IPv4) or /64 (IPv6).
-pub const HANDSHAKES_PER_SOURCE: usize = 256;
+pub const HANDSHAKES_PER_SOURCE: usize = 2_560;
 /// Connections the kernel keeps until they are accepted.
 pub const BACKLOG: u32 = 4_096;
 /// Connections of the ops listener.
@@ -54,6 +54,8 @@ pub const STREAMS: u32 = 64;
 pub const IN_FLIGHT: usize = 4_096;
 /// All request bodies in memory together, in bytes.
 pub const BODIES_BYTES: usize = 256 * 1024 * 1024;
+/// One client may take one part in so many of [`IN_FLIGHT`] and [`BODIES_BYTES`].
+pub const CLIENT_PART: usize = 4;
 /// What the kernel buffers for one reader, in bytes.
 pub const SEND_BUFFER_BYTES: u32 = 256 * 1024;
 /// How long the door waits for an answer from within, in milliseconds.
