@@ -73,7 +73,8 @@ mod prefixed_hex {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        let digits = text.strip_prefix("0x").ok_or_else(|| D::Error::custom("hexadecimal must start with `0x`"))?;
+        let digits =
+            text.strip_prefix("0x").ok_or_else(|| D::Error::custom("hexadecimal must start with `0x`"))?;
         hex::decode(digits).map_err(|_| D::Error::custom("not an even number of hexadecimal digits"))
     }
 }

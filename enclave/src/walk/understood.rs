@@ -38,7 +38,7 @@ pub struct Understood {
 /// What came of a decision. Everything but `Before` was recorded just now.
 pub enum Decided {
     /// Policy allows it: the only way on.
-    Permitted(Recorded),
+    Permitted(Box<Recorded>),
     /// A rule applies but for its obligations.
     Pending(Pending),
     /// Policy denies it.
@@ -218,7 +218,7 @@ impl Understood {
     fn concluded(self, id: RequestId, fresh: Fresh, leaf: Appended, in_flight: InFlight) -> Decided {
         let Fresh { decision, record, kept } = fresh;
         match decision {
-            Decision::Permitted(permit) => Decided::Permitted(Recorded {
+            Decision::Permitted(permit) => Decided::Permitted(Box::new(Recorded {
                 id,
                 wallet: self.wallet,
                 intent: self.intent,
@@ -227,7 +227,7 @@ impl Understood {
                 record,
                 kept,
                 in_flight,
-            }),
+            })),
             Decision::Pending(evaluation) => Decided::Pending(Pending {
                 request_id: id,
                 missing: record.missing,
