@@ -18,16 +18,15 @@ pub const CLIENT_FILE: &str = "client.toml";
 
 /// Flags of every command that talks to the server.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Connection")]
 pub struct Connection {
     /// The client directory: certificate, key, authority and address, as `chancery client issue` makes it
-    #[arg(long, global = true, value_name = "DIR", env = "CHANCERY_CLIENT")]
+    #[arg(long, global = true, help_heading = "Connection", value_name = "DIR", env = "CHANCERY_CLIENT")]
     pub client: Option<PathBuf>,
     /// The server's address, in place of the one in the client directory
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, help_heading = "Connection", value_name = "URL")]
     pub url: Option<String>,
     /// How long one call may take, retries and `--wait` included
-    #[arg(long, global = true, value_name = "SPAN", default_value = "30s", value_parser = when::parse_span)]
+    #[arg(long, global = true, help_heading = "Connection", value_name = "SPAN", default_value = "30s", value_parser = when::parse_span)]
     pub timeout: Duration,
 }
 

@@ -91,7 +91,7 @@ impl Problem {
                 Some("`chancery client show` prints what the certificate says and how long it lasts")
             }
             "forbidden" => {
-                Some("`chancery client show` prints the role; some commands need an operator or auditor")
+                Some("`chancery client show` prints the role; `--client` names another certificate")
             }
             "idempotency-conflict" => {
                 Some("use a fresh key for another payload; the same key only to try again")

@@ -15,19 +15,18 @@ pub const PAYLOAD_FLAGS: [&str; 4] = ["transaction", "message", "typed_data", "a
 /// One payload. A command that cannot do without says so with a group of [`PAYLOAD_FLAGS`].
 #[derive(Args, Debug)]
 #[group(multiple = false)]
-#[command(next_help_heading = "Payload")]
 pub struct PayloadArgs {
     /// An unsigned Ethereum transaction: hexadecimal, `@FILE` that holds it, or `-` for standard input
-    #[arg(long, value_name = "HEX|@FILE|-")]
+    #[arg(long, value_name = "HEX|@FILE|-", help_heading = "Payload")]
     transaction: Option<String>,
     /// A message to sign as EIP-191 `personal_sign`
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", help_heading = "Payload")]
     message: Option<String>,
     /// An EIP-712 document in JSON; `-` for standard input
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Payload")]
     typed_data: Option<PathBuf>,
     /// An EIP-7702 authorization to sign: `0x05 || rlp([chain_id, address, nonce])` in hexadecimal
-    #[arg(long, value_name = "HEX")]
+    #[arg(long, value_name = "HEX", help_heading = "Payload")]
     authorization: Option<String>,
 }
 

@@ -317,7 +317,6 @@ fn an_authority_whose_key_was_swapped_issues_nothing() {
 fn a_fresh_configuration_can_be_served_once_the_pin_is_there() {
     let state = State::made(&[]);
     assert_eq!(errors(&state.check().ends(1)).len(), 1, "only the PIN is missing");
-    std::fs::create_dir(state.at("hsm")).unwrap();
     std::fs::write(state.at("hsm/pin"), "1234").unwrap();
     std::fs::set_permissions(state.at("hsm/pin"), std::fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(errors(&state.check().ends(0)), Vec::<String>::new());
@@ -327,7 +326,6 @@ fn a_fresh_configuration_can_be_served_once_the_pin_is_there() {
 fn every_problem_of_a_configuration_is_listed() {
     let state = State::made(&[]);
     let other = State::made(&[]);
-    std::fs::create_dir(state.at("hsm")).unwrap();
     std::fs::write(state.at("hsm/pin"), "").unwrap();
     std::fs::set_permissions(state.at("hsm/pin"), std::fs::Permissions::from_mode(0o640)).unwrap();
     std::fs::copy(other.at("pki/server-key.pem"), state.at("pki/server-key.pem")).unwrap();

@@ -166,3 +166,25 @@ fn typed_data_that_json_would_round_is_refused() {
     let ran = simulate(&["--wallet", "treasury", "--typed-data", text(&path)]).ends(7);
     assert!(ran.stderr.contains("write it as text"), "{}", ran.stderr);
 }
+
+/// The program waits for its input, so its reader is gone before it writes.
+#[test]
+fn a_reader_that_goes_away_is_no_error_and_no_success_either() {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+    for (transaction, code) in [(ONE_ETHER, 0), (TO_A_STRANGER, 4)] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_chancery"))
+            .args(["policy", "simulate", TREASURY, "--client-name", "backend", "--wallet", "treasury"])
+            .args(["--chain-id", "31337", "--transaction", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        child.stdin.take().unwrap().write_all(transaction.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(code));
+        assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}

@@ -4,9 +4,11 @@
 //! itself. [`Client`], [`Auditor`] and [`Operator`] are evidence: no other crate can make one. If this is wrong,
 //! someone signs as somebody else.
 //!
-//! ```compile_fail
-//! // Evidence has no constructor outside this crate.
-//! let peer = chancery_identity::Client { tenant: Default::default(), id: "a".parse().unwrap(), fingerprint: [0; 32] };
+//! ```compile_fail,E0451
+//! // Evidence cannot be made, nor changed, outside this crate.
+//! fn forge(client: chancery_identity::Client) -> chancery_identity::Client {
+//!     chancery_identity::Client { id: "treasury".parse().unwrap(), ..client }
+//! }
 //! ```
 
 mod authority;

@@ -564,20 +564,15 @@ fn decides_as_the_model_does() {
                 assert_eq!(explained.evaluation, answer);
                 for effect in &explained.effects {
                     assert_ne!(effect.context, serde_json::Value::Null);
-                    let decided = effect.candidates.iter().filter(|one| one.determining);
-                    for one in decided {
+                    for one in effect.candidates.iter().filter(|one| one.determining) {
                         assert_ne!(one.said, Said::Unsatisfied, "seed {seed}, round {round}: {one:?}");
                     }
                 }
             }
             if answer.outcome != Outcome::Denied {
                 for limit in 0..4 {
-                    let keys: BTreeSet<_> = asked
-                        .effects
-                        .iter()
-                        .filter_map(|one| measure(limit, &asked, one))
-                        .map(|(key, _)| key)
-                        .collect();
+                    let key = |one| measure(limit, &asked, one).map(|(key, _)| key);
+                    let keys: BTreeSet<_> = asked.effects.iter().filter_map(key).collect();
                     past.extend(keys.into_iter().map(|key| {
                         let amount = adds(limit, &key, &asked);
                         (limit, key, now, amount)

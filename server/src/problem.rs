@@ -21,7 +21,11 @@ const DETAIL_BYTES: usize = 512;
 
 /// One refusal. `type`, `title` and `status` follow from the code.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct Problem(Box<Told>);
+
+/// What a problem says, kept apart so that a `Result` of it stays small.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Told {
     code: Code,
     detail: Option<String>,
     request_id: Option<RequestId>,
@@ -33,7 +37,13 @@ impl Problem {
     /// A refusal with this code.
     #[must_use]
     pub fn new(code: Code) -> Self {
-        Self { code, detail: None, request_id: None, retry_after_s: None, members: Map::new() }
+        Self(Box::new(Told {
+            code,
+            detail: None,
+            request_id: None,
+            retry_after_s: None,
+            members: Map::new(),
+        }))
     }
 
     /// A defect of ours. The chain of causes goes to the log with the request id; the wire says `internal` alone.
@@ -45,62 +55,62 @@ impl Problem {
     /// What is particular to this occurrence. Never sent with status 500.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
-        self.detail = Some(detail.into());
+        self.0.detail = Some(detail.into());
         self
     }
 
     /// Names a recorded request instead of this exchange.
     #[must_use]
     pub fn request(mut self, id: RequestId) -> Self {
-        self.request_id = Some(id);
+        self.0.request_id = Some(id);
         self
     }
 
     /// When to try again, in seconds. Without it, 429 says 1 and 503 says 5.
     #[must_use]
     pub fn retry_after_s(mut self, seconds: u64) -> Self {
-        self.retry_after_s = Some(seconds);
+        self.0.retry_after_s = Some(seconds);
         self
     }
 
     /// An extension member such as `rules` or `missing`. A member of RFC 9457 itself cannot be replaced.
     #[must_use]
     pub fn member(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.members.insert(name.to_owned(), value.into());
+        self.0.members.insert(name.to_owned(), value.into());
         self
     }
 
     /// Its code.
     #[must_use]
     pub fn code(&self) -> Code {
-        self.code
+        self.0.code
     }
 
     fn status(&self) -> StatusCode {
-        StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+        StatusCode::from_u16(self.0.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     fn wait_s(&self) -> Option<u64> {
-        match self.code.status() {
-            429 => Some(self.retry_after_s.unwrap_or(1)),
-            503 => Some(self.retry_after_s.unwrap_or(5)),
+        match self.0.code.status() {
+            429 => Some(self.0.retry_after_s.unwrap_or(1)),
+            503 => Some(self.0.retry_after_s.unwrap_or(5)),
             _ => None,
         }
     }
 
     /// The document. `exchange` names the request when the problem names none itself.
     fn document(&self, exchange: Option<RequestId>) -> Value {
-        let told = self.code.status() != 500;
-        let mut document = if told { self.members.clone() } else { Map::new() };
+        let told = self.0.code.status() != 500;
+        let mut document = if told { self.0.members.clone() } else { Map::new() };
         let mut set = |name: &str, value: Value| document.insert(name.to_owned(), value);
-        set("type", json!(format!("urn:chancery:error:{}", self.code)));
-        set("title", json!(self.code.title()));
-        set("status", json!(self.code.status()));
-        set("code", json!(self.code.as_str()));
-        if let Some(detail) = self.detail.as_ref().filter(|_| told) {
+        set("type", json!(format!("urn:chancery:error:{}", self.0.code)));
+        set("title", json!(self.0.code.title()));
+        set("status", json!(self.0.code.status()));
+        set("code", json!(self.0.code.as_str()));
+        if let Some(detail) = self.0.detail.as_ref().filter(|_| told) {
             set("detail", json!(detail));
         }
-        if let Some(id) = self.request_id.or(exchange) {
+        if let Some(id) = self.0.request_id.or(exchange) {
             set("request_id", json!(id));
         }
         if let Some(seconds) = self.wait_s() {
@@ -143,8 +153,8 @@ impl IntoResponse for Problem {
 pub async fn settle(response: Response, id: RequestId) -> Response {
     let failed = response.status().is_client_error() || response.status().is_server_error();
     let mut settled = if let Some(problem) = response.extensions().get::<Problem>().cloned() {
-        if problem.code == Code::Internal {
-            tracing::error!(request_id = %id, cause = problem.detail.as_deref().unwrap_or("unknown"), "internal error");
+        if problem.0.code == Code::Internal {
+            tracing::error!(request_id = %id, cause = problem.0.detail.as_deref().unwrap_or("unknown"), "internal error");
         }
         keep(&response, problem.respond(Some(id)))
     } else if failed && response.headers().get(CONTENT_TYPE) != Some(&PROBLEM_JSON) {

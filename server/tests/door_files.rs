@@ -1,5 +1,5 @@
 //! The accept loop survives a process that has no file left to open. Alone in its program: it takes all of them.
-#![allow(clippy::unwrap_used, reason = "test support")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "test support")]
 
 mod support;
 

@@ -1,6 +1,12 @@
 //! ASSURANCE line 10, first half: every way to be silent ends. Each phase holds the door as a stalling client would and
 //! waits to be closed; all run at once. `--nocapture` prints `assurance door <phase> closed_ms=<n>` for each.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "test support; the figures are the point")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "test support; the figures are the point"
+)]
 
 mod support;
 
@@ -24,6 +30,24 @@ async fn until_closed(stream: &mut (impl AsyncReadExt + Unpin)) {
     while let Ok(read) = stream.read(&mut buffer).await {
         if read == 0 {
             return;
+        }
+    }
+}
+
+/// The same over HTTP/2, answering each PING: the connection is alive, only the request is not.
+async fn until_closed_ponging(stream: &mut (impl AsyncReadExt + AsyncWriteExt + Unpin)) {
+    loop {
+        let mut head = [0; 9];
+        if stream.read_exact(&mut head).await.is_err() {
+            return;
+        }
+        let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+        if stream.read_exact(&mut payload).await.is_err() {
+            return;
+        }
+        if (head[3], head[4]) == (6, 0) {
+            let _ = stream.write_all(&h2::frame(6, 1, 0, &payload)).await;
+            let _ = stream.flush().await;
         }
     }
 }
@@ -179,7 +203,12 @@ async fn hold(phase: &'static str, house: Arc<House>) -> Duration {
         };
         stream.write_all(&sent).await.unwrap();
         stream.flush().await.unwrap();
-        until_closed(&mut stream).await;
+        match phase {
+            "h2-idle" | "h2-no-body" | "h2-window-closed" | "h2-window-one-byte-short" => {
+                until_closed_ponging(&mut stream).await;
+            }
+            _ => until_closed(&mut stream).await,
+        }
     }
     began.elapsed()
 }
@@ -225,7 +254,7 @@ async fn honest(phase: &'static str, house: Arc<House>) {
     let client = support::library_client(&house, house.ca.client(support::CLIENT));
     for _ in 0..12 {
         let status = if phase == "honest-h2" {
-            client.get("https://localhost/who").send().await.unwrap().status().as_u16()
+            client.get("/who").await.unwrap().status().as_u16()
         } else {
             support::exchange(&mut http1, GET_WHO).await.unwrap().status
         };

@@ -1,5 +1,5 @@
 //! Stopping, and running out of files: nothing in flight is lost, and the door opens again.
-#![allow(clippy::unwrap_used, reason = "test support")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "test support")]
 
 mod support;
 
@@ -22,9 +22,7 @@ async fn requests_in_flight_are_answered_before_the_door_closes() {
     let mut http1 = house.enter("http/1.1").await;
     http1.write_all(b"GET /slow?n=1500 HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     let client = support::library_client(&house, house.ca.client(CLIENT));
-    let http2 = tokio::spawn(async move {
-        client.get("https://localhost/slow?n=1500").send().await.unwrap().text().await.unwrap()
-    });
+    let http2 = tokio::spawn(async move { client.get("/slow?n=1500").await.unwrap().into_body() });
     let mut idle = house.enter("http/1.1").await;
     let mut half = house.tcp().await;
     half.write_all(&[22, 3, 1]).await.unwrap();
@@ -42,51 +40,24 @@ async fn requests_in_flight_are_answered_before_the_door_closes() {
 #[tokio::test]
 async fn a_request_whose_client_left_still_runs_to_its_end() {
     static FINISHED: AtomicBool = AtomicBool::new(false);
-    let ca = support::Ca::new();
-    let files = tempfile::tempdir().unwrap();
-    let settings = support::settings(support::tls_files(&ca, files.path()));
-    let metrics = Arc::clone(&settings.metrics);
-    let door = chancery_server::door::Door::bind(settings).unwrap();
-    let address = door.local_addr();
     let work = || async {
         sleep(Duration::from_millis(1_000)).await;
         FINISHED.store(true, Ordering::SeqCst);
     };
     let router = axum::Router::new().route("/work", axum::routing::get(work));
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = tokio::spawn(door.serve(router, async move { drop(stopped.await) }));
-    let house = House::open();
-    // The client authenticates with this door's authority, not with the helper's.
-    let tls = {
-        let mut roots = rustls::RootCertStore::empty();
-        let pem = rustls::pki_types::CertificateDer::from(pem_der(&ca.pem));
-        roots.add(pem).unwrap();
-        let identity = ca.client(CLIENT);
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_client_auth_cert(identity.chain, identity.key.into())
-            .unwrap();
-        Arc::new(config)
-    };
-    drop(house);
-    let socket = tokio::net::TcpStream::connect(address).await.unwrap();
-    let mut stream = support::handshake(socket, &tls).await.unwrap();
+    let mut house = House::open_to(router, |_| {});
+    let mut stream = house.enter("http/1.1").await;
     stream.write_all(b"GET /work HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     stream.flush().await.unwrap();
     sleep(Duration::from_millis(300)).await;
     drop(stream);
-    drop(stop);
-    assert_eq!(serving.await.unwrap(), CLEAN, "the drain must wait for work whose client has left");
+    house.ask_to_stop();
+    assert_eq!(house.drained().await, CLEAN, "the drain must wait for work whose client has left");
     assert!(FINISHED.load(Ordering::SeqCst), "the work was cancelled half-way");
-    assert!(metrics.encode().contains("code=\"client-left\",status=\"499\"} 1"), "and the log must say so");
-}
-
-fn pem_der(pem: &str) -> Vec<u8> {
-    use rustls::pki_types::pem::PemObject;
-    rustls::pki_types::CertificateDer::from_pem_slice(pem.as_bytes()).unwrap().to_vec()
+    assert!(
+        house.metrics.encode().contains("code=\"client-left\",status=\"499\"} 1"),
+        "and the log must say so"
+    );
 }
 
 async fn ops_get(address: std::net::SocketAddr, path: &str) -> (u16, String) {

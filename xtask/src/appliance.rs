@@ -100,7 +100,7 @@ impl Appliance {
         let log =
             File::options().create(true).append(true).open(self.log()).map_err(Stop::file(self.log()))?;
         let errors = log.try_clone().map_err(Stop::file(self.log()))?;
-        let command = Cmd::new(&self.programs.chanceryd).arg("--config").arg(self.config());
+        let command = Cmd::new(&self.programs.chanceryd).args(["serve", "--config"]).arg(self.config());
         let child = command
             .command()
             .stdin(Stdio::null())

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use cargo_metadata::{CargoOpt, Metadata, MetadataCommand};
+use cargo_metadata::{CargoOpt, Message, Metadata, MetadataCommand};
 
 use crate::{Stop, run::Cmd};
 
@@ -66,6 +66,33 @@ impl Tree {
         Cmd::new(Path::new(&cargo)).args(args).dir(&self.root)
     }
 
+    /// Builds the integration tests as `cargo test` does, and answers where they are.
+    ///
+    /// # Errors
+    /// [`Stop`] when the build fails.
+    pub fn tests(&self) -> Result<Vec<Test>, Stop> {
+        let command =
+            self.cargo(&["test", "--workspace", "--no-run", "--message-format", "json-render-diagnostics"]);
+        let output = command.output()?;
+        let metadata = workspace(true)?;
+        let mut tests = Vec::new();
+        for message in Message::parse_stream(output.as_bytes()) {
+            let Ok(Message::CompilerArtifact(artifact)) = message else { continue };
+            let package = metadata.packages.iter().find(|package| package.id == artifact.package_id);
+            if let (Some(package), Some(executable), true) =
+                (package, artifact.executable, artifact.target.is_test())
+            {
+                tests.push(Test {
+                    package: package.name.to_string(),
+                    target: artifact.target.name,
+                    executable: executable.into(),
+                    folder: package.manifest_path.parent().unwrap_or(&metadata.workspace_root).into(),
+                });
+            }
+        }
+        Ok(tests)
+    }
+
     /// Builds every binary and example. One selection for all tasks: another would resolve other features and build
     /// the dependencies a second time.
     ///
@@ -78,6 +105,19 @@ impl Tree {
         }
         self.cargo(&args).run()
     }
+}
+
+/// A built test.
+#[derive(Clone, Debug)]
+pub struct Test {
+    /// Its crate.
+    pub package: String,
+    /// Its file's name.
+    pub target: String,
+    /// The program.
+    pub executable: PathBuf,
+    /// Its crate's folder.
+    pub folder: PathBuf,
 }
 
 /// The workspace as cargo sees it; without its dependencies when `bare`.

@@ -96,6 +96,9 @@ impl Init {
         self.certificates(&dir, &origin, &url, output)?;
         if self.softhsm {
             self.softhsm_files(&dir)?;
+        } else if !self.production {
+            // Where the operator will put the PIN.
+            file::make_directory(&dir.join("hsm"))?;
         }
         // ORDER: the configuration is written when everything it names is there, so a broken-off `init` has none.
         file::write_new(&dir.join("chancery.toml"), text.as_bytes(), file::PUBLIC)?;
@@ -236,13 +239,13 @@ impl Init {
                 dir.join("hsm/pin").display()
             ));
         }
-        output.say(&format!("  move {} to a place that is offline", dir.join("pki/ca-key.pem").display()));
         output.say(&format!("  chancery serve-config check {}", config.display()));
         output.say(&format!("  chanceryd serve --config {}", config.display()));
         output.say(&format!("  chancery client issue backend --role client --dir {}", dir.display()));
         for rest in ["wallet create treasury --chain-id 1", "policy apply BUNDLE"] {
             output.say(&format!("  chancery --client {} {rest}", operator.display()));
         }
+        output.say(&format!("  move {} to a place that is offline", dir.join("pki/ca-key.pem").display()));
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
-//! A client comes from a verified certificate alone.
+//! A client comes from a verified certificate alone; another's evidence does not lend itself to a new name.
 
-fn forge(tenant: chancery_core::Tenant, id: chancery_core::ClientId) -> chancery_identity::Client {
-    chancery_identity::Client { tenant, id, fingerprint: todo!() }
+fn rename(other: chancery_identity::Client, id: chancery_core::ClientId) -> chancery_identity::Client {
+    chancery_identity::Client { id, ..other }
 }
 
 fn main() {}

@@ -1,7 +1,7 @@
-//! An intent comes from `understand` alone: nobody writes down what a payload does.
+//! An intent comes from `understand` alone: nobody writes down what a payload does, or keeps a digest under other words.
 
-fn forge(description: chancery_intent::Description) -> chancery_intent::Intent {
-    chancery_intent::Intent { description, preimage: Vec::new(), digest: [0; 32], document: todo!() }
+fn swap(other: chancery_intent::Intent, description: chancery_intent::Description) -> chancery_intent::Intent {
+    chancery_intent::Intent { description, ..other }
 }
 
 fn main() {}

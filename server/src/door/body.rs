@@ -1,7 +1,6 @@
 //! Takes a request's body whole before anyone looks at it: bounded in bytes, in time and in memory over all requests.
 //! If this is wrong, half a body holds a handler, or bodies fill the memory.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -9,8 +8,9 @@ use chancery_core::{Code, limit};
 use http::Method;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
+
+use super::lobby::{Place, Taken};
 
 /// Each `limit::BODY_BYTES` of a body has this long; the rest of a stall's time is left to say so.
 const BODY_TIME: Duration = Duration::from_millis(limit::STALL_MS - limit::GRACE_MS);
@@ -44,24 +44,20 @@ impl BodyLimits {
 /// A body in memory, and its share of the memory for bodies.
 pub(crate) struct Gathered {
     pub(crate) bytes: Bytes,
-    pub(crate) share: Option<OwnedSemaphorePermit>,
+    pub(crate) share: Option<Taken>,
 }
 
 /// Reads a body of at most `limit_bytes` to its end.
 ///
 /// # Errors
 /// `body-too-large`, `request-timeout`, `overloaded` (the memory for bodies is spent) or `bad-request` (it broke off).
-pub(crate) async fn gather(
-    body: Incoming,
-    limit_bytes: usize,
-    memory: &Arc<Semaphore>,
-) -> Result<Gathered, Code> {
+pub(crate) async fn gather(body: Incoming, limit_bytes: usize, place: &Place) -> Result<Gathered, Code> {
     if body.size_hint().lower() > u64::try_from(limit_bytes).unwrap_or(u64::MAX) {
         return Err(Code::BodyTooLarge);
     }
     let mut body = body;
     let mut gathered = Vec::new();
-    let mut share: Option<OwnedSemaphorePermit> = None;
+    let mut share: Option<Taken> = None;
     let mut deadline = Instant::now() + BODY_TIME;
     let mut since_deadline = 0_usize;
     loop {
@@ -76,7 +72,7 @@ pub(crate) async fn gather(
             return Err(Code::BodyTooLarge);
         }
         let bytes = u32::try_from(data.len()).map_err(|_| Code::BodyTooLarge)?;
-        let more = Arc::clone(memory).try_acquire_many_owned(bytes).map_err(|_| Code::Overloaded)?;
+        let more = place.body_bytes(bytes).ok_or(Code::Overloaded)?;
         match &mut share {
             Some(share) => share.merge(more),
             None => share = Some(more),

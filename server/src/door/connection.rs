@@ -7,7 +7,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chancery_core::limit;
+use chancery_core::{Code, limit};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::paced::Paced;
-use super::pulse::{GRACE, Pulse, STALL, Stall, Verdict};
+use super::pulse::{Pulse, STALL, Stall, Verdict};
 
 /// hyper's own bounds are twice ours, so that what is a little too much is still answered with a problem.
 const SLACK: usize = 2;
@@ -154,7 +154,7 @@ async fn drive(
             // A sender that is gone has stopped too.
             _ = closing.wait_for(|closing| *closing), if !stopping => {
                 stopping = true;
-                pulse.hang_up(GRACE);
+                pulse.hang_up(Code::ShuttingDown);
             }
             _ = connection.as_mut() => return None,
         }

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chancery_core::limit;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// An IPv4 address, or the /64 of an IPv6 address: what one holder can vary freely counts once.
 fn source_of(address: IpAddr) -> IpAddr {
@@ -124,27 +124,72 @@ impl Drop for Seat {
     }
 }
 
-/// How many connections each client holds.
+/// How many connections each client holds, and what its requests may hold together.
 #[derive(Debug)]
 pub(crate) struct Crowd {
     state: Mutex<Counts>,
+    all: Shares,
     most_per_client: usize,
     most_refused: usize,
+    most_remembered: usize,
 }
 
 #[derive(Debug, Default)]
 struct Counts {
-    admitted: HashMap<String, usize>,
+    admitted: HashMap<String, (usize, Arc<Shares>)>,
     refused: usize,
+}
+
+/// What requests take while they are with us: memory for bodies, and places for work.
+#[derive(Debug)]
+struct Shares {
+    body_bytes: Arc<Semaphore>,
+    in_flight: Arc<Semaphore>,
+}
+
+impl Shares {
+    fn of(part: usize) -> Self {
+        Self {
+            body_bytes: Arc::new(Semaphore::new(limit::BODIES_BYTES / part)),
+            in_flight: Arc::new(Semaphore::new(limit::IN_FLIGHT / part)),
+        }
+    }
+
+    fn is_in_use(&self, part: usize) -> bool {
+        self.body_bytes.available_permits() < limit::BODIES_BYTES / part
+            || self.in_flight.available_permits() < limit::IN_FLIGHT / part
+    }
+}
+
+/// Taken from the client's share and from the whole; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    own: OwnedSemaphorePermit,
+    whole: OwnedSemaphorePermit,
+}
+
+impl Taken {
+    fn take(own: &Arc<Semaphore>, whole: &Arc<Semaphore>, amount: u32) -> Option<Self> {
+        let own = Arc::clone(own).try_acquire_many_owned(amount).ok()?;
+        let whole = Arc::clone(whole).try_acquire_many_owned(amount).ok()?;
+        Some(Self { own, whole })
+    }
+
+    /// One for both.
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.own.merge(other.own);
+        self.whole.merge(other.whole);
+    }
 }
 
 impl Crowd {
     pub(crate) fn new() -> Arc<Self> {
-        Self::with(limit::CONNECTIONS_PER_CLIENT, limit::CONNECTIONS_REFUSED)
+        Self::with(limit::CONNECTIONS_PER_CLIENT, limit::CONNECTIONS_REFUSED, limit::RATE_KEYS)
     }
 
-    fn with(most_per_client: usize, most_refused: usize) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::default(), most_per_client, most_refused })
+    fn with(most_per_client: usize, most_refused: usize, most_remembered: usize) -> Arc<Self> {
+        let (state, all) = (Mutex::default(), Shares::of(1));
+        Arc::new(Self { state, all, most_per_client, most_refused, most_remembered })
     }
 
     fn state(&self) -> MutexGuard<'_, Counts> {
@@ -154,24 +199,33 @@ impl Crowd {
     /// Counts a connection of `client`; `None` if even those to be refused are too many.
     pub(crate) fn admit(self: &Arc<Self>, client: String) -> Option<Place> {
         let mut state = self.state();
-        let count = state.admitted.entry(client.clone()).or_default();
+        if state.admitted.len() >= self.most_remembered {
+            state.admitted.retain(|_, (count, own)| *count > 0 || own.is_in_use(limit::CLIENT_PART));
+        }
+        let crowd = Arc::clone(self);
+        let (count, own) = state
+            .admitted
+            .entry(client.clone())
+            .or_insert_with(|| (0, Arc::new(Shares::of(limit::CLIENT_PART))));
+        let own = Arc::clone(own);
         if *count < self.most_per_client {
             *count += 1;
-            return Some(Place { crowd: Arc::clone(self), client: Some(client) });
+            return Some(Place { crowd, own, client: Some(client) });
         }
         if state.refused < self.most_refused {
             state.refused += 1;
-            return Some(Place { crowd: Arc::clone(self), client: None });
+            return Some(Place { crowd, own, client: None });
         }
         None
     }
 }
 
-/// One counted connection.
+/// One counted connection, and its way to its client's share.
 #[derive(Debug)]
 pub(crate) struct Place {
     crowd: Arc<Crowd>,
-    /// `None` above the client's share.
+    own: Arc<Shares>,
+    /// `None` above the client's share of connections.
     client: Option<String>,
 }
 
@@ -179,6 +233,16 @@ impl Place {
     /// True above the client's share: the connection is answered `overloaded` and closed.
     pub(crate) fn is_refused(&self) -> bool {
         self.client.is_none()
+    }
+
+    /// Memory for so many bytes of a body; `None` if the client's share or the whole is spent.
+    pub(crate) fn body_bytes(&self, bytes: u32) -> Option<Taken> {
+        Taken::take(&self.own.body_bytes, &self.crowd.all.body_bytes, bytes)
+    }
+
+    /// A place for one request at work; `None` if the client's share or the whole is spent.
+    pub(crate) fn work(&self) -> Option<Taken> {
+        Taken::take(&self.own.in_flight, &self.crowd.all.in_flight, 1)
     }
 }
 
@@ -189,11 +253,9 @@ impl Drop for Place {
             state.refused = state.refused.saturating_sub(1);
             return;
         };
-        if let Some(count) = state.admitted.get_mut(&client) {
+        if let Some((count, _)) = state.admitted.get_mut(&client) {
+            // The entry stays: requests may be at work after their connection, and count against the next one.
             *count = count.saturating_sub(1);
-            if *count == 0 {
-                state.admitted.remove(&client);
-            }
         }
     }
 }
@@ -253,7 +315,7 @@ mod tests {
 
     #[test]
     fn a_client_above_its_share_is_refused_and_then_dropped() {
-        let crowd = Crowd::with(1, 1);
+        let crowd = Crowd::with(1, 1, 10);
         let first = crowd.admit("a".into());
         assert!(!first.as_ref().unwrap().is_refused());
         let refused = crowd.admit("a".into());
@@ -263,5 +325,36 @@ mod tests {
         drop((first, refused));
         assert!(!crowd.admit("a".into()).unwrap().is_refused());
         assert_eq!(crowd.state().refused, 0);
+    }
+    #[test]
+    fn one_client_cannot_take_the_whole() {
+        let crowd = Crowd::with(2, 0, 10);
+        let (greedy, same, other) =
+            (crowd.admit("a".into()), crowd.admit("a".into()), crowd.admit("b".into()));
+        let (greedy, same, other) = (greedy.unwrap(), same.unwrap(), other.unwrap());
+        let mut held: Vec<_> = std::iter::from_fn(|| greedy.work()).collect();
+        assert_eq!(held.len(), limit::IN_FLIGHT / limit::CLIENT_PART);
+        assert!(same.work().is_none(), "a second connection has no second share");
+        assert!(other.work().is_some());
+        held.pop();
+        assert!(same.work().is_some(), "what is given back can be taken again");
+        let most = u32::try_from(limit::BODIES_BYTES / limit::CLIENT_PART).unwrap();
+        assert!(greedy.body_bytes(most + 1).is_none() && greedy.body_bytes(most).is_some());
+    }
+    #[test]
+    fn leaving_and_coming_back_does_not_renew_a_share() {
+        let crowd = Crowd::with(1, 0, 1);
+        let first = crowd.admit("a".into()).unwrap();
+        let at_work: Vec<_> = std::iter::from_fn(|| first.work()).collect();
+        drop(first);
+        let again = crowd.admit("a".into()).unwrap();
+        assert!(again.work().is_none(), "work of the first connection still counts");
+        drop((again, at_work));
+        drop(crowd.admit("b".into()));
+        assert_eq!(
+            crowd.state().admitted.len(),
+            1,
+            "who left and has nothing at work is forgotten when it gets crowded"
+        );
     }
 }

@@ -38,7 +38,7 @@ pub(crate) use wire::Wire;
 use crate::ServerError;
 use crate::rate::Limiter;
 use crate::telemetry::{Metrics, chain};
-use lobby::{Crowd, Lobby, Place};
+use lobby::{Crowd, Lobby};
 use reception::{Guest, Reception};
 use tls::{HANDSHAKE, Threshold};
 
@@ -114,8 +114,6 @@ impl Door {
                 limiter: Limiter::new(&settings.rate),
                 metrics: settings.metrics,
                 bodies: settings.bodies,
-                memory: Arc::new(Semaphore::new(limit::BODIES_BYTES)),
-                in_flight: Arc::new(Semaphore::new(limit::IN_FLIGHT)),
                 at_work,
             }),
             threshold,
@@ -252,16 +250,12 @@ impl Hall {
             _ = told_to_go => return metrics.handshake_failed("crowded-out"),
         };
         drop(seat);
-        pulse.greeted();
-
         let (_, tls) = stream.get_ref();
         let protocol = if tls.alpn_protocol() == Some(tls::H2) { Protocol::Http2 } else { Protocol::Http1 };
         let chain: Vec<_> =
             tls.peer_certificates().into_iter().flatten().cloned().map(CertificateDer::into_owned).collect();
-        let Some((guest, place)) = self.admit(chain, protocol) else { return };
-        if place.is_refused() {
-            pulse.hang_up(pulse::GRACE);
-        }
+        let Some(guest) = self.admit(chain, protocol) else { return };
+        pulse.greeted(if guest.is_refused() { pulse::ONE_QUESTION } else { pulse::STALL });
         let _open = metrics.connected(protocol.as_str());
         let reception = Arc::clone(&self.reception);
         let clocks = Arc::clone(&pulse);
@@ -270,15 +264,11 @@ impl Hall {
         if let Some(stall) = serve(stream, protocol, &pulse, closing, answer).await {
             metrics.connection_cut(stall.as_str());
         }
-        drop((place, slot));
+        drop(slot);
     }
 
     /// Proves who it is, also after a resumed session, and counts it.
-    fn admit(
-        &self,
-        chain_of: Vec<CertificateDer<'static>>,
-        protocol: Protocol,
-    ) -> Option<(Arc<Guest>, Place)> {
+    fn admit(&self, chain_of: Vec<CertificateDer<'static>>, protocol: Protocol) -> Option<Arc<Guest>> {
         let metrics = &self.reception.metrics;
         let Ok(now) = self.reception.clock.now() else {
             metrics.handshake_failed("clock");
@@ -293,7 +283,6 @@ impl Hall {
             metrics.handshake_failed("client-full");
             return None;
         };
-        let turned_away = place.is_refused();
-        Some((Arc::new(Guest::new(chain_of, peer, now, turned_away, protocol)), place))
+        Some(Arc::new(Guest::new(chain_of, peer, now, place, protocol)))
     }
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use chancery_core::limit;
+use chancery_core::{Code, limit};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -16,6 +16,8 @@ pub(crate) const STALL: Duration = Duration::from_millis(limit::STALL_MS);
 pub(crate) const GRACE: Duration = Duration::from_millis(limit::GRACE_MS);
 /// An idle connection is asked to end this long before it is cut, so that a client about to use it learns in time.
 const NOTICE: Duration = Duration::from_millis(2 * limit::GRACE_MS);
+/// What a connection that is to be refused has: time to ask once.
+pub(crate) const ONE_QUESTION: Duration = Duration::from_millis(3 * limit::GRACE_MS);
 
 /// What a connection's clocks say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +61,8 @@ pub(crate) struct Pulse {
 #[derive(Debug)]
 struct State {
     idle_until: Instant,
-    /// True once the connection is to end: nothing then prolongs the idle clock.
-    leaving: bool,
+    /// Set once the connection is to end, with what later requests are told. Nothing then prolongs the idle clock.
+    leaving: Option<Code>,
     /// Requests with us (`None`) and answers the other side has to take by a time.
     visits: HashMap<u64, Option<Instant>>,
     next: u64,
@@ -73,7 +75,7 @@ impl Pulse {
         Arc::new(Self {
             state: Mutex::new(State {
                 idle_until: Instant::now() + STALL,
-                leaving: false,
+                leaving: None,
                 visits: HashMap::new(),
                 next: 0,
                 blocked_until: None,
@@ -87,22 +89,24 @@ impl Pulse {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts the idle clock: the handshake is done.
-    pub(crate) fn greeted(&self) {
-        self.state().idle_until = Instant::now() + STALL;
+    /// Starts the idle clock at `allowance`: the handshake is done.
+    pub(crate) fn greeted(&self, allowance: Duration) {
+        self.state().idle_until = Instant::now() + allowance;
     }
 
-    /// Ends the connection after what is being answered; what is not over `within` from now is cut.
-    pub(crate) fn hang_up(&self, within: Duration) {
+    /// Ends the connection after what is with us now; `why` is what later requests are told. Once nothing is with us,
+    /// the other side has `limit::GRACE_MS` from now to end.
+    pub(crate) fn hang_up(&self, why: Code) {
         let mut state = self.state();
-        state.idle_until = state.idle_until.min(Instant::now() + within);
-        // An answer that says why still needs a moment to leave.
-        if !state.visits.is_empty() {
-            state.idle_until = Instant::now() + within;
-        }
-        state.leaving = true;
+        state.idle_until = Instant::now() + GRACE;
+        state.leaving.get_or_insert(why);
         drop(state);
         self.hang_up.notify_one();
+    }
+
+    /// Why nothing new is taken on this connection, once it is to end.
+    pub(crate) fn leaving(&self) -> Option<Code> {
+        self.state().leaving
     }
 
     /// Resolves when `hang_up` was called.
@@ -157,13 +161,15 @@ impl Pulse {
         // Clocks that start later end later than this: looking again by then misses none of them.
         let next = [blocked, response].into_iter().flatten().fold(now + STALL, Instant::min);
         if !state.visits.is_empty() {
-            return Verdict::Wait(next);
+            // The idle clock of one that leaves is short: it is not to be found run out only a stall later.
+            let soon = if state.leaving.is_some() { now + GRACE / 4 } else { next };
+            return Verdict::Wait(next.min(soon));
         }
         if state.idle_until <= now {
             return Verdict::Cut(Stall::Idle);
         }
         let notice = state.idle_until - NOTICE;
-        if state.leaving || notice <= now {
+        if state.leaving.is_some() || notice <= now {
             return Verdict::Drain(next.min(state.idle_until));
         }
         Verdict::Wait(next.min(notice))
@@ -197,7 +203,7 @@ impl Drop for Visit {
     fn drop(&mut self) {
         let mut state = self.pulse.state();
         state.visits.remove(&self.id);
-        if !state.leaving {
+        if state.leaving.is_none() {
             state.idle_until = Instant::now() + STALL;
         }
     }
@@ -269,10 +275,16 @@ mod tests {
     async fn hanging_up_leaves_a_moment_and_no_more() {
         let pulse = Pulse::new();
         let visit = pulse.visit();
-        pulse.hang_up(GRACE);
+        pulse.hang_up(Code::Overloaded);
+        let look = pulse.verdict(Instant::now());
+        assert!(
+            matches!(look, Verdict::Wait(at) if at <= Instant::now() + GRACE),
+            "its end must be seen soon"
+        );
+        assert_eq!(pulse.leaving(), Some(Code::Overloaded));
         drop(visit);
         drop(pulse.visit());
-        assert_eq!(cut_within(&pulse), (Some(Stall::Idle), GRACE));
+        assert_eq!(cut_within(&pulse), (Some(Stall::Idle), GRACE), "a later request does not prolong it");
     }
 
     #[tokio::test(start_paused = true)]

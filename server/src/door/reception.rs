@@ -15,14 +15,15 @@ use chancery_identity::{Authority, Peer};
 use http::{HeaderMap, Request};
 use hyper::body::Incoming;
 use rustls_pki_types::CertificateDer;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tower::ServiceExt;
 use tracing::Instrument;
 
 use super::body::{BodyLimits, Gathered, gather};
 use super::connection::Protocol;
+use super::lobby::Place;
 use super::paced::Paced;
-use super::pulse::{GRACE, Pulse};
+use super::pulse::Pulse;
 use crate::problem::{Problem, settle};
 use crate::rate::Limiter;
 use crate::telemetry::{Access, Metrics, chain};
@@ -35,8 +36,6 @@ pub(crate) struct Reception {
     pub(crate) limiter: Limiter,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) bodies: BodyLimits,
-    pub(crate) memory: Arc<Semaphore>,
-    pub(crate) in_flight: Arc<Semaphore>,
     /// Held by every request at work; the door has drained when all are gone.
     pub(crate) at_work: mpsc::Sender<()>,
 }
@@ -45,8 +44,7 @@ pub(crate) struct Reception {
 pub(crate) struct Guest {
     chain: Vec<CertificateDer<'static>>,
     proved: Mutex<(Arc<Peer>, UnixMillis)>,
-    /// Above its share of connections: every request is answered `overloaded`.
-    turned_away: bool,
+    place: Place,
     protocol: Protocol,
 }
 
@@ -55,10 +53,15 @@ impl Guest {
         chain: Vec<CertificateDer<'static>>,
         peer: Peer,
         now: UnixMillis,
-        turned_away: bool,
+        place: Place,
         protocol: Protocol,
     ) -> Self {
-        Self { chain, proved: Mutex::new((Arc::new(peer), now)), turned_away, protocol }
+        Self { chain, proved: Mutex::new((Arc::new(peer), now)), place, protocol }
+    }
+
+    /// True above its client's share of connections: every request is answered `overloaded`.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.place.is_refused()
     }
 
     /// Who it is, proved at most `limit::IDENTITY_MS` ago: a certificate that expires ends an open connection too.
@@ -87,17 +90,17 @@ impl Reception {
         let visit = pulse.visit();
         let id = RequestId::fresh();
         let mut access = Access::begin(&self.metrics, id, request.method());
-        let answered = match self.receive(&guest, id, request, &mut access).await {
-            Ok(response) => response,
-            Err(problem) => {
-                // Who stalls, lost its identity or has too many connections is told so and shown out.
-                if matches!(problem.code(), Code::RequestTimeout | Code::Unauthenticated) || guest.turned_away
-                {
-                    pulse.hang_up(GRACE);
-                }
-                problem.into_response()
-            }
+        let received = match pulse.leaving() {
+            Some(code) => Err(Problem::new(code).detail("this connection is ending")),
+            None => self.receive(&guest, id, request, &mut access).await,
         };
+        let answered = received.unwrap_or_else(|problem| {
+            // Who stalls, lost its identity or has too many connections is told so and shown out.
+            if matches!(problem.code(), Code::RequestTimeout | Code::Unauthenticated) || guest.is_refused() {
+                pulse.hang_up(Code::Overloaded);
+            }
+            problem.into_response()
+        });
         let settled = settle(answered, id).await;
         let code = settled.extensions().get::<Problem>().map_or("ok", |problem| problem.code().as_str());
         let route = settled.extensions().get::<MatchedPath>().cloned();
@@ -112,7 +115,7 @@ impl Reception {
         request: Request<Incoming>,
         access: &mut Access<'_>,
     ) -> Result<Response, Problem> {
-        if guest.turned_away {
+        if guest.is_refused() {
             return Err(Problem::new(Code::Overloaded).detail("this client has too many connections"));
         }
         if too_large(request.headers()) {
@@ -121,11 +124,11 @@ impl Reception {
         let peer = guest.identify(self)?;
         access.peer = Some(Arc::clone(&peer));
         self.limiter.check(&peer).inspect_err(|_| self.metrics.rate_limited())?;
-        let place = Arc::clone(&self.in_flight).try_acquire_owned().map_err(|_| Code::Overloaded)?;
 
         let (parts, body) = request.into_parts();
         let limit_bytes = self.bodies.bytes(&parts.method, parts.uri.path());
-        let Gathered { bytes, share } = gather(body, limit_bytes, &self.memory).await?;
+        let Gathered { bytes, share } = gather(body, limit_bytes, &guest.place).await?;
+        let place = guest.place.work().ok_or(Code::Overloaded)?;
         let mut request = Request::from_parts(parts, Body::from(bytes));
         request.extensions_mut().insert(peer);
         request.extensions_mut().insert(id);

@@ -1,5 +1,6 @@
 //! A door on a free port with its own authority, and clients that speak to it byte by byte.
 #![allow(
+    clippy::panic,
     clippy::unwrap_used,
     clippy::indexing_slicing,
     dead_code,
@@ -10,6 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use axum::body::Bytes;
 use axum::extract::Query;
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
@@ -17,6 +19,8 @@ use chancery_core::{Clock, Mode, RequestId, SystemClock, config};
 use chancery_identity::Peer;
 use chancery_server::door::{BodyLimits, Door, Drained, Settings};
 use chancery_server::telemetry::Metrics;
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, SanType,
@@ -129,6 +133,10 @@ impl House {
     }
 
     pub fn open_with(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::open_to(router(), change)
+    }
+
+    pub fn open_to(router: Router, change: impl FnOnce(&mut Settings)) -> Self {
         let ca = Ca::new();
         let files = tempfile::tempdir().unwrap();
         let mut settings = settings(tls_files(&ca, files.path()));
@@ -137,7 +145,7 @@ impl House {
         let door = Door::bind(settings).unwrap();
         let address = door.local_addr();
         let (stop, stopped) = oneshot::channel();
-        let serving = tokio::spawn(door.serve(router(), async move {
+        let serving = tokio::spawn(door.serve(router, async move {
             let _ = stopped.await;
         }));
         Self { address, ca, metrics, stop: Some(stop), serving: Some(serving), _files: files }
@@ -237,7 +245,6 @@ pub fn router() -> Router {
         .route("/panic", get(panic_now))
 }
 
-#[allow(clippy::panic, reason = "what the door does with a defect is the test")]
 async fn panic_now() -> &'static str {
     panic!("a secret detail")
 }
@@ -312,19 +319,66 @@ pub mod h2 {
         frame(1, if end { 5 } else { 4 }, stream, &block)
     }
 
+    /// The kinds of the frames in `bytes`.
+    pub fn kinds(mut bytes: &[u8]) -> Vec<u8> {
+        let mut kinds = Vec::new();
+        while let [_, high, low, kind, rest @ ..] = bytes {
+            kinds.push(*kind);
+            let skip = 5 + (usize::from(*high) << 8 | usize::from(*low));
+            bytes = rest.get(skip..).unwrap_or_default();
+        }
+        kinds
+    }
+
     pub fn data(stream: u32, bytes: &[u8], end: bool) -> Vec<u8> {
         frame(0, u8::from(end), stream, bytes)
     }
 }
 
-/// An honest client of a real library over HTTP/2.
-pub fn library_client(house: &House, identity: Identity) -> reqwest::Client {
-    let tls = house.tls(Some(identity), &["h2"]);
-    reqwest::Client::builder()
-        .tls_backend_preconfigured((*tls).clone())
-        .resolve("localhost", house.address)
-        .build()
-        .unwrap()
+/// An honest HTTP/2 client of a real library, which connects again when its connection has ended.
+#[derive(Clone)]
+pub struct Library {
+    tls: Arc<ClientConfig>,
+    address: SocketAddr,
+    sender: Arc<tokio::sync::Mutex<Option<hyper::client::conn::http2::SendRequest<Full<Bytes>>>>>,
+}
+
+pub fn library_client(house: &House, identity: Identity) -> Library {
+    Library { tls: house.tls(Some(identity), &["h2"]), address: house.address, sender: Arc::default() }
+}
+
+impl Library {
+    async fn sender(&self) -> hyper::client::conn::http2::SendRequest<Full<Bytes>> {
+        let mut sender = self.sender.lock().await;
+        if let Some(open) = sender.as_ref().filter(|sender| !sender.is_closed()) {
+            return open.clone();
+        }
+        let stream = handshake(TcpStream::connect(self.address).await.unwrap(), &self.tls).await.unwrap();
+        let (fresh, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        *sender = Some(fresh.clone());
+        fresh
+    }
+
+    /// Sends one request and reads its whole answer.
+    pub async fn send(
+        &self,
+        request: http::request::Builder,
+        body: Vec<u8>,
+    ) -> hyper::Result<http::Response<Bytes>> {
+        let request = request.body(Full::new(Bytes::from(body))).unwrap();
+        let (head, body) = self.sender().await.send_request(request).await?.into_parts();
+        Ok(http::Response::from_parts(head, body.collect().await?.to_bytes()))
+    }
+
+    pub async fn get(&self, path: &str) -> hyper::Result<http::Response<Bytes>> {
+        self.send(asking("GET", path), Vec::new()).await
+    }
+}
+
+pub fn asking(method: &str, path: &str) -> http::request::Builder {
+    http::Request::builder().method(method).uri(format!("https://localhost{path}"))
 }
 
 pub fn clock_at(ms: i64) -> Arc<chancery_core::ManualClock> {

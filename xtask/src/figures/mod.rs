@@ -1,20 +1,20 @@
-//! Figures: the promises of this appliance and its speeds, each shown by a child process that prints rows.
+//! Figures: the promises of this appliance and its speeds, each shown by a child process.
 //! A producer that is missing, crashes or prints nothing is a broken promise, never a skipped one.
 
 mod producers;
+mod read;
 pub mod row;
 mod table;
 
-use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-use producers::{Producer, Program};
-use row::{Bench, Promise};
+use producers::{Producer, Program, Runs};
+use read::Said;
+use row::{Bench, Promise, Unshown};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use crate::run::Cmd;
-use crate::tree::Profile;
+use crate::tree::{Profile, Test};
 use crate::{Stop, Tree, talk};
 
 /// How much of it.
@@ -22,7 +22,7 @@ use crate::{Stop, Tree, talk};
 pub enum Size {
     /// What fits a normal test run.
     Quick,
-    /// What ASSURANCE asks of a CI.
+    /// What is asked of a whole run.
     #[default]
     Full,
 }
@@ -45,7 +45,7 @@ pub struct Options {
 /// # Errors
 /// [`Stop::Unmet`] when one is not met.
 pub fn assurance(tree: &Tree, options: &Options) -> Result<(), Stop> {
-    let rows: Vec<Promise> = produce(tree, Profile::Dev, producers::ASSURANCE, options, &Promise::unshown)?;
+    let rows: Vec<Promise> = produce(tree, Profile::Dev, producers::ASSURANCE, options)?;
     print(&rows, options.json, table::promises);
     let unmet = rows.iter().filter(|row| !row.met).count();
     if unmet > 0 {
@@ -63,7 +63,7 @@ pub fn bench(tree: &Tree, options: &Options) -> Result<(), Stop> {
     if let Ok(count) = std::thread::available_parallelism() {
         talk::line(&format!("bench: {count} cores"));
     }
-    let rows: Vec<Bench> = produce(tree, Profile::Release, producers::BENCH, options, &Bench::unshown)?;
+    let rows: Vec<Bench> = produce(tree, Profile::Release, producers::BENCH, options)?;
     print(&rows, options.json, table::benches);
     Ok(())
 }
@@ -75,12 +75,11 @@ fn print<R: Serialize>(rows: &[R], json: bool, table: fn(&[R]) -> String) {
     }
 }
 
-fn produce<R: DeserializeOwned>(
+fn produce<R: Unshown>(
     tree: &Tree,
     profile: Profile,
-    all: &[Producer],
+    all: &[Producer<R>],
     options: &Options,
-    unshown: &dyn Fn(&Producer, String) -> R,
 ) -> Result<Vec<R>, Stop> {
     for name in &options.only {
         if !all.iter().any(|producer| producer.name == name) {
@@ -88,97 +87,105 @@ fn produce<R: DeserializeOwned>(
             return Err(Stop::Unmet(format!("no producer `{name}`; there are: {}", names.join(", "))));
         }
     }
+    let chosen = |producer: &&Producer<R>| {
+        options.only.is_empty() || options.only.iter().any(|name| name == producer.name)
+    };
+    let chosen: Vec<&Producer<R>> = all.iter().filter(chosen).collect();
     tree.build(profile)?;
+    let needs_tests = chosen.iter().any(|producer| matches!(producer.program, Program::Test { .. }));
+    let tests = if needs_tests { tree.tests()? } else { Vec::new() };
     let mut rows = Vec::new();
-    for producer in all {
-        if !options.only.is_empty() && !options.only.iter().any(|name| name == producer.name) {
-            continue;
-        }
+    for producer in chosen {
         talk::heading(&format!("{}: {}", producer.name, producer.shows));
-        let command = command(tree, profile, producer, options);
-        match rows_of(&command) {
-            Ok(more) if more.is_empty() => rows.push(unshown(producer, "printed no row".into())),
-            Ok(more) => rows.extend(more),
-            Err(stop) => {
-                talk::line(&format!("error: {stop}"));
-                rows.push(unshown(producer, stop.to_string()));
-            }
-        }
+        rows.extend(shown(tree, profile, &tests, producer, options));
     }
     Ok(rows)
 }
 
-fn command(tree: &Tree, profile: Profile, producer: &Producer, options: &Options) -> Cmd {
+fn shown<R: Unshown>(
+    tree: &Tree,
+    profile: Profile,
+    tests: &[Test],
+    producer: &Producer<R>,
+    options: &Options,
+) -> Vec<R> {
+    let said = command(tree, profile, tests, producer, options).and_then(|command| hear(&command));
+    let rows = said.map_err(|stop| stop.to_string()).and_then(|said| (producer.read)(&said));
+    let why = match rows {
+        Ok(rows) if !rows.is_empty() => return rows,
+        Ok(_) => "it printed no row".to_owned(),
+        Err(why) => why,
+    };
+    talk::line(&format!("error: {}: {why}", producer.name));
+    vec![R::unshown(producer.name, producer.shows, why)]
+}
+
+fn command<R>(
+    tree: &Tree,
+    profile: Profile,
+    tests: &[Test],
+    producer: &Producer<R>,
+    options: &Options,
+) -> Result<Cmd, Stop> {
     let command = match producer.program {
         Program::Binary(name) => Cmd::new(tree.binary(profile, name)),
         Program::Example(name) => Cmd::new(tree.example(profile, name)),
+        Program::Test { package, target } => {
+            let test = tests.iter().find(|test| test.package == package && test.target == target);
+            let test = test.ok_or_else(|| Stop::Unmet(format!("no test `{target}` in {package}")))?;
+            // As cargo does: a test runs in the folder of its crate.
+            Cmd::new(&test.executable).dir(&test.folder)
+        }
     };
-    let mut command = command.args(producer.args);
-    if options.size == Size::Quick {
-        command = command.arg("--quick");
-    }
-    if let Some(runs) = options.runs {
-        command = command.arg("--runs").arg(runs.to_string());
-    }
-    command
+    let full = options.size == Size::Full;
+    let command = command.args(if full { producer.full } else { producer.quick });
+    Ok(match (producer.runs, options.runs) {
+        (Runs::Flag, Some(runs)) => command.args(["--runs", &runs.to_string()]),
+        (Runs::Variable(name, _), Some(runs)) => command.env(name, runs.to_string()),
+        (Runs::Variable(name, runs), None) if full => command.env(name, runs.to_string()),
+        _ => command,
+    })
 }
 
-/// Runs a producer: its stdout is rows, one JSON object a line; its stderr is talk and passes through.
-fn rows_of<R: DeserializeOwned>(command: &Cmd) -> Result<Vec<R>, Stop> {
-    let mut child =
-        command.command().stdout(Stdio::piped()).spawn().map_err(|source| command.unstarted(source))?;
-    let mut rows = Vec::new();
-    let mut wrong = None;
-    if let Some(stdout) = child.stdout.take() {
-        for line in
-            BufReader::new(stdout).lines().map_while(Result::ok).filter(|line| !line.trim().is_empty())
-        {
-            match serde_json::from_str(&line) {
-                Ok(row) => rows.push(row),
-                Err(error) => wrong = Some(Stop::answer("not a row", format!("{error}: {line}"))),
-            }
-        }
-    }
-    let status = child.wait().map_err(|source| command.unstarted(source))?;
-    if !status.success() {
-        return Err(Stop::Failed { command: command.text(), status });
-    }
-    wrong.map_or(Ok(rows), Err)
+/// Runs a producer to its end; its stderr is talk and passes through.
+fn hear(command: &Cmd) -> Result<Said, Stop> {
+    let output = command
+        .command()
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|source| command.unstarted(source))?;
+    Ok(Said {
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        ended_well: output.status.success(),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const ROW: &str =
-        r#"{"promise":"a","test":"t","runs":1,"failures":0,"figure":"f","goal":"g","met":true}"#;
+    fn producer(read: fn(&Said) -> Result<Vec<Promise>, String>, program: &'static str) -> Producer<Promise> {
+        let program = Program::Binary(program);
+        Producer { name: "n", shows: "s", program, quick: &[], full: &[], runs: Runs::Fixed, read }
+    }
 
-    fn shell(script: &str) -> Cmd {
-        Cmd::new("sh").args(["-c", script])
+    fn unmet(producer: &Producer<Promise>, folder: &str) -> bool {
+        let tree = Tree { root: "/".into(), target: folder.into() };
+        let rows = shown(&tree, Profile::Dev, &[], producer, &Options::default());
+        rows.len() == 1 && !rows[0].met
     }
 
     #[test]
-    fn rows_are_read_from_stdout() {
-        let rows: Vec<Promise> =
-            rows_of(&shell(&format!("echo '{ROW}'; echo talk >&2; echo '{ROW}'"))).unwrap();
-        assert_eq!(rows.len(), 2);
-    }
-
-    #[test]
-    fn a_producer_that_crashes_or_babbles_is_an_error() {
-        assert!(
-            rows_of::<Promise>(&shell(&format!("echo '{ROW}'; exit 3"))).is_err(),
-            "a crash after a good row"
-        );
-        assert!(rows_of::<Promise>(&shell("echo hello")).is_err(), "not a row");
-        assert!(rows_of::<Promise>(&shell(r#"echo '{"promise":"a"}'"#)).is_err(), "half a row");
-        assert!(rows_of::<Promise>(&Cmd::new("no-such-program-here")).is_err());
-    }
-
-    #[test]
-    fn an_unshown_promise_is_not_met() {
-        for producer in producers::ASSURANCE {
-            assert!(!Promise::unshown(producer, "crashed".into()).met);
+    fn a_producer_that_is_missing_fails_or_is_silent_is_a_broken_promise() {
+        let folder = tempfile::tempdir().unwrap();
+        let bin = folder.path().join("debug");
+        std::fs::create_dir(&bin).unwrap();
+        std::os::unix::fs::symlink("/bin/false", bin.join("fails")).unwrap();
+        std::os::unix::fs::symlink("/bin/true", bin.join("silent")).unwrap();
+        let folder = folder.path().to_str().unwrap();
+        for program in ["missing", "fails", "silent"] {
+            assert!(unmet(&producer(read::rows, program), folder), "{program}");
         }
     }
 }

@@ -1,5 +1,8 @@
-//! Who shows what. A producer takes `--quick` and `--runs N`, prints rows on stdout (one JSON object a line) and talk
-//! on stderr, and ends with 0 when it could do its work, whether or not the promise held.
+//! Who shows what. A producer is a built program of this workspace: one that prints rows, or a test that prints figures
+//! between its results. It ends with 0 when it could do its work, whether or not the promise held.
+
+use super::read::{self, Said};
+use super::row::{Bench, Promise};
 
 /// A built program.
 #[derive(Clone, Copy, Debug)]
@@ -8,61 +11,113 @@ pub enum Program {
     Binary(&'static str),
     /// An example of a crate.
     Example(&'static str),
+    /// A test of a crate.
+    Test {
+        /// The crate.
+        package: &'static str,
+        /// The test's file.
+        target: &'static str,
+    },
 }
 
-/// One producer.
+/// How a producer is told how many runs to make.
 #[derive(Clone, Copy, Debug)]
-pub struct Producer {
+pub enum Runs {
+    /// It is not.
+    Fixed,
+    /// By `--runs N`.
+    Flag,
+    /// By a variable of its environment; at the full size, this many.
+    Variable(&'static str, u64),
+}
+
+/// One producer of rows of one kind.
+#[derive(Clone, Copy, Debug)]
+pub struct Producer<R: 'static> {
     /// Its name for `--only`.
     pub name: &'static str,
     /// What it shows, in a few words.
     pub shows: &'static str,
     /// What is run.
     pub program: Program,
-    /// With these arguments before the size.
-    pub args: &'static [&'static str],
+    /// Its arguments at the size that fits a normal test run.
+    pub quick: &'static [&'static str],
+    /// Its arguments at the full size.
+    pub full: &'static [&'static str],
+    /// How many runs it makes.
+    pub runs: Runs,
+    /// Reads its rows out of what it said.
+    pub read: fn(&Said) -> Result<Vec<R>, String>,
 }
 
 /// The promises of this appliance, by their line in the list of promises.
-pub const ASSURANCE: &[Producer] = &[
+pub const ASSURANCE: &[Producer<Promise>] = &[
     Producer {
         name: "kill",
         shows: "1: no signature is seen without a durable, verifying audit entry",
         program: Program::Binary("chancery-kill"),
-        args: &[],
+        quick: &["--quick"],
+        full: &[],
+        runs: Runs::Flag,
+        read: read::rows,
     },
     Producer {
-        name: "door",
-        shows: "10: the door cannot be held open",
-        program: Program::Example("door"),
-        args: &[],
+        name: "stall",
+        shows: "10: no silence holds the door open",
+        program: Program::Test { package: "chancery-server", target: "door_stall" },
+        quick: &["--nocapture"],
+        full: &["--nocapture"],
+        runs: Runs::Fixed,
+        read: read::stalls,
+    },
+    Producer {
+        name: "crowd",
+        shows: "10: no crowd of stalled sockets keeps an honest client out",
+        program: Program::Test { package: "chancery-server", target: "door_crowd" },
+        quick: &["--nocapture"],
+        full: &["--nocapture"],
+        runs: Runs::Fixed,
+        read: read::crowd,
     },
     Producer {
         name: "hsm",
-        shows: "12 and 13: an HSM may die, and a lying HSM is caught",
-        program: Program::Binary("chancery-hardware-tests"),
-        args: &["assurance"],
+        shows: "12, 13: an HSM may die, and a lying HSM is caught",
+        program: Program::Test { package: "chancery-hsm", target: "softhsm2" },
+        quick: &["faults", "tamper", "nss_softokn", "another_public_key"],
+        full: &["faults", "tamper", "nss_softokn", "another_public_key"],
+        runs: Runs::Variable("HSM_CYCLES", 100),
+        read: read::hsm,
     },
 ];
 
 /// The measurements.
-pub const BENCH: &[Producer] = &[
+pub const BENCH: &[Producer<Bench>] = &[
     Producer {
         name: "api",
         shows: "signatures through the API against the token alone, latency, own CPU, memory",
         program: Program::Binary("chancery-load"),
-        args: &["api"],
+        quick: &["api", "--quick"],
+        full: &["api"],
+        runs: Runs::Flag,
+        read: read::rows,
     },
     Producer {
         name: "policy",
         shows: "a decision at 10, 1,000 and 10,000 rules",
-        program: Program::Example("policy-bench"),
-        args: &[],
+        program: Program::Example("decisions"),
+        quick: &["--quick"],
+        full: &[],
+        runs: Runs::Fixed,
+        read: read::rows,
     },
     Producer {
         name: "store",
         shows: "recorded decisions against raw group commit",
-        program: Program::Example("store-bench"),
-        args: &[],
+        program: Program::Example("group_commit"),
+        // Seconds a turn, turns.
+        quick: &["0.5", "3"],
+        full: &["0.5", "15"],
+        runs: Runs::Fixed,
+        read: read::rows,
     },
 ];

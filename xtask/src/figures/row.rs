@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::producers::Producer;
-
 /// A promise and how often it was broken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,18 +36,23 @@ pub struct Bench {
     pub limit: Option<f64>,
     /// `value / limit`.
     pub ratio: Option<f64>,
-    /// What is asked, in words.
-    pub goal: String,
+    /// What is asked, in words; `None` when nothing is.
+    pub goal: Option<String>,
     /// Whether it was reached; `None` when nothing is asked.
     pub met: Option<bool>,
 }
 
-impl Promise {
-    /// A promise whose producer failed.
-    pub(super) fn unshown(producer: &Producer, why: String) -> Self {
+/// A row that stands for a producer which could not show anything.
+pub(super) trait Unshown {
+    /// What `name` should have shown, and why it did not.
+    fn unshown(name: &str, shows: &str, why: String) -> Self;
+}
+
+impl Unshown for Promise {
+    fn unshown(name: &str, shows: &str, why: String) -> Self {
         Self {
-            promise: producer.shows.into(),
-            test: producer.name.into(),
+            promise: shows.into(),
+            test: name.into(),
             runs: 0,
             failures: 0,
             figure: why,
@@ -59,16 +62,15 @@ impl Promise {
     }
 }
 
-impl Bench {
-    /// A measurement whose producer failed.
-    pub(super) fn unshown(producer: &Producer, why: String) -> Self {
+impl Unshown for Bench {
+    fn unshown(name: &str, _shows: &str, why: String) -> Self {
         Self {
-            name: producer.name.into(),
+            name: name.into(),
             value: None,
             unit: String::new(),
             limit: None,
             ratio: None,
-            goal: why,
+            goal: Some(why),
             met: Some(false),
         }
     }

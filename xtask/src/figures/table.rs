@@ -32,7 +32,7 @@ pub fn benches(rows: &[Bench]) -> String {
             row.unit.clone(),
             number(row.limit),
             number(row.ratio),
-            row.goal.clone(),
+            row.goal.clone().unwrap_or_else(|| "-".into()),
         ]
     });
     align(head, cells)
@@ -85,7 +85,7 @@ mod tests {
             unit: "1/s".into(),
             limit: Some(4550.0),
             ratio: Some(value / 4550.0),
-            goal: ">= 0.6".into(),
+            goal: Some(">= 0.6".into()),
             met: Some(value > 2730.0),
         };
         let text = benches(&[row("signatures", 3000.0), row("a", 12.0)]);

@@ -90,7 +90,12 @@ const WALLS: &[(&str, &[&str], &str)] = &[
     ),
     ("rusqlite", &["chancery-store"], "one writer owns the database"),
     ("cedar-policy", &["chancery-policy"], "policies are evaluated in one place, stricter than Cedar alone"),
-    ("alloy-consensus", &["chancery-intent", "chancery-load"], "outside bytes are decoded in `intent`"),
+    // The server names it for its tests alone, which make transactions.
+    (
+        "alloy-consensus",
+        &["chancery-intent", "chancery-load", "chancery-server"],
+        "outside bytes are decoded in `intent`",
+    ),
     ("alloy-dyn-abi", &["chancery-intent", "chancery-load"], "outside bytes are decoded in `intent`"),
 ];
 

@@ -107,7 +107,7 @@ impl Figures {
             unit: unit.into(),
             limit: None,
             ratio: None,
-            goal: "-".into(),
+            goal: None,
             met: None,
         };
         let limited = |row: Bench, limit: f64| Bench {
@@ -115,7 +115,8 @@ impl Figures {
             limit: Some(limit),
             ..row
         };
-        let asked = |row: Bench, goal: &str, met: bool| Bench { goal: goal.into(), met: Some(met), ..row };
+        let asked =
+            |row: Bench, goal: &str, met: bool| Bench { goal: Some(goal.into()), met: Some(met), ..row };
 
         let rate = self.many.per_second();
         let slow = millis(self.few.latency(0.99)) / alone;

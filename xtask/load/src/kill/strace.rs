@@ -9,12 +9,13 @@ use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::str::FromStr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::point::{CALLS, Counted, Point, Threads};
 use crate::{Error, process};
 
 const ATTACH: Duration = Duration::from_secs(10);
+const DETACH: Duration = Duration::from_millis(500);
 
 /// What happens at the chosen call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,10 +128,16 @@ impl Strace {
 
 impl Drop for Strace {
     fn drop(&mut self) {
-        // On SIGINT strace detaches in order; it may have ended with its tracee already.
+        // On SIGINT strace detaches in order; it may have ended with its tracee already. After a kill of many threads it
+        // can wait for ever for one that is gone: then it is killed, which lets go of what is left.
         if matches!(self.child.try_wait(), Ok(None)) {
             let _ = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
         }
+        let patience = Instant::now() + DETACH;
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < patience {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }

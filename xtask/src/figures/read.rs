@@ -1,0 +1,223 @@
+//! Rows out of what a producer said: its own rows, or the figures that tests print between their results.
+//! A test that failed is a broken promise even where its figures look well.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::row::Promise;
+
+/// A stall must have ended by then, in milliseconds.
+const STALL_MS: u64 = 10_000;
+
+/// What a producer said.
+#[derive(Clone, Debug)]
+pub struct Said {
+    /// Its stdout.
+    pub stdout: String,
+    /// Whether it ended with 0.
+    pub ended_well: bool,
+}
+
+/// One JSON row a line and nothing else.
+///
+/// # Errors
+/// The first line that is no row, or that the producer did not end well.
+pub fn rows<R: DeserializeOwned>(said: &Said) -> Result<Vec<R>, String> {
+    if !said.ended_well {
+        return Err("it did not end well".into());
+    }
+    let lines = said.stdout.lines().filter(|line| !line.trim().is_empty());
+    lines
+        .map(|line| serde_json::from_str(line).map_err(|error| format!("not a row: {error}: {line}")))
+        .collect()
+}
+
+/// `assurance door <phase> closed_ms=<n>`, or `... still open`.
+///
+/// # Errors
+/// When there is no such line.
+pub fn stalls(said: &Said) -> Result<Vec<Promise>, String> {
+    let phases: Vec<(&str, Option<u64>)> = door(said)
+        .filter(|(phase, _)| *phase != "crowd")
+        .map(|(phase, rest)| (phase, value(rest, "closed_ms")))
+        .collect();
+    let longest = phases.iter().max_by_key(|(_, closed_ms)| closed_ms.unwrap_or(u64::MAX));
+    let Some((longest, closed_ms)) = longest else { return Err("it told of no phase".into()) };
+    let open =
+        phases.iter().filter(|(_, closed_ms)| closed_ms.is_none_or(|closed_ms| closed_ms > STALL_MS)).count();
+    let failures = counted(open, said);
+    Ok(vec![Promise {
+        promise: "the door cannot be held open: every silence ends".into(),
+        test: "server door_stall".into(),
+        runs: phases.len() as u64,
+        failures,
+        figure: match closed_ms {
+            Some(closed_ms) => {
+                format!("{} ways to be silent; `{longest}` lasted longest, {closed_ms} ms", phases.len())
+            }
+            None => format!("`{longest}` was never closed"),
+        },
+        goal: format!("each closed within {STALL_MS} ms"),
+        met: failures == 0,
+    }])
+}
+
+/// `assurance door crowd stalled=.. honest=.. failures=.. p99_alone_us=.. p99_crowd_us=.. ratio=..`.
+///
+/// # Errors
+/// When there is no such line.
+pub fn crowd(said: &Said) -> Result<Vec<Promise>, String> {
+    let (_, line) = door(said).find(|(phase, _)| *phase == "crowd").ok_or("it told of no crowd")?;
+    let (honest, failed) = (value::<u64>(line, "honest"), value::<usize>(line, "failures"));
+    let (Some(honest), Some(failed)) = (honest, failed) else { return Err(format!("not a crowd: {line}")) };
+    let text = |key| value::<String>(line, key).unwrap_or_else(|| "?".into());
+    let failures = counted(failed, said);
+    Ok(vec![Promise {
+        promise: "the door cannot be held open: beside stalled sockets, honest requests are answered".into(),
+        test: "server door_crowd".into(),
+        runs: honest,
+        failures,
+        figure: format!(
+            "{} stalled sockets; p99 {} us alone, {} us beside them: x {}",
+            text("stalled"),
+            text("p99_alone_us"),
+            text("p99_crowd_us"),
+            text("ratio"),
+        ),
+        goal: "no honest request fails (p99 should stay within x 2)".into(),
+        met: failures == 0,
+    }])
+}
+
+/// `figure {...}` lines, each before the line `test <name> ... ok` of the test it belongs to.
+///
+/// # Errors
+/// When no test ran, or a figure is none.
+pub fn hsm(said: &Said) -> Result<Vec<Promise>, String> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Figure {
+        name: String,
+        runs: u64,
+        failures: u64,
+        note: String,
+    }
+    let mut figures: Vec<Figure> = Vec::new();
+    let mut promises = Vec::new();
+    for line in said.stdout.lines() {
+        if let Some(figure) = line.strip_prefix("figure ") {
+            figures.push(
+                serde_json::from_str(figure).map_err(|error| format!("not a figure: {error}: {line}"))?,
+            );
+        }
+        let Some((name, result)) = line.strip_prefix("test ").and_then(|line| line.split_once(" ... "))
+        else {
+            continue;
+        };
+        let failed = u64::from(result != "ok");
+        let failures = figures.iter().map(|figure| figure.failures).sum::<u64>().max(failed);
+        let told: Vec<String> = figures
+            .iter()
+            .map(|figure| {
+                [figure.name.as_str(), figure.note.as_str()].join(": ").trim_end_matches(": ").to_owned()
+            })
+            .collect();
+        let (room, what) = name.split_once("::").unwrap_or(("", name));
+        promises.push(Promise {
+            promise: match room {
+                "faults" => "an HSM may die: nothing wrong is signed, and it comes back",
+                _ => "a lying HSM is caught: nothing it forges is released",
+            }
+            .into(),
+            test: format!("hsm {}", what.replace('_', " ")),
+            runs: figures.iter().map(|figure| figure.runs).sum::<u64>().max(1),
+            failures,
+            figure: if told.is_empty() { result.to_owned() } else { told.join("; ") },
+            goal: "0 broken".into(),
+            met: failures == 0,
+        });
+        figures.clear();
+    }
+    match (promises.is_empty(), said.ended_well || promises.iter().any(|promise| !promise.met)) {
+        (false, true) => Ok(promises),
+        (true, _) => Err("no test ran".into()),
+        (false, false) => Err("it did not end well, and no test says why".into()),
+    }
+}
+
+/// The phase and the rest of each `assurance door` line.
+fn door(said: &Said) -> impl Iterator<Item = (&str, &str)> {
+    said.stdout.lines().filter_map(|line| line.strip_prefix("assurance door ")?.split_once(' '))
+}
+
+/// The value of `key=` in a line of words.
+fn value<T: std::str::FromStr>(line: &str, key: &str) -> Option<T> {
+    line.split_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('='))?.parse().ok()
+}
+
+/// What was counted, but at least one when the program says that it failed.
+fn counted(failures: usize, said: &Said) -> u64 {
+    (failures as u64).max(u64::from(!said.ended_well))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(stdout: &str, ended_well: bool) -> Said {
+        Said { stdout: stdout.into(), ended_well }
+    }
+
+    const ROW: &str =
+        r#"{"promise":"a","test":"t","runs":1,"failures":0,"figure":"f","goal":"g","met":true}"#;
+
+    #[test]
+    fn a_producer_of_rows_prints_rows_only() {
+        assert_eq!(rows::<Promise>(&said(&format!("{ROW}\n\n{ROW}\n"), true)).unwrap().len(), 2);
+        assert!(rows::<Promise>(&said(ROW, false)).is_err(), "a crash after a good row");
+        assert!(rows::<Promise>(&said("hello", true)).is_err());
+        assert!(rows::<Promise>(&said(r#"{"promise":"a"}"#, true)).is_err(), "half a row");
+    }
+
+    #[test]
+    fn a_phase_that_stays_open_breaks_the_promise() {
+        let good =
+            "running 2 tests\nassurance door headers closed_ms=8003\nassurance door body closed_ms=8100\n";
+        let row = stalls(&said(good, true)).unwrap().remove(0);
+        assert!(row.met && row.runs == 2 && row.figure.contains("`body` lasted longest, 8100 ms"), "{row:?}");
+        for bad in ["assurance door tls still open\n", "assurance door tls closed_ms=10001\n"] {
+            let row = stalls(&said(&format!("{good}{bad}"), true)).unwrap().remove(0);
+            assert_eq!((row.met, row.failures), (false, 1), "{bad}");
+        }
+        assert!(!stalls(&said(good, false)).unwrap().remove(0).met, "the test itself failed");
+        assert!(stalls(&said("running 2 tests\n", true)).is_err(), "silence is no proof");
+    }
+
+    #[test]
+    fn a_failed_honest_request_breaks_the_promise() {
+        let line = |failures| {
+            format!(
+                "assurance door crowd stalled=1990..2000 honest=800 failures={failures} p99_alone_us=900 \
+                 p99_crowd_us=1200 ratio=1.33\n"
+            )
+        };
+        let row = crowd(&said(&line(0), true)).unwrap().remove(0);
+        assert!(row.met && row.runs == 800 && row.figure.ends_with("x 1.33"), "{row:?}");
+        assert!(!crowd(&said(&line(1), true)).unwrap().remove(0).met);
+        assert!(!crowd(&said(&line(0), false)).unwrap().remove(0).met);
+        assert!(crowd(&said("", true)).is_err());
+    }
+
+    #[test]
+    fn figures_belong_to_the_test_that_follows() {
+        let text = "figure {\"name\":\"swapped\",\"runs\":9,\"failures\":0,\"note\":\"0 wrong\"}\n\
+                    test faults::a_swap ... ok\ntest tamper::a_flip ... ok\n";
+        let rows = hsm(&said(text, true)).unwrap();
+        assert_eq!((rows[0].runs, rows[0].figure.as_str()), (9, "swapped: 0 wrong"));
+        assert_eq!((rows[1].runs, rows[1].met), (1, true));
+        let failed = hsm(&said("test faults::a_swap ... FAILED\n", false)).unwrap();
+        assert!(!failed[0].met);
+        assert!(hsm(&said(text, false)).is_err(), "it failed and no test says why");
+        assert!(hsm(&said("", true)).is_err(), "no test ran");
+    }
+}
