@@ -11,7 +11,6 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::appliance::{Appliance, Programs};
-use crate::run::Cmd;
 use crate::setup::{self, For};
 use crate::tree::Profile;
 use crate::{Stop, Tree, talk};
@@ -83,7 +82,9 @@ fn show(tree: &Tree, dir: &Path, keep: bool, log: &mut Option<PathBuf>) -> Resul
     let mut receipts = Vec::new();
     let mut ask = |name: &'static str, transfer: Transfer| -> Result<Asked, Stop> {
         let asked = sign::ask(tree, &appliance, name, &transfer)?;
-        receipts.extend(asked.receipt.clone());
+        if !receipts.contains(&asked.receipt) {
+            receipts.push(asked.receipt.clone());
+        }
         Ok(asked)
     };
 
@@ -132,7 +133,7 @@ fn show(tree: &Tree, dir: &Path, keep: bool, log: &mut Option<PathBuf>) -> Resul
     } else {
         appliance.stop()?;
         step("chanceryd", "stopped in order");
-        next(dir, &programs, &trust, receipts.first());
+        next(dir, &programs, &trust, &allowed.receipt);
         Ok(())
     }
 }
@@ -163,13 +164,12 @@ fn text(document: &Value, pointer: &str) -> Result<String, Stop> {
 }
 
 /// What to try after a demonstration that left nothing running.
-fn next(dir: &Path, programs: &Programs, trust: &Path, receipt: Option<&PathBuf>) {
+fn next(dir: &Path, programs: &Programs, trust: &Path, receipt: &Path) {
+    let (chancery, trust, receipt) = (programs.chancery.display(), trust.display(), receipt.display());
     talk::line("\nTry next:");
-    if let Some(receipt) = receipt {
-        let verify =
-            Cmd::new(&programs.chancery).args(["receipt", "verify", "--trust"]).arg(trust).arg(receipt);
-        talk::line(&format!("  {}   # then change a byte of it, and again", full(programs, &verify)));
-    }
+    talk::line(&format!(
+        "  {chancery} receipt verify --trust {trust} {receipt}   # then change a byte of it, and again"
+    ));
     talk::line("  cargo xtask demo --keep            # the same, and leave it running");
     talk::line("  cargo xtask assurance --quick      # try to break what was just shown");
     talk::line(&format!("The state is in {}", dir.display()));
@@ -198,9 +198,4 @@ fn kept(appliance: Appliance, chain: Chain, dir: &Path, programs: &Programs) -> 
     talk::line(&format!("The chain's JSON-RPC is http://{rpc}; the state is in {}", dir.display()));
     talk::line(&format!("To end it: kill {}", pids.join(" ")));
     Ok(())
-}
-
-/// A command as it can be pasted: with the program's whole path.
-fn full(programs: &Programs, command: &Cmd) -> String {
-    command.text().replacen("chancery", &programs.chancery.display().to_string(), 1)
 }

@@ -50,7 +50,7 @@ pub struct Asked {
     /// The rules that decided, or what is missing.
     pub rules: String,
     /// Its receipt.
-    pub receipt: Option<PathBuf>,
+    pub receipt: PathBuf,
     whole: String,
 }
 
@@ -92,7 +92,7 @@ pub fn ask(tree: &Tree, appliance: &Appliance, name: &str, transfer: &Transfer) 
             .arg(&path)
             .quiet()?;
     }
-    Ok(Asked { request_id, outcome, rules: rules(&whole), receipt: Some(path), whole: whole.to_string() })
+    Ok(Asked { request_id, outcome, rules: rules(&whole), receipt: path, whole: whole.to_string() })
 }
 
 fn unsigned(tree: &Tree, transfer: &Transfer) -> Result<String, Stop> {
@@ -105,14 +105,42 @@ fn unsigned(tree: &Tree, transfer: &Transfer) -> Result<String, Stop> {
     Ok(command.asked()?.trim().to_owned())
 }
 
-/// Names of rules, wherever the answer has them; else what is missing.
+/// Names of the rules that decided; for a pending request, what each of them still needs.
 fn rules(whole: &Value) -> String {
-    let names = |pointer: &str| -> Option<String> {
-        let names: Vec<&str> = whole.pointer(pointer)?.as_array()?.iter().filter_map(Value::as_str).collect();
-        (!names.is_empty()).then(|| names.join(", "))
-    };
-    names("/rules")
-        .or_else(|| names("/receipt/decision/rules"))
-        .or_else(|| whole.get("missing").map(|missing| format!("missing {missing}")))
-        .unwrap_or_else(|| "no named rule".into())
+    let list = |pointer: &str| whole.pointer(pointer).and_then(Value::as_array).cloned().unwrap_or_default();
+    let missing: Vec<String> = list("/missing").iter().map(missing).collect();
+    if !missing.is_empty() {
+        return missing.join("; ");
+    }
+    let names = [list("/rules"), list("/receipt/decision/rules")].concat();
+    names.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// `rule: 0 of 2 approvals by treasury`.
+fn missing(missing: &Value) -> String {
+    let rule = missing.get("rule").and_then(Value::as_str).unwrap_or_default();
+    let needs = missing.get("needs").and_then(Value::as_array).cloned().unwrap_or_default();
+    let needs: Vec<String> = needs
+        .iter()
+        .map(|need| match (need.get("have"), need.get("needed"), need.get("group").and_then(Value::as_str)) {
+            (Some(have), Some(needed), Some(group)) => format!("{have} of {needed} approvals by {group}"),
+            _ => need.to_string(),
+        })
+        .collect();
+    format!("{rule} has {}", needs.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn rules_and_what_they_need_are_told_in_words() {
+        assert_eq!(rules(&json!({ "rules": ["a", "b"] })), "a, b");
+        assert_eq!(rules(&json!({ "receipt": { "decision": { "rules": ["c"] } } })), "c");
+        let need = json!({ "need": "quorum", "group": "treasury", "needed": 2, "have": 0 });
+        let pending = json!({ "missing": [{ "rule": "large", "effect": 0, "needs": [need] }] });
+        assert_eq!(rules(&pending), "large has 0 of 2 approvals by treasury");
+    }
 }
