@@ -262,7 +262,7 @@ async fn roles_keep_to_their_own() {
     for peer in [&client, &auditor] {
         assert_eq!(peer.put("/v1/policy", &treasury()).await.status, 403);
     }
-    for path in ["/v1/audit/decisions", "/v1/log/tile/entries/000"] {
+    for path in ["/v1/audit/decisions", "/v1/log/tile/entries/000", "/v1/policy"] {
         assert_eq!(client.get(path).await.status, 403, "{path}");
     }
     // No policy yet: nothing is decided.

@@ -17,12 +17,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine as _;
 use chancery_audit::{
-    Algorithm, Appended, AuditError, CheckpointSigner, Decision, Digest, End, Keeper, Log, LogOptions,
+    Algorithm, Appended, AuditError, CheckpointSigner, Decision, Digest, End, Feed, Keeper, Log, LogOptions,
     Outcome, Receipt, Record, Salt, SignerError, Signing, Trust, V1, Verdict, VerifierKey, append, feed,
     intent_commitment, request_digest,
 };
 use chancery_core::{Code, Payload, RequestId, SignRequest, Tenant, UnixMillis};
-use chancery_store::Store;
+use chancery_store::{Store, StoreError};
 use secp256k1::{Message, PublicKey, Secp256k1, SecretKey};
 use serde_json::{Value, json};
 
@@ -115,12 +115,26 @@ pub fn tiles(folder: &Path) -> PathBuf {
 
 impl House {
     pub fn open(folder: &Path, key: &Arc<Key>) -> Result<Self, AuditError> {
-        let (observer, feed) = feed();
-        let store = Store::open(&folder.join("store"), Box::new(observer)).unwrap();
+        let (store, feed) = Self::store(folder);
         let options = LogOptions { origin: ORIGIN.to_owned(), directory: tiles(folder) };
         let log = Log::open(Arc::new(store.clone()), &feed, &options, Arc::<Key>::clone(key))?;
         let keeper = log.start();
         Ok(Self { store, log, keeper, key: Arc::clone(key) })
+    }
+
+    /// A store that was dropped unopened lets its folder go when its writer has ended, a moment later.
+    fn store(folder: &Path) -> (Store, Feed) {
+        let patience = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        loop {
+            let (observer, feed) = feed();
+            match Store::open(&folder.join("store"), Box::new(observer)) {
+                Ok(store) => return (store, feed),
+                Err(StoreError::InUse { .. }) if std::time::Instant::now() < patience => {
+                    std::thread::sleep(std::time::Duration::from_millis(5));
+                }
+                Err(error) => panic!("the store does not open: {error}"),
+            }
+        }
     }
 
     pub async fn append(&self, record: Record) -> Appended {

@@ -5,7 +5,7 @@ use axum::extract::State;
 use chancery_enclave::Enclave;
 use chancery_policy::Source;
 
-use super::peer::{Anyone, AsOperator};
+use super::peer::{AsOperator, AsReader};
 use super::wire::{NewPolicy, Policy, ProblemSchema};
 use crate::problem::Problem;
 
@@ -14,14 +14,15 @@ use crate::problem::Problem;
     get, path = "/v1/policy", tag = "policy",
     responses(
         (status = 200, description = "The bundle in force", body = Policy),
+        (status = 403, description = "Needs the role `auditor` or `operator`", body = ProblemSchema),
         (status = 503, description = "No bundle is in force yet", body = ProblemSchema),
     )
 )]
 pub(crate) async fn show(
     State(enclave): State<Enclave>,
-    Anyone(peer): Anyone,
+    AsReader(tenant): AsReader,
 ) -> Result<Json<Policy>, Problem> {
-    Ok(Json(Policy::from(&*enclave.policy(peer.tenant())?)))
+    Ok(Json(Policy::from(&*enclave.policy(&tenant)?)))
 }
 
 /// Compile a bundle, run its tests and put it in force from the next decision on. The change is a log entry.

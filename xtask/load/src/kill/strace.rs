@@ -128,17 +128,20 @@ impl Strace {
 
 impl Drop for Strace {
     fn drop(&mut self) {
-        // On SIGINT strace detaches in order; it may have ended with its tracee already. After a kill of many threads it
-        // can wait for ever for one that is gone: then it is killed, which lets go of what is left.
+        // It ends by itself with its tracee, and detaches in order on SIGINT. One that does neither is ended: a process
+        // without its tracer goes on.
         if matches!(self.child.try_wait(), Ok(None)) {
             let _ = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
         }
-        let patience = Instant::now() + DETACH;
-        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < patience {
+        let asked = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if asked.elapsed() > DETACH {
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+                return;
+            }
             std::thread::sleep(Duration::from_millis(1));
         }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
