@@ -26,6 +26,12 @@ impl Folder {
         Ok(Self { path, ours })
     }
 
+    /// Leaves it to be looked at, and answers where it is.
+    pub fn keep(&mut self) -> &Path {
+        self.ours = false;
+        &self.path
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {

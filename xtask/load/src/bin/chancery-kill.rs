@@ -49,8 +49,11 @@ fn main() -> ExitCode {
 fn work(args: &Args) -> Result<(), Error> {
     let runs = args.runs.unwrap_or(if args.quick { QUICK_RUNS } else { RUNS });
     let plan = Plan { runs, lanes: args.lanes, fault: args.fault };
-    let folder = scratch::Folder::new(args.dir.as_deref())?;
+    let mut folder = scratch::Folder::new(args.dir.as_deref())?;
     let row = kill::run(&Programs::beside_this()?, folder.path(), &plan)?;
+    if !row.met {
+        talk::line(&format!("kill: what was left is in {}", folder.keep().display()));
+    }
     talk::data(&serde_json::to_string(&row).unwrap_or_default());
     Ok(())
 }

@@ -34,7 +34,7 @@ pub struct Plan {
 #[derive(Debug, Default)]
 struct Tally {
     runs: u64,
-    failures: Vec<String>,
+    broken: u64,
     seen: u64,
     answered: u64,
     lost: u64,
@@ -70,7 +70,7 @@ pub fn run(programs: &Programs, folder: &Path, plan: &Plan) -> Result<Promise, E
     outcome?;
     let mut tally = tally.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     for lane in &mut lanes {
-        tally.failures.extend(lane.close()?);
+        tell(&mut tally, "the end", &lane.close()?);
     }
     Ok(row(plan, &mut tally, order.len()))
 }
@@ -100,10 +100,7 @@ fn work(
 }
 
 fn note(tally: &mut Tally, point: &Point, run: Run) {
-    for failure in run.failures {
-        talk::line(&format!("kill: BROKEN at {point}: {failure}"));
-        tally.failures.push(failure);
-    }
+    tell(tally, &point.to_string(), &run.failures);
     if !run.delivered {
         return;
     }
@@ -116,14 +113,22 @@ fn note(tally: &mut Tally, point: &Point, run: Run) {
     }
     tally.restart_ms.extend(run.restart_ms);
     if tally.runs.is_multiple_of(100) {
-        talk::line(&format!("kill: {} runs, {} broken", tally.runs, tally.failures.len()));
+        talk::line(&format!("kill: {} runs, {} broken", tally.runs, tally.broken));
     }
+}
+
+/// However many things are broken after one run, it is one broken run.
+fn tell(tally: &mut Tally, place: &str, failures: &[String]) {
+    for failure in failures {
+        talk::line(&format!("kill: BROKEN at {place}: {failure}"));
+    }
+    tally.broken += u64::from(!failures.is_empty());
 }
 
 fn row(plan: &Plan, tally: &mut Tally, planned: usize) -> Promise {
     tally.restart_ms.sort_unstable();
     let median = tally.restart_ms.get(tally.restart_ms.len() / 2).copied().unwrap_or_default();
-    let failures = tally.failures.len() as u64;
+    let failures = tally.broken;
     Promise {
         promise: "no signature without a durable, verifying audit entry".into(),
         test: format!("kill matrix: {} at file and socket calls of a sign", plan.fault),
