@@ -70,6 +70,9 @@ async fn every_bad_certificate_is_refused_with_the_same_alert() {
 async fn nobody_enters_without_a_certificate() {
     let house = House::open();
     assert!(admitted(&house, &house.tls(None, &["http/1.1"])).await.is_err());
+    // The connection would refuse a peer without a chain as well; this says that TLS itself did.
+    let page = house.metrics.encode();
+    assert!(page.contains("handshakes_failed_total{cause=\"no-certificate\"} 1"), "{page}");
 }
 
 #[tokio::test]

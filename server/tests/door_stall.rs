@@ -292,16 +292,12 @@ async fn every_silent_phase_is_closed() {
     assert!(wrong.is_empty(), "not closed within the promised time, or closed for another reason: {wrong:?}");
 }
 
-/// An answer that stalls must end its connection even when other requests on it keep going through.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_busy_connection_cannot_hide_a_stalled_answer() {
-    let house = House::open();
+/// Leaves the answer to stream 1 within its window, asks for more every half second, and waits to be closed.
+async fn stall_beside_requests(house: &House, window: u32, path: &str) -> Duration {
     let mut stream = house.enter("h2").await;
     let began = Instant::now();
-    stream
-        .write_all(&[h2::hello(&[(4, 0)]), h2::request(1, "GET", "/big?n=100000", true)].concat())
-        .await
-        .unwrap();
+    let first = [h2::hello(&[(4, window)]), h2::request(1, "GET", path, true)].concat();
+    stream.write_all(&first).await.unwrap();
     let (mut read, mut write) = tokio::io::split(stream);
     let busy = tokio::spawn(async move {
         for stream in (3_u32..).step_by(2) {
@@ -315,7 +311,21 @@ async fn a_busy_connection_cannot_hide_a_stalled_answer() {
         0
     });
     timeout(BOUND, until_closed(&mut read)).await.expect("requests on the side kept a stalled answer open");
-    println!("assurance door h2-stalled-beside-busy closed_ms={}", began.elapsed().as_millis());
-    assert!(began.elapsed() >= AT_LEAST);
     assert!(busy.await.unwrap() > 5, "the connection was not busy");
+    began.elapsed()
+}
+
+/// An answer that stalls must end its connection even when other requests on it keep going through: one that may not
+/// begin, and one that lacks a single byte.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_busy_connection_cannot_hide_a_stalled_answer() {
+    let house = House::open();
+    let (closed, short) = tokio::join!(
+        stall_beside_requests(&house, 0, "/big?n=100000"),
+        stall_beside_requests(&house, 9_999, "/big?n=10000"),
+    );
+    for (phase, closed) in [("h2-window-closed-beside-busy", closed), ("h2-byte-short-beside-busy", short)] {
+        println!("assurance door {phase} closed_ms={}", closed.as_millis());
+        assert!(closed >= AT_LEAST, "{phase}");
+    }
 }
