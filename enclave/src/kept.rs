@@ -5,6 +5,7 @@ use chancery_audit::{Digest, Salt, V1};
 use chancery_core::{Code, IdempotencyKey, Payload};
 use chancery_hsm::Signature;
 use chancery_intent::{Artifact, Intent};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -63,10 +64,16 @@ impl Signed {
 }
 
 pub(crate) fn read<'a, T: Deserialize<'a>>(what: &'static str, bytes: &'a [u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        tracing::error!(what, %error, "a stored row does not parse");
-        Refusal::new(Code::StoreUnavailable, "a stored record cannot be read")
-    })
+    serde_json::from_slice(bytes).map_err(|error| unreadable(what, &error))
+}
+
+pub(crate) fn parse<T: DeserializeOwned>(what: &'static str, value: Value) -> Result<T, Refusal> {
+    serde_json::from_value(value).map_err(|error| unreadable(what, &error))
+}
+
+fn unreadable(what: &'static str, error: &serde_json::Error) -> Refusal {
+    tracing::error!(what, %error, "a stored row does not parse");
+    Refusal::new(Code::StoreUnavailable, "a stored record cannot be read")
 }
 
 pub(crate) fn write<T: Serialize>(value: &T) -> Result<Vec<u8>, Refusal> {

@@ -3,6 +3,7 @@
 //! further than each is checked. If this is wrong, money moves.
 
 mod answer;
+mod backfill;
 mod house;
 mod in_flight;
 mod kept;

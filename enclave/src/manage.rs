@@ -7,8 +7,9 @@ use chancery_core::{Code, KeyId, RequestId, WalletId};
 use chancery_hsm::{Algorithm, KeyRef};
 use chancery_identity::Operator;
 use chancery_policy::{Source, Tested};
-use chancery_store::WalletRow;
+use chancery_store::{Tx, WalletRow};
 
+use crate::backfill::Backfill;
 use crate::house::House;
 use crate::policy::InForce;
 use crate::refusal::Refusal;
@@ -30,7 +31,8 @@ impl Enclave {
         self.run(async move { create_wallet(&house, &operator, id, chain_ids).await }).await
     }
 
-    /// Compiles a bundle, runs its tests and puts it in force from the next decision on.
+    /// Compiles a bundle, runs its tests, has its limits count what is still in their windows, and puts it in force from
+    /// the next decision on.
     ///
     /// # Errors
     /// [`Code::BundleInvalid`] with every finding or failed test.
@@ -97,6 +99,29 @@ async fn create_wallet(
     }
 }
 
+/// A bundle on its way into force.
+struct Change {
+    record: audit::Policy,
+    canonical: Vec<u8>,
+    backfill: Option<Backfill>,
+}
+
+impl Change {
+    /// One transaction; it runs on the store's writer. The activation's log index once it is made.
+    fn step(&mut self, house: &House, tx: &mut Tx<'_>) -> Result<Option<u64>, Refusal> {
+        if let Some(backfill) = &mut self.backfill
+            && !backfill.step(house, tx)?
+        {
+            return Ok(None);
+        }
+        let audit::Policy { tenant, bundle, time_ms, .. } = &self.record;
+        let leaf = audit::append(tx, &audit::Record::Policy(self.record.clone()))?.index();
+        tx.put_bundle(tenant, bundle.as_bytes(), &self.canonical)?;
+        tx.activate_bundle(tenant, bundle.as_bytes(), *time_ms, leaf)?;
+        Ok(Some(leaf))
+    }
+}
+
 async fn apply_policy(house: &Arc<House>, operator: &Operator, source: Source) -> Result<InForce, Refusal> {
     let canonical = source.canonical();
     // Compiling and testing take as long as the bundle is large: not on the runtime's own threads.
@@ -104,32 +129,32 @@ async fn apply_policy(house: &Arc<House>, operator: &Operator, source: Source) -
         .await
         .map_err(|_| Refusal::new(Code::Internal, "the policy compiler failed"))??;
     let tenant = operator.tenant().clone();
+    let _one_at_a_time = house.policies.changing.lock().await;
     let now = house.clock.now()?;
+    let before = house.policies.in_force(&tenant).ok();
+    let backfill = Backfill::before(tested.bundle(), before.as_deref().map(InForce::bundle), &tenant, now);
     let in_force = InForce::new(tested, 0, now)?;
-    let hash = in_force.digest();
-    let previous = house.policies.in_force(&tenant).ok().map(|policy| policy.digest());
-    let record = audit::Record::Policy(audit::Policy {
+    let record = audit::Policy {
         v: V1,
         tenant: tenant.clone(),
         request_id: RequestId::fresh(),
         time_ms: now,
         client: operator.id().clone(),
         certificate: Digest::from_bytes(*operator.fingerprint().as_bytes()),
-        bundle: hash,
-        previous,
-    });
-    let whose = tenant.clone();
-    let leaf = house
-        .store
-        .write(move |tx| {
-            let leaf = audit::append(tx, &record)?.index();
-            tx.put_bundle(&tenant, hash.as_bytes(), &canonical)?;
-            tx.activate_bundle(&tenant, hash.as_bytes(), now, leaf)?;
-            Ok::<_, Refusal>(leaf)
-        })
-        .await?
-        .into_inner();
+        bundle: in_force.digest(),
+        previous: before.map(|policy| policy.digest()),
+    };
+    let mut change = Change { record, canonical, backfill };
+    let leaf = loop {
+        let there = Arc::clone(house);
+        let step = move |tx: &mut Tx<'_>| Ok::<_, Refusal>((change.step(&there, tx)?, change));
+        let (leaf, still) = house.store.write(step).await?.into_inner();
+        match leaf {
+            Some(leaf) => break leaf,
+            None => change = still,
+        }
+    };
     let in_force = in_force.activated_at(leaf);
-    house.policies.set(whose, in_force.clone());
+    house.policies.set(tenant, in_force.clone());
     Ok(in_force)
 }

@@ -70,7 +70,11 @@ impl InForce {
 
 /// Each tenant's bundle in force.
 #[derive(Default)]
-pub(crate) struct Policies(RwLock<HashMap<Tenant, Arc<InForce>>>);
+pub(crate) struct Policies {
+    in_force: RwLock<HashMap<Tenant, Arc<InForce>>>,
+    /// Held while a bundle comes into force: the one before it stays the one before it.
+    pub changing: tokio::sync::Mutex<()>,
+}
 
 impl Policies {
     /// Compiles and tests again what the store says is in force: a release whose rules differ must notice at start.
@@ -86,16 +90,12 @@ impl Policies {
     }
 
     pub fn set(&self, tenant: Tenant, in_force: InForce) {
-        let mut policies = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        // ORDER: two applications can end here in either order; the later activation stays.
-        match policies.get(&tenant) {
-            Some(there) if there.leaf > in_force.leaf => {}
-            _ => drop(policies.insert(tenant, Arc::new(in_force))),
-        }
+        let mut policies = self.in_force.write().unwrap_or_else(PoisonError::into_inner);
+        policies.insert(tenant, Arc::new(in_force));
     }
 
     pub fn in_force(&self, tenant: &Tenant) -> Result<Arc<InForce>, Refusal> {
-        let policies = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let policies = self.in_force.read().unwrap_or_else(PoisonError::into_inner);
         policies.get(tenant).cloned().ok_or_else(|| {
             Refusal::new(
                 Code::NoPolicy,

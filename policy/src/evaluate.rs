@@ -103,21 +103,7 @@ impl Totals {
         spending: &dyn Spending,
         now: UnixMillis,
     ) -> Result<Self, SpendingError> {
-        let mut positions: HashMap<Counter, usize> = HashMap::new();
-        let mut reservations: Vec<Reservation> = Vec::new();
-        for measured in facts.iter().flat_map(|fact| &fact.measured) {
-            let Some((limit, _)) = bundle.limits.get(measured.limit) else { continue };
-            match positions.get(&measured.counter).and_then(|position| reservations.get_mut(*position)) {
-                // Requests are counted once for each counter.
-                Some(_) if limit.measure == Measure::Count => {}
-                Some(reservation) => reservation.amount = reservation.amount.saturating_add(measured.amount),
-                None => {
-                    positions.insert(measured.counter.clone(), reservations.len());
-                    let (counter, amount) = (measured.counter.clone(), measured.amount);
-                    reservations.push(Reservation { counter, window_ms: limit.window_ms, amount });
-                }
-            }
-        }
+        let reservations = reservations(bundle, facts);
         let mut spent = HashMap::with_capacity(reservations.len());
         for reservation in &reservations {
             // A negative total would be a defect of the store; it must not make room.
@@ -126,6 +112,26 @@ impl Totals {
         }
         Ok(Self { spent, reservations })
     }
+}
+
+/// What all effects together add to each counter.
+fn reservations(bundle: &Bundle, facts: &[Fact<'_>]) -> Vec<Reservation> {
+    let mut positions: HashMap<&Counter, usize> = HashMap::new();
+    let mut reservations: Vec<Reservation> = Vec::new();
+    for measured in facts.iter().flat_map(|fact| &fact.measured) {
+        let Some((limit, _)) = bundle.limits.get(measured.limit) else { continue };
+        match positions.get(&measured.counter).and_then(|position| reservations.get_mut(*position)) {
+            // Requests are counted once for each counter.
+            Some(_) if limit.measure == Measure::Count => {}
+            Some(reservation) => reservation.amount = reservation.amount.saturating_add(measured.amount),
+            None => {
+                positions.insert(&measured.counter, reservations.len());
+                let (counter, amount) = (measured.counter.clone(), measured.amount);
+                reservations.push(Reservation { counter, window_ms: limit.window_ms, amount });
+            }
+        }
+    }
+    reservations
 }
 
 /// What the policies say of one effect.
@@ -190,6 +196,22 @@ impl Bundle {
         };
         let verdicts: Vec<_> = facts.iter().map(|fact| self.judge(question, fact, &totals)).collect();
         self.conclude(question, &facts, &verdicts, totals)
+    }
+
+    /// What a request holds of each of this bundle's counters, were it permitted or pending.
+    #[must_use]
+    pub fn measure(&self, question: &Question<'_>) -> Vec<Reservation> {
+        let effects = question.description.effects.iter();
+        let facts: Vec<_> = effects.map(|effect| Fact::read(self, question, effect)).collect();
+        reservations(self, &facts)
+    }
+
+    /// Whether everything that this bundle measures, `other` has measured into the same counters.
+    #[must_use]
+    pub fn measures_as(&self, other: &Self) -> bool {
+        let unit = |bundle: &Self, id: &str| bundle.registry.assets.get(id).map(|asset| asset.unit.clone());
+        self.limits.iter().all(|(_, identity)| other.limits.iter().any(|(_, known)| known == identity))
+            && self.registry.assets.keys().all(|id| unit(self, id) == unit(other, id))
     }
 
     fn refuse(&self, rule: &'static str, message: String) -> Evaluation {

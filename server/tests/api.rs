@@ -303,3 +303,45 @@ async fn futures_join<F: Future<Output = Answer>>(all: impl Iterator<Item = F>) 
     .await;
     answers.into_iter().flatten().collect()
 }
+
+/// Would catch a limit that starts from zero when its definition changes, also for a request still pending.
+#[tokio::test]
+async fn a_new_limit_counts_what_went_before_it() {
+    let Some(mut appliance) = Appliance::prepare() else { return };
+    appliance.start();
+    appliance.furnish("treasury", &treasury()).await;
+    let (backend, operator) = (appliance.peer("client", "backend"), appliance.peer("operator", "op"));
+    // More than one transaction of the backfill, a denied one that counts nothing, and 5 ETH and 70 wei in all.
+    for n in 0..70_u64 {
+        let answer = backend.sign("treasury", &unsigned(&transfer(n, U256::from(1))), &n.to_string()).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    assert_eq!(backend.sign("treasury", &unsigned(&usdx(70, 5_000_000_001)), "denied").await.status, 403);
+    assert_eq!(backend.sign("treasury", &unsigned(&transfer(71, ether(5))), "five").await.status, 200);
+
+    let apply = async |daily: &str, hourly: &str| {
+        let mut bundle = treasury();
+        let manifest = bundle["files"]["bundle.toml"].as_str().unwrap();
+        assert!(manifest.contains("\"24h\"") && manifest.contains("\"1h\""));
+        let manifest = manifest.replace("\"24h\"", daily).replace("\"1h\"", hourly);
+        bundle["files"]["bundle.toml"] = manifest.into();
+        assert_eq!(operator.put("/v1/policy", &bundle).await.status, 200);
+    };
+    let outcome = async |wei: U256| {
+        let data = format!("0x{}", hex::encode(unsigned(&transfer(99, wei))));
+        let request =
+            json!({"wallet": "treasury", "payload": {"type": "ethereum.transaction", "data": data}});
+        let preview = backend.post("/v1/preview", &request, None).await;
+        preview.body["decision"]["outcome"].as_str().unwrap().to_owned()
+    };
+    // Each wei counts as one gwei: 5 ETH less 70 gwei are left of the 10 ETH, before and after.
+    let left = ether(5) - U256::from(70_000_000_000_u64);
+    for (daily, hourly) in [("\"24h\"", "\"1h\""), ("\"24h\"", "\"2h\""), ("\"48h\"", "\"2h\"")] {
+        apply(daily, hourly).await;
+        assert_eq!(outcome(left).await, "allowed", "{daily}, {hourly}: counted twice");
+        assert_eq!(outcome(left + U256::from(1)).await, "pending", "{daily}, {hourly}: not counted");
+    }
+    assert_eq!(backend.sign("treasury", &unsigned(&transfer(72, ether(6))), "waits").await.status, 202);
+    apply("\"72h\"", "\"2h\"").await;
+    assert_eq!(outcome(U256::from(1)).await, "pending", "what waits holds its amount of the new limit too");
+}

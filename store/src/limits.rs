@@ -27,6 +27,7 @@ pub(crate) mod sql {
     pub(crate) const SETTLE: &str = "UPDATE reservation SET settled = 1 WHERE request = ?1 AND settled = 0";
     pub(crate) const HELD: &str =
         "SELECT ordinal, counter, last_ms, amount FROM reservation WHERE request = ?1 AND settled = 0";
+    pub(crate) const HOLDS: &str = "SELECT 1 FROM reservation WHERE request = ?1 AND counter = ?2 LIMIT 1";
     pub(crate) const RETURN: &str = "DELETE FROM reservation WHERE request = ?1 AND ordinal = ?2";
     pub(crate) const GONE: &str =
         "SELECT counter, last_ms FROM limit_bucket WHERE gone_ms < ?1 ORDER BY gone_ms LIMIT ?2";
@@ -71,6 +72,10 @@ pub(crate) fn reserve(
     let gone_ms = last_ms.saturating_add(window_ms);
     link.run(sql::ADD, (counter, last_ms, gone_ms, total.to_be_bytes()))?;
     Ok(())
+}
+
+pub(crate) fn holds(link: &Link, request: RequestId, counter: &str) -> Result<bool, StoreError> {
+    Ok(link.one(sql::HOLDS, (request.as_bytes(), counter), |_| Ok(()))?.is_some())
 }
 
 pub(crate) fn settle(link: &Link, request: RequestId) -> Result<(), StoreError> {

@@ -50,6 +50,10 @@ pub(crate) mod sql {
     // The second condition is what lets SQLite use the partial index.
     pub(crate) const UNRESOLVED: &str =
         select_request!("WHERE state = 'permitted' AND state <> 'released' LIMIT ?1");
+    pub(crate) const HOLDING: &str = select_request!(
+        "INDEXED BY request_by_time WHERE tenant = ?1 AND decided_ms >= ?2 AND (decided_ms > ?2 OR seq > ?3) \
+         AND state IN ('permitted', 'released', 'pending') ORDER BY decided_ms, seq LIMIT ?4"
+    );
     pub(crate) const CURSOR: &str = "SELECT decided_ms, seq FROM request WHERE id = ?1 AND tenant = ?2";
     pub(crate) const WALLET: &str =
         "SELECT tenant, id, created_ms, leaf, record FROM wallet WHERE tenant = ?1 AND id = ?2";
@@ -100,16 +104,7 @@ impl Reader<'_> {
     /// `filter.after` is no request of the tenant.
     pub fn requests(&self, filter: &RequestFilter) -> Result<Vec<RequestRow>, StoreError> {
         let limit = page(filter.limit)?;
-        let cursor = match filter.after {
-            None => None,
-            Some(id) => Some(
-                self.link
-                    .one(sql::CURSOR, (id.as_bytes(), filter.tenant.as_str()), |row| {
-                        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
-                    })?
-                    .ok_or(StoreError::Unknown { kind: "request" })?,
-            ),
-        };
+        let cursor = filter.after.map(|id| self.cursor(&filter.tenant, id)).transpose()?;
         let (sql, values) = listing(filter, cursor, limit);
         self.link.many(&sql, rusqlite::params_from_iter(values), request)
     }
@@ -129,6 +124,33 @@ impl Reader<'_> {
     /// [`StoreError::OutOfRange`] for a limit of 0 or above [`PAGE_ROWS`].
     pub fn unresolved(&self, limit: usize) -> Result<Vec<RequestRow>, StoreError> {
         self.link.many(sql::UNRESOLVED, [page(limit)?], request)
+    }
+
+    /// Requests of a tenant that hold what they reserved (permitted, released or pending) and were decided at or after
+    /// `from`, oldest first, those after `after`. A page shorter than `limit` is the last.
+    ///
+    /// # Errors
+    /// [`StoreError::OutOfRange`] for a limit of 0 or above [`PAGE_ROWS`], [`StoreError::Unknown`] when `after` is no
+    /// request of the tenant.
+    pub fn holding(
+        &self,
+        tenant: &Tenant,
+        from: UnixMillis,
+        after: Option<RequestId>,
+        limit: usize,
+    ) -> Result<Vec<RequestRow>, StoreError> {
+        let (decided_ms, seq) = match after {
+            None => (from.0, -1),
+            Some(id) => self.cursor(tenant, id)?,
+        };
+        self.link.many(sql::HOLDING, (tenant.as_str(), decided_ms, seq, page(limit)?), request)
+    }
+
+    /// Where a listing goes on after a request.
+    fn cursor(&self, tenant: &Tenant, id: RequestId) -> Result<(i64, i64), StoreError> {
+        self.link
+            .one(sql::CURSOR, (id.as_bytes(), tenant.as_str()), |row| Ok((row.get(0)?, row.get(1)?)))?
+            .ok_or(StoreError::Unknown { kind: "request" })
     }
 
     /// What `counter` has had reserved in the window that ends at `now`, by buckets: never less than the exact sum of

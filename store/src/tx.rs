@@ -190,6 +190,14 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Whether a request holds anything of `counter`, settled or not.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    pub fn holds(&self, request: RequestId, counter: &str) -> Result<bool, StoreError> {
+        limits::holds(self.link, request, counter)
+    }
+
     /// Makes every reservation of a request final: it can no longer be given back. Again is the same.
     ///
     /// # Errors
