@@ -14,7 +14,7 @@ use crate::tile::{Completed, Edge, Place, Tile, WIDTH, edge_of, levels};
 /// LIMIT: full tiles that may wait for the publisher (16 KiB each, 2^20 leaves together).
 const WAITING_TILES: usize = 4_096;
 /// LIMIT: full tiles kept in memory after they were written or read (16 KiB each).
-const CACHED_TILES: usize = 512;
+const CACHED_TILES: usize = 128;
 
 type Key = (u32, u64);
 

@@ -162,6 +162,7 @@ fn constraint(text: &str) -> StoreError {
     match columns {
         "request.tenant, request.client, request.idempotency_key" => StoreError::KeyTaken,
         "request.id" => StoreError::AlreadyExists { kind: "request" },
+        "reservation.request, reservation.counter" => StoreError::AlreadyExists { kind: "reservation" },
         "wallet.tenant, wallet.id" => StoreError::AlreadyExists { kind: "wallet" },
         _ => StoreError::Refused { rule: text.to_owned() },
     }

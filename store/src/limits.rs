@@ -22,17 +22,17 @@ pub(crate) mod sql {
          gone_ms = max(gone_ms, excluded.gone_ms)";
     pub(crate) const SUBTRACT: &str =
         "UPDATE limit_bucket SET amount = ?3 WHERE counter = ?1 AND last_ms = ?2";
-    pub(crate) const RESERVE: &str = "INSERT INTO reservation (request, ordinal, counter, last_ms, amount) \
-         SELECT ?1, coalesce(max(ordinal) + 1, 0), ?2, ?3, ?4 FROM reservation WHERE request = ?1";
+    pub(crate) const RESERVE: &str =
+        "INSERT INTO reservation (request, counter, last_ms, amount) VALUES (?1, ?2, ?3, ?4)";
     pub(crate) const SETTLE: &str = "UPDATE reservation SET settled = 1 WHERE request = ?1 AND settled = 0";
     pub(crate) const HELD: &str =
-        "SELECT ordinal, counter, last_ms, amount FROM reservation WHERE request = ?1 AND settled = 0";
-    pub(crate) const HOLDS: &str = "SELECT 1 FROM reservation WHERE request = ?1 AND counter = ?2 LIMIT 1";
-    pub(crate) const RETURN: &str = "DELETE FROM reservation WHERE request = ?1 AND ordinal = ?2";
+        "SELECT counter, last_ms, amount FROM reservation WHERE request = ?1 AND settled = 0";
+    pub(crate) const HOLDS: &str = "SELECT 1 FROM reservation WHERE request = ?1 AND counter = ?2";
+    pub(crate) const RETURN: &str = "DELETE FROM reservation WHERE request = ?1 AND counter = ?2";
     pub(crate) const GONE: &str =
         "SELECT counter, last_ms FROM limit_bucket WHERE gone_ms < ?1 ORDER BY gone_ms LIMIT ?2";
-    pub(crate) const SWEEP: &str = "DELETE FROM reservation WHERE (request, ordinal) IN \
-         (SELECT request, ordinal FROM reservation WHERE counter = ?1 AND last_ms = ?2 LIMIT ?3)";
+    pub(crate) const SWEEP: &str = "DELETE FROM reservation WHERE (request, counter) IN \
+         (SELECT request, counter FROM reservation WHERE counter = ?1 AND last_ms = ?2 LIMIT ?3)";
     pub(crate) const DROP: &str = "DELETE FROM limit_bucket WHERE counter = ?1 AND last_ms = ?2";
 }
 
@@ -84,9 +84,9 @@ pub(crate) fn settle(link: &Link, request: RequestId) -> Result<(), StoreError> 
 
 pub(crate) fn give_back(link: &Link, request: RequestId) -> Result<(), StoreError> {
     let held = link.many(sql::HELD, [request.as_bytes()], |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?, row.get::<_, i64>(3)?))
+        Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
     })?;
-    for (ordinal, counter, last_ms, amount) in held {
+    for (counter, last_ms, amount) in held {
         let amount = u128::try_from(amount).map_err(|_| StoreError::Corrupt { what: "amount" })?;
         // A bucket that was swept has left its window: nothing to take back.
         if let Some(total) = bucket(link, &counter, last_ms)? {
@@ -94,7 +94,7 @@ pub(crate) fn give_back(link: &Link, request: RequestId) -> Result<(), StoreErro
             let rest = total.checked_sub(amount).ok_or(StoreError::Corrupt { what: "amount" })?;
             link.run(sql::SUBTRACT, (counter.as_str(), last_ms, rest.to_be_bytes()))?;
         }
-        link.run(sql::RETURN, (request.as_bytes(), ordinal))?;
+        link.run(sql::RETURN, (request.as_bytes(), &counter))?;
     }
     Ok(())
 }

@@ -85,12 +85,11 @@ CREATE INDEX limit_bucket_by_end ON limit_bucket (gone_ms);
 -- What each request holds of each bucket; kept as long as the bucket, so that every bucket can be recounted.
 CREATE TABLE reservation (
     request BLOB NOT NULL REFERENCES request (id),
-    ordinal INTEGER NOT NULL,
     counter TEXT NOT NULL,
     last_ms INTEGER NOT NULL,
     amount  INTEGER NOT NULL CHECK (amount >= 0),
     settled INTEGER NOT NULL DEFAULT 0 CHECK (settled IN (0, 1)),
-    PRIMARY KEY (request, ordinal)
+    PRIMARY KEY (request, counter)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX reservation_by_bucket ON reservation (counter, last_ms);
 

@@ -175,7 +175,8 @@ impl Tx<'_> {
     ///
     /// # Errors
     /// [`StoreError::OutOfRange`] for a negative amount, a window that is not positive or a counter above
-    /// [`COUNTER_BYTES`]; [`StoreError::Refused`] when the request is not recorded yet.
+    /// [`COUNTER_BYTES`]; [`StoreError::Refused`] when the request is not recorded yet;
+    /// [`StoreError::AlreadyExists`] when it holds of this counter already.
     pub fn reserve(
         &mut self,
         request: RequestId,

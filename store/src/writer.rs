@@ -4,6 +4,7 @@
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chancery_core::limit::COMMIT_JOBS;
 use rusqlite::ffi;
@@ -17,6 +18,11 @@ use crate::tx::{Ledger, Tx};
 use crate::{Observer, StoreError};
 
 const NEWEST: &str = "UPDATE store SET newest_ms = ?1 WHERE one = 1";
+
+/// A batch of so many jobs says that more are on their way, and the next one waits for them.
+const MANY: usize = 4;
+/// How long it waits. Pages written and synced by one commit for many jobs cost little more than for a few.
+const GATHERING: Duration = Duration::from_millis(1);
 
 /// LIMIT: WAL frames (pages of 4 KiB) not yet in the database, above which an idle writer checkpoints.
 const IDLE_FRAMES: i64 = 4_000;
@@ -121,8 +127,12 @@ pub(crate) struct Writer {
 impl Writer {
     /// Works until told to close or until every handle is gone; then empties the WAL and lets the directory go.
     pub(crate) fn run(mut self) {
+        let mut last = 0;
         loop {
             let Some(first) = self.queue.blocking_recv() else { break };
+            if last >= MANY {
+                std::thread::sleep(GATHERING);
+            }
             let mut batch = Vec::with_capacity(COMMIT_JOBS);
             let mut next = Some(first);
             let mut closing = false;
@@ -135,6 +145,7 @@ impl Writer {
                     next = self.queue.try_recv().ok();
                 }
             }
+            last = batch.len();
             if !batch.is_empty() && self.commit(batch).is_break() {
                 return;
             }

@@ -135,6 +135,14 @@ async fn no_state_stands_without_what_it_needs() {
     let id = unreserved.id;
     let answer = store.write(move |tx| tx.reserve(id, "c", UnixMillis(1), 1_000, 1)).await;
     assert!(matches!(answer, Err(StoreError::Refused { .. })), "a reservation of no request: {answer:?}");
+    let twice = request("f", RequestState::Permitted, 1);
+    let answer = store.write(move |tx| {
+        let id = record(tx, twice)?.id;
+        tx.reserve(id, "c", UnixMillis(1), 1_000, 1)?;
+        tx.reserve(id, "c", UnixMillis(2), 1_000, 1)
+    });
+    let answer = answer.await;
+    assert!(matches!(answer, Err(StoreError::AlreadyExists { .. })), "counted twice: {answer:?}");
     let answer = store.write(move |tx| finish(tx, id, RequestState::Failed)).await;
     assert!(matches!(answer, Err(StoreError::Unknown { kind: "request" })), "{answer:?}");
     assert_eq!(store.read(|rows| rows.tree_size()).unwrap(), 0);
