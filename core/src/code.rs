@@ -102,6 +102,8 @@ codes! {
     Interrupted = "interrupted", 503, "Interrupted before signing";
     /// The store or the log cannot record.
     StoreUnavailable = "store-unavailable", 503, "The store cannot record";
+    /// The disk has less room left than is kept in reserve.
+    DiskFull = "disk-full", 503, "The disk is nearly full";
     /// The wall clock stands behind the latest recorded time.
     ClockBehind = "clock-behind", 503, "The clock cannot be trusted";
     /// The appliance is stopping.

@@ -26,9 +26,9 @@ pub struct Config {
     pub log: Log,
     /// The PKCS#11 token.
     pub hsm: Hsm,
-    /// What one client may ask.
+    /// What may be asked for.
     #[serde(default)]
-    pub rate: Rate,
+    pub rate: Rates,
 }
 
 /// Listening addresses.
@@ -59,6 +59,9 @@ pub struct Tls {
 pub struct Store {
     /// The folder of the SQLite database.
     pub directory: PathBuf,
+    /// Below this much room on its disk or the log's, in MiB, nothing new is decided.
+    #[serde(default = "default_reserve_mib")]
+    pub reserve_mib: u32,
 }
 
 /// The transparency log.
@@ -110,13 +113,23 @@ pub enum PinSource {
     File(PathBuf),
 }
 
-/// A token bucket for each client.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What may be asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rates {
+    /// By one client, in requests of any kind.
+    pub client: Rate,
+    /// Of one wallet by all clients together, in signatures.
+    pub wallet: Rate,
+}
+
+/// A token bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rate {
-    /// Requests a second that a client may make for ever.
+    /// A second, for ever.
     pub per_second: u32,
-    /// Requests it may make at once.
+    /// At once.
     pub burst: u32,
 }
 
@@ -154,7 +167,10 @@ impl Config {
         rule((1..=64).contains(&config.hsm.sessions), "hsm.sessions", "must be 1 to 64")?;
         rule((1..=65_536).contains(&config.hsm.queue), "hsm.queue", "must be 1 to 65536")?;
         rule((100..=60_000).contains(&config.hsm.call_ms), "hsm.call_ms", "must be 100 to 60000")?;
-        rule(config.rate.per_second > 0 && config.rate.burst > 0, "rate", "must be above zero")?;
+        for Rate { per_second, burst } in [config.rate.client, config.rate.wallet] {
+            rule(per_second > 0 && burst > 0, "rate", "must be above zero")?;
+        }
+        rule(config.store.reserve_mib > 0, "store.reserve_mib", "must be above zero")?;
         rule(
             !config.log.origin.is_empty()
                 && config.log.origin.len() <= 255
@@ -194,6 +210,9 @@ impl Config {
 
 fn default_sessions() -> usize {
     4
+}
+fn default_reserve_mib() -> u32 {
+    limit::RESERVE_MIB
 }
 fn default_queue() -> usize {
     limit::HSM_QUEUE

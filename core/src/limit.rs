@@ -20,6 +20,8 @@ pub const LEAF_BYTES: usize = 60 * 1024;
 pub const BUNDLE_BYTES: usize = 8 * 1024 * 1024;
 /// Rows of one page of a listing.
 pub const PAGE_ROWS: usize = 500;
+/// Room on a disk that is kept for ending what is under way, in MiB.
+pub const RESERVE_MIB: u32 = 256;
 /// Requests waiting for the store's writer.
 pub const WRITER_QUEUE: usize = 4_096;
 /// Jobs in one commit.

@@ -7,6 +7,7 @@ use chancery_core::Clock;
 use chancery_hsm::Hsm;
 use chancery_store::Store;
 
+use crate::disk::Disk;
 use crate::in_flight::Walks;
 use crate::policy::Policies;
 use crate::wallet::Wallets;
@@ -14,6 +15,7 @@ use crate::wallet::Wallets;
 /// The opened house. Only this crate reaches into it.
 pub struct House {
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) disk: Disk,
     pub(crate) store: Store,
     pub(crate) log: Log,
     pub(crate) hsm: Hsm,

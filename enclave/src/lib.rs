@@ -4,6 +4,7 @@
 
 mod answer;
 mod backfill;
+mod disk;
 mod house;
 mod in_flight;
 mod kept;
@@ -31,7 +32,7 @@ pub use house::House;
 pub use in_flight::InFlight;
 pub use policy::InForce;
 pub use preview::Preview;
-pub use query::{Component, Listed, RequestFilter, RequestState};
+pub use query::{Component, Figures, Listed, RequestFilter, RequestState};
 pub use refusal::Refusal;
 pub use start::{Enclave, StartError, init_token};
 pub use wallet::{CHAINS, Wallet};

@@ -56,6 +56,7 @@ async fn create_wallet(
         let detail = format!("`chain_ids` must be 1 to {CHAINS} distinct EIP-155 chain ids above zero");
         return Err(Refusal::new(Code::BadRequest, detail));
     }
+    house.disk.admit()?;
     let tenant = operator.tenant().clone();
     let taken = || Refusal::new(Code::AlreadyExists, format!("a wallet `{id}` exists already"));
     if house.store.read(|rows| rows.wallet(&tenant, &id))?.is_some() {
@@ -123,6 +124,7 @@ impl Change {
 }
 
 async fn apply_policy(house: &Arc<House>, operator: &Operator, source: Source) -> Result<InForce, Refusal> {
+    house.disk.admit()?;
     let canonical = source.canonical();
     // Compiling and testing take as long as the bundle is large: not on the runtime's own threads.
     let tested = tokio::task::spawn_blocking(move || Tested::compile(&source))

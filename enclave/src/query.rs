@@ -17,6 +17,19 @@ use crate::refusal::Refusal;
 use crate::start::Enclave;
 use crate::wallet::Wallet;
 
+/// What the rooms count, for metrics.
+#[derive(Clone, Copy, Debug)]
+pub struct Figures {
+    /// How the log stands.
+    pub log: Standing,
+    /// Room on the fuller of the disks that hold the store and the log, in bytes.
+    pub disk_free_bytes: u64,
+    /// Workers that were lost since the start.
+    pub hsm_restarts: u64,
+    /// Keys that the token answered wrongly with.
+    pub hsm_quarantined_keys: u64,
+}
+
 /// A recorded request with its decision.
 #[derive(Debug)]
 pub struct Listed {
@@ -128,10 +141,17 @@ impl Enclave {
         found.ok_or_else(|| Refusal::new(Code::NotFound, "the log has no such file"))
     }
 
-    /// How the log stands.
+    /// What the rooms count.
     #[must_use]
-    pub fn log_standing(&self) -> Standing {
-        self.house().log.standing()
+    pub fn figures(&self) -> Figures {
+        let house = self.house();
+        let hsm = house.hsm.health();
+        Figures {
+            log: house.log.standing(),
+            disk_free_bytes: house.disk.free_bytes(),
+            hsm_restarts: hsm.restarts,
+            hsm_quarantined_keys: hsm.quarantined.len() as u64,
+        }
     }
 
     /// Each room and whether it serves.
@@ -143,11 +163,20 @@ impl Enclave {
         let log = house.log.standing();
         let clock = house.clock.now();
         let policy = house.policies.in_force(&Tenant::default());
+        let room = house.disk.admit();
         vec![
             Component {
                 name: "store",
                 ready: store.red.is_none(),
                 detail: store.red.unwrap_or_else(|| format!("{} waiting", store.waiting)),
+            },
+            Component {
+                name: "disk",
+                ready: room.is_ok(),
+                detail: room.map_or_else(
+                    |refusal| refusal.detail,
+                    |()| format!("{} MiB free", house.disk.free_bytes() / (1024 * 1024)),
+                ),
             },
             Component {
                 name: "hsm",

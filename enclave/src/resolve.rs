@@ -89,12 +89,13 @@ pub(crate) async fn sweep(house: &Arc<House>) -> Result<usize, Refusal> {
     Ok(ended)
 }
 
-/// Sweeps until the house closes.
+/// Sweeps until the house closes, and looks what room its disks have.
 pub(crate) async fn sweep_every_period(house: Arc<House>) {
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        house.disk.look();
         if let Err(refusal) = sweep(&house).await {
             tracing::warn!(%refusal, "open requests could not be ended");
         }

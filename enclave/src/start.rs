@@ -13,6 +13,7 @@ use chancery_secret::Pin;
 use chancery_store::{Store, StoreError};
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::disk::Disk;
 use crate::house::House;
 use crate::in_flight::Walks;
 use crate::policy::Policies;
@@ -95,7 +96,9 @@ impl Enclave {
             }
         }
 
-        let house = Arc::new(House { clock, store, log, hsm, policies, wallets, walks: Walks::default() });
+        let disk = Disk::of(config);
+        let house =
+            Arc::new(House { clock, disk, store, log, hsm, policies, wallets, walks: Walks::default() });
         // Permits that the last process left open were never released: they end here, before anyone can ask again.
         while resolve::sweep(&house).await? > 0 {}
         let sweeper = tokio::spawn(resolve::sweep_every_period(Arc::clone(&house)));

@@ -1,6 +1,6 @@
 //! What the rooms say of themselves, read when the metrics page is made.
 
-use chancery_enclave::Enclave;
+use chancery_enclave::{Enclave, Figures};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -17,11 +17,14 @@ impl std::fmt::Debug for Rooms {
 
 impl Collector for Rooms {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let log = self.0.log_standing();
+        let Figures { log, disk_free_bytes, hsm_restarts, hsm_quarantined_keys } = self.0.figures();
         let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         for (name, help, value) in [
             ("log_entries", "Entries committed to the log", log.size),
             ("log_signed", "Entries under the newest signed checkpoint", log.signed),
+            ("disk_free_bytes", "Room on the fuller of the disks of store and log", disk_free_bytes),
+            ("hsm_restarts", "HSM workers that were lost since the start", hsm_restarts),
+            ("hsm_quarantined_keys", "Keys that the token answered wrongly with", hsm_quarantined_keys),
             ("log_published", "Entries under the newest checkpoint on disk", log.published),
         ] {
             let gauge = ConstGauge::new(number(value));

@@ -1,12 +1,11 @@
-//! What one client may ask: a token bucket for each `<tenant>/<role>/<name>`. Names come from verified certificates
-//! only, and a full bucket is forgotten, so the memory stays bounded.
+//! What may be asked for by one client, or of one wallet: a token bucket for each name. Names come from verified
+//! certificates and existing wallets only, and a full bucket is forgotten, so the memory stays bounded.
 //! If this is wrong, one client can starve the others.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use chancery_core::{config, limit};
-use chancery_identity::Peer;
 use governor::clock::{Clock, DefaultClock};
 use governor::state::keyed::DefaultKeyedStateStore;
 use governor::{Quota, RateLimiter};
@@ -14,11 +13,11 @@ use governor::{Quota, RateLimiter};
 /// Checks between two sweeps of full buckets.
 const SWEEP_EVERY: u32 = 4_096;
 
-/// When the client may ask again, in whole seconds, at least 1.
+/// When it may be asked again, in whole seconds, at least 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryAfter(pub u64);
 
-/// The buckets of all clients.
+/// The buckets of all names.
 pub struct Limiter {
     buckets: RateLimiter<String, DefaultKeyedStateStore<String>, DefaultClock>,
     checks: AtomicU32,
@@ -38,15 +37,11 @@ impl Limiter {
         Self { buckets: RateLimiter::keyed(quota), checks: AtomicU32::new(0), keys }
     }
 
-    /// Takes one token of this peer's bucket.
+    /// Takes one token of the bucket of `name`.
     ///
     /// # Errors
-    /// [`RetryAfter`] when the bucket is empty, or when more clients are active than are remembered.
-    pub fn check(&self, peer: &Peer) -> Result<(), RetryAfter> {
-        self.check_name(peer.to_string())
-    }
-
-    fn check_name(&self, name: String) -> Result<(), RetryAfter> {
+    /// [`RetryAfter`] when the bucket is empty, or when more names are active than are remembered.
+    pub fn check(&self, name: String) -> Result<(), RetryAfter> {
         if self.checks.fetch_add(1, Ordering::Relaxed) % SWEEP_EVERY == SWEEP_EVERY - 1 {
             self.buckets.retain_recent();
         }
@@ -76,7 +71,7 @@ mod tests {
     #[test]
     fn one_client_cannot_spend_anothers_tokens() {
         let limiter = Limiter::new(&config::Rate { per_second: 1, burst: 2 });
-        let ask = |name: &str| limiter.check_name(name.to_owned());
+        let ask = |name: &str| limiter.check(name.to_owned());
         assert_eq!((ask("a"), ask("a")), (Ok(()), Ok(())));
         assert!(matches!(ask("a"), Err(RetryAfter(1..=2))), "the bucket is empty");
         assert_eq!(ask("b"), Ok(()), "another bucket is full");
@@ -85,8 +80,8 @@ mod tests {
     #[test]
     fn the_number_of_buckets_is_bounded() {
         let limiter = Limiter::remembering(&config::Rate { per_second: 1, burst: 1 }, 2);
-        assert!(limiter.check_name("a".into()).is_ok() && limiter.check_name("b".into()).is_ok());
-        assert!(limiter.check_name("c".into()).is_err(), "a third client is told to wait, not remembered");
+        assert!(limiter.check("a".into()).is_ok() && limiter.check("b".into()).is_ok());
+        assert!(limiter.check("c".into()).is_err(), "a third client is told to wait, not remembered");
         assert!(limiter.buckets.len() <= 2);
     }
 }

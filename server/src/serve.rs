@@ -50,7 +50,7 @@ async fn open(config: Config, pin: Pin) -> Result<(), setup::Failure> {
         listen: config.listen.api,
         tls: config.tls.clone(),
         mode: config.mode,
-        rate: config.rate.clone(),
+        rate: config.rate.client,
         bodies: routes::body_limits(),
         clock: Arc::clone(&clock),
         metrics: Arc::clone(&metrics),
@@ -68,7 +68,7 @@ async fn open(config: Config, pin: Pin) -> Result<(), setup::Failure> {
     let ops_address = ops.local_addr();
     let ops = tokio::spawn(ops.serve(metrics, ready, told(stopping.clone())));
     tracing::info!(api = %door.local_addr(), ops = %ops_address, log = enclave.trust().origin(), "ready");
-    let drained = door.serve(routes::router(enclave.clone()), told(stopping)).await;
+    let drained = door.serve(routes::router(enclave.clone(), config.rate.wallet), told(stopping)).await;
     tracing::info!(?drained, "the door is closed");
     enclave.close().await;
     drop(ops.await);

@@ -18,6 +18,7 @@ use prometheus_client::registry::Registry;
 use tracing_subscriber::EnvFilter;
 
 use crate::ServerError;
+use crate::door::Stall;
 
 /// The content type of the metrics page (OpenMetrics 1.0).
 pub const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -143,6 +144,13 @@ impl Metrics {
             );
             registry.register("resident_memory_bytes", "Resident memory", metrics.resident.clone());
         });
+        // A counter that appears with its first event hides that event from `rate`.
+        for cause in ["certificate", "no-certificate", "stall"] {
+            drop(metrics.handshakes_failed.get_or_create(&Cause { cause }));
+        }
+        for stall in Stall::ALL {
+            drop(metrics.connections_cut.get_or_create(&Cause { cause: stall.as_str() }));
+        }
         metrics
     }
 

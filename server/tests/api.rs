@@ -345,3 +345,82 @@ async fn a_new_limit_counts_what_went_before_it() {
     apply("\"72h\"", "\"2h\"").await;
     assert_eq!(outcome(U256::from(1)).await, "pending", "what waits holds its amount of the new limit too");
 }
+
+/// Would catch a disk that is filled to the brim, or reserve that keeps answered requests from being read.
+#[tokio::test]
+async fn below_the_reserve_nothing_new_is_decided() {
+    let Some(mut appliance) = Appliance::prepare() else { return };
+    appliance.start();
+    appliance.furnish("treasury", &treasury()).await;
+    let sign = async |appliance: &Appliance, key: &str| {
+        let payload = unsigned(&transfer(0, ether(1)));
+        appliance.peer("client", "backend").sign("treasury", &payload, key).await
+    };
+    let first = sign(&appliance, "first").await;
+    assert_eq!(first.status, 200, "{first:?}");
+    appliance.stop();
+    // More than any disk has.
+    appliance.reconfigure(r#"directory = "store" }"#, r#"directory = "store", reserve_mib = 4294967295 }"#);
+    appliance.start();
+    let refused = sign(&appliance, "second").await;
+    assert_eq!((refused.status, refused.code()), (503, "disk-full"), "{refused:?}");
+    assert_eq!(refused.retry_after, Some(30));
+    let operator = appliance.peer("operator", "op");
+    let wallet =
+        operator.post("/v1/wallets", &json!({"id": "w", "chain": "ethereum", "chain_ids": [1]}), None).await;
+    assert_eq!(wallet.code(), "disk-full", "{wallet:?}");
+    assert_eq!(operator.put("/v1/policy", &treasury()).await.code(), "disk-full");
+    assert_eq!(
+        sign(&appliance, "first").await.body["request_id"],
+        first.body["request_id"],
+        "a retry needs no room"
+    );
+    let ready = reqwest::get(format!("http://{}/health/ready", appliance.running().ops)).await.unwrap();
+    assert_eq!(ready.status(), 503, "health is red");
+    assert!(ready.text().await.unwrap().contains(r#"{"component":"disk","ok":false"#));
+}
+
+/// Would catch one wallet that takes the whole HSM, or a limit on one wallet that keeps another waiting.
+#[tokio::test]
+async fn a_wallet_gives_no_more_than_its_rate() {
+    let Some(mut appliance) = Appliance::prepare() else { return };
+    appliance.reconfigure(
+        "wallet = { per_second = 100000, burst = 100000 }",
+        "wallet = { per_second = 1, burst = 3 }",
+    );
+    appliance.start();
+    appliance.furnish("treasury", &treasury()).await;
+    appliance.furnish("other", &treasury()).await;
+    let ask = async |client: &str, wallet: &str, n: u64| {
+        let payload = unsigned(&transfer(n, U256::from(1)));
+        appliance.peer("client", client).sign(wallet, &payload, &n.to_string()).await
+    };
+    for n in 0..3 {
+        assert_eq!(ask("backend", "treasury", n).await.status, 200);
+    }
+    let refused = ask("backend", "treasury", 3).await;
+    assert_eq!((refused.status, refused.code()), (429, "rate-limited"), "{refused:?}");
+    assert!(refused.retry_after.is_some());
+    assert_eq!(ask("another", "treasury", 0).await.code(), "rate-limited", "all its clients together");
+    assert_eq!(ask("backend", "other", 4).await.code(), "policy-denied", "another wallet has its own");
+    assert_eq!(ask("backend", "absent", 5).await.code(), "not-found");
+}
+
+/// Would catch an alert on a metric that is not there: it would never fire.
+#[tokio::test]
+async fn every_metric_of_the_alerts_exists() {
+    let Some(mut appliance) = Appliance::prepare() else { return };
+    appliance.start();
+    appliance.furnish("treasury", &treasury()).await;
+    let page = reqwest::get(format!("http://{}/metrics", appliance.running().ops)).await.unwrap();
+    let page = page.text().await.unwrap();
+    let alerts = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/alerts.yml");
+    let alerts = std::fs::read_to_string(alerts).unwrap();
+    let named = alerts.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let named: std::collections::BTreeSet<_> = named.filter(|word| word.starts_with("chancery_")).collect();
+    assert!(named.len() > 10, "{named:?}");
+    for metric in named {
+        let family = metric.trim_end_matches("_total");
+        assert!(page.contains(&format!("# TYPE {family} ")), "no metric `{metric}`:\n{page}");
+    }
+}

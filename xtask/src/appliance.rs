@@ -40,7 +40,7 @@ impl Programs {
     }
 }
 
-/// What one client may ask, in requests.
+/// What may be asked by one client, in requests, and of one wallet, in signatures.
 #[derive(Clone, Copy, Debug)]
 pub struct Rate {
     /// A second, for ever.
@@ -76,7 +76,7 @@ impl Appliance {
         Ok(Self { dir: dir.into(), api, ops, programs: programs.clone(), daemon: None })
     }
 
-    /// Sets what one client may ask; takes effect at the next start.
+    /// Sets what may be asked by each client and of each wallet; takes effect at the next start.
     ///
     /// # Errors
     /// [`Stop`] when the configuration is not as `chancery init` writes it.

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args as Group, Parser, Subcommand};
 
 use crate::figures::{self, Options, Size};
-use crate::{Stop, Tree, demo, gate, setup, tidy};
+use crate::tree::Profile;
+use crate::{Stop, Tree, demo, gate, package, setup, talk, tidy};
 
 /// The tasks of this repository. Data goes to stdout, talk to stderr.
 #[derive(Debug, Parser)]
@@ -46,6 +47,15 @@ enum Task {
     Assurance(Figures),
     /// Measure against the limits of the machine; a figure below its goal is shown, not failed
     Bench(Figures),
+    /// Make the Debian package: programs, unit, man pages, completions
+    Package {
+        /// Of the debug build, to look at it
+        #[arg(long)]
+        debug: bool,
+        /// Where it goes [default: `package` in the target folder]
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
     /// Run the whole appliance: token, certificates, server, wallets, policy, a local chain, receipts
     Demo {
         /// Leave the server and the chain running, and say how to use them
@@ -100,6 +110,12 @@ pub fn dispatch(args: &Args) -> Result<(), Stop> {
             setup::ensure(&tree, setup::For::Figures)?;
             figures::bench(&tree, &figures.options())
         }
+        Task::Package { debug, out } => {
+            let profile = if *debug { Profile::Dev } else { Profile::Release };
+            let made = package::run(&Tree::find()?, profile, out.as_deref())?;
+            talk::data(&made.display().to_string());
+            Ok(())
+        }
         Task::Demo { keep, dir } => demo::run(&Tree::find()?, dir.as_deref(), *keep),
     }
 }
@@ -117,7 +133,7 @@ mod tests {
     #[test]
     fn help_names_every_task() {
         let help = Args::command().render_long_help().to_string();
-        for task in ["setup", "test", "tidy", "assurance", "bench", "demo", "Examples"] {
+        for task in ["setup", "test", "tidy", "assurance", "bench", "package", "demo", "Examples"] {
             assert!(help.contains(task), "{task}");
         }
     }

@@ -7,6 +7,7 @@ mod demo;
 pub mod figures;
 mod gate;
 pub mod http;
+mod package;
 pub mod run;
 mod setup;
 mod stop;

@@ -205,6 +205,7 @@ impl Init {
             environment = environment,
             per_second = defaults.per_second,
             burst = defaults.burst,
+            reserve_mib = chancery_core::limit::RESERVE_MIB,
         )
     }
 

@@ -77,8 +77,8 @@ impl Understood {
     /// Decides, reserves limits and records, in one transaction.
     ///
     /// # Errors
-    /// [`Code::IdempotencyConflict`] where the key names another request, [`Code::ClockBehind`], and whatever keeps the
-    /// store from recording. Nothing is reserved or recorded then.
+    /// [`Code::IdempotencyConflict`] where the key names another request, [`Code::ClockBehind`], [`Code::DiskFull`], and
+    /// whatever keeps the store from recording. Nothing is reserved or recorded then.
     pub async fn decide(self, house: &Arc<House>) -> Result<Decided, Refusal> {
         let mut asked = self;
         for _ in 0..ATTEMPTS {
@@ -124,6 +124,7 @@ impl Understood {
         if tx.rows().activation(&request.tenant)? != Some(policy.leaf()) {
             return Ok((None, Written::Stale));
         }
+        house.disk.admit()?;
         let now = house.clock.now()?;
         let asked = Asked {
             tenant: &request.tenant,

@@ -32,7 +32,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 pub use body::BodyLimits;
 pub(crate) use connection::{Protocol, serve};
 pub(crate) use paced::Paced;
-pub(crate) use pulse::Pulse;
+pub(crate) use pulse::{Pulse, Stall};
 pub(crate) use wire::Wire;
 
 use crate::ServerError;

@@ -42,6 +42,8 @@ pub(crate) enum Stall {
 }
 
 impl Stall {
+    pub(crate) const ALL: [Self; 3] = [Self::Idle, Self::Response, Self::Write];
+
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Idle => "idle",

@@ -123,7 +123,7 @@ impl Reception {
         }
         let peer = guest.identify(self)?;
         access.peer = Some(Arc::clone(&peer));
-        self.limiter.check(&peer).inspect_err(|_| self.metrics.rate_limited())?;
+        self.limiter.check(peer.to_string()).inspect_err(|_| self.metrics.rate_limited())?;
 
         let (parts, body) = request.into_parts();
         let limit_bytes = self.bodies.bytes(&parts.method, parts.uri.path());

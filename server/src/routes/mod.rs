@@ -10,23 +10,44 @@ mod wallets;
 mod wire;
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::http::Method;
 use axum::routing::{get, post};
-use chancery_core::{Code, IdError, limit};
+use chancery_core::{Code, IdError, config, limit};
 use chancery_enclave::{Enclave, Refusal};
 use utoipa::OpenApi;
 
 use crate::door::BodyLimits;
 use crate::problem::Problem;
+use crate::rate::Limiter;
 
 /// Rows of a page when the client does not say.
 const PAGE_ROWS: usize = 100;
 
-/// Every route. The door bounds bodies before they get here.
-pub fn router(enclave: Enclave) -> Router {
+/// What the routes share.
+#[derive(Clone)]
+struct Served {
+    enclave: Enclave,
+    wallets: Arc<Limiter>,
+}
+
+impl FromRef<Served> for Enclave {
+    fn from_ref(served: &Served) -> Self {
+        served.enclave.clone()
+    }
+}
+
+impl FromRef<Served> for Arc<Limiter> {
+    fn from_ref(served: &Served) -> Self {
+        Self::clone(&served.wallets)
+    }
+}
+
+/// Every route. The door bounds bodies before they get here. `wallet` is what may be asked of one wallet.
+pub fn router(enclave: Enclave, wallet: config::Rate) -> Router {
     Router::new()
         .route("/v1/sign", post(sign::sign))
         .route("/v1/preview", post(sign::preview))
@@ -42,7 +63,7 @@ pub fn router(enclave: Enclave) -> Router {
         .route("/v1/log/tile/{*path}", get(log::tile))
         .route("/v1/trust", get(log::trust))
         .layer(DefaultBodyLimit::disable())
-        .with_state(enclave)
+        .with_state(Served { enclave, wallets: Arc::new(Limiter::new(&wallet)) })
 }
 
 /// Which bodies may be larger than the rest. Text grows by its escapes in JSON.

@@ -1,6 +1,8 @@
 //! `POST /v1/sign` and `POST /v1/preview`: the two ways to the walk. A handler parses and hands over; what a request may do
 //! is never decided here.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -11,6 +13,7 @@ use chancery_enclave::{Answer, Enclave};
 use super::peer::AsClient;
 use super::wire::{Ask, Pending, Preview, ProblemSchema, Released};
 use crate::problem::Problem;
+use crate::rate::{Limiter, RetryAfter};
 
 /// Ask for a signature.
 #[utoipa::path(
@@ -29,12 +32,18 @@ use crate::problem::Problem;
 )]
 pub(crate) async fn sign(
     State(enclave): State<Enclave>,
+    State(wallets): State<Arc<Limiter>>,
     AsClient(client): AsClient,
     headers: HeaderMap,
     Json(ask): Json<Ask>,
 ) -> Result<Response, Problem> {
     let Ask { wallet, payload } = ask;
     let idempotency_key = idempotency_key(&headers)?;
+    let known = enclave.wallet(client.tenant(), &wallet)?;
+    wallets.check(format!("{}/{}", known.tenant, known.id)).map_err(|RetryAfter(seconds)| {
+        let detail = "more signatures than may be asked of this wallet by all its clients together";
+        Problem::new(Code::RateLimited).detail(detail).retry_after_s(seconds)
+    })?;
     let request = SignRequest { tenant: client.tenant().clone(), wallet, idempotency_key, payload };
     Ok(match enclave.sign(client, request).await? {
         Answer::Released(released) => Json(Released::from(*released)).into_response(),

@@ -111,7 +111,7 @@ listen = {{ api = "127.0.0.1:0", ops = "127.0.0.1:0" }}
 tls = {{ certificate = "pki/server.pem", key = "pki/server-key.pem", client_ca = "pki/ca.pem" }}
 store = {{ directory = "store" }}
 log = {{ origin = "test.example/chancery", directory = "log" }}
-rate = {{ per_second = 100000, burst = 100000 }}
+rate = {{ client = {{ per_second = 100000, burst = 100000 }}, wallet = {{ per_second = 100000, burst = 100000 }} }}
 [hsm]
 module = "{MODULE}"
 token = "chancery"
@@ -122,6 +122,13 @@ environment = {{ SOFTHSM2_CONF = "{}" }}
                 conf.display()
             ),
         );
+    }
+
+    /// Changes a line of the configuration.
+    pub fn reconfigure(&self, from: &str, to: &str) {
+        let text = std::fs::read_to_string(self.at("chancery.toml")).unwrap();
+        assert!(text.contains(from), "{text}");
+        write(&self.at("chancery.toml"), &text.replace(from, to));
     }
 
     /// Starts it and waits until it says it is ready.

@@ -14,6 +14,7 @@ pub fn check(files: &[File], exists: &dyn Fn(&Path) -> bool) -> Vec<Finding> {
         .map(|file| (file.path.as_str(), anchors(&file.text)))
         .collect();
     let mut findings = numbers(files);
+    findings.extend(runbook(files, exists));
     for file in files.iter().filter(|file| documents.contains_key(file.path.as_str())) {
         for (line, target) in links(&file.text) {
             if let Some(what) = broken(&file.path, &target, &documents, exists) {
@@ -102,6 +103,32 @@ fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
+/// Each alert names a page that exists, and each page belongs to an alert.
+fn runbook(files: &[File], exists: &dyn Fn(&Path) -> bool) -> Vec<Finding> {
+    const ALERTS: &str = "packaging/alerts.yml";
+    let alerts = files.iter().find(|file| file.path == ALERTS).map_or("", |file| &file.text);
+    let after = |key: &'static str| {
+        alerts
+            .lines()
+            .filter_map(move |line| line.trim().trim_start_matches("- ").strip_prefix(key))
+            .map(str::trim)
+    };
+    let pages: BTreeSet<&str> = after("runbook:").collect();
+    let mut findings = Vec::new();
+    let (alerts, named) = (after("alert:").count(), after("runbook:").count());
+    if alerts != named {
+        findings.push(Finding::new("runbook", ALERTS, format!("{alerts} alerts name {named} pages")));
+    }
+    for page in pages.iter().filter(|page| !exists(Path::new(page))) {
+        findings.push(Finding::new("runbook", ALERTS, format!("`{page}` does not exist")));
+    }
+    let written = files.iter().filter(|file| file.path.starts_with("docs/runbook/"));
+    for page in written.filter(|file| !pages.contains(file.path.as_str())) {
+        findings.push(Finding::new("runbook", &page.path, format!("belongs to no alert of `{ALERTS}`")));
+    }
+    findings
+}
+
 fn numbers(files: &[File]) -> Vec<Finding> {
     let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
     let mut findings = Vec::new();
@@ -157,6 +184,20 @@ mod tests {
     #[test]
     fn code_holds_no_links() {
         assert_eq!(found(&[("README.md", "```\n[x](none.md)\n```\n`[x](none.md)`\n")]), [""; 0]);
+    }
+
+    #[test]
+    fn alerts_and_pages_belong_together() {
+        let alert = "- alert: A\n  runbook: docs/runbook/a.md\n";
+        let (alerts, page) = (("packaging/alerts.yml", alert), ("docs/runbook/a.md", "# A\n"));
+        assert_eq!(found(&[alerts, page]), [""; 0]);
+        assert_eq!(found(&[alerts]).len(), 1, "an alert without its page");
+        assert_eq!(found(&[page]).len(), 1, "a page without an alert");
+        assert_eq!(
+            found(&[("packaging/alerts.yml", "- alert: A\n")]).len(),
+            1,
+            "an alert that names no page"
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! answered. Requests are made before the clock starts, so that the crowd costs little while it runs.
 
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::Error;
@@ -57,13 +58,12 @@ impl Crowd {
     /// # Errors
     /// [`Error::Answer`] for the first request that was not signed, or [`Error::Connection`].
     pub fn send(&mut self, clients: u64, requests: u64) -> Result<Gathered, Error> {
-        let each = (requests / clients).max(1);
-        let batches: Vec<Vec<Vec<u8>>> =
-            (0..clients).map(|_| (0..each).map(|_| self.next()).collect()).collect();
-        let start = Barrier::new(batches.len() + 1);
+        let requests: Vec<Vec<u8>> = (0..requests.max(clients)).map(|_| self.next()).collect();
+        let work = Work { door: &self.door, requests: &requests, taken: AtomicUsize::new(0) };
+        let clients = usize::try_from(clients).map_err(|_| Error::Option("too many clients".into()))?;
+        let start = Barrier::new(clients + 1);
         let (results, took) = std::thread::scope(|scope| {
-            let threads: Vec<_> =
-                batches.iter().map(|batch| scope.spawn(|| client(&self.door, batch, &start))).collect();
+            let threads: Vec<_> = (0..clients).map(|_| scope.spawn(|| work.client(&start))).collect();
             start.wait();
             let started = Instant::now();
             let results: Vec<_> = threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
@@ -89,25 +89,34 @@ impl Crowd {
     }
 }
 
-fn client(door: &Door, batch: &[Vec<u8>], start: &Barrier) -> Result<Vec<Duration>, Error> {
-    let broken = |source| Error::Connection { call: "POST /v1/sign".into(), source };
-    // The handshake belongs to the connection, not to its first request.
-    let opened = door.connect().and_then(|mut line| {
-        line.call(&door.request("GET", "/v1/wallets", None, None))?;
-        Ok(line)
-    });
-    start.wait();
-    let mut line = opened.map_err(broken)?;
-    let mut latencies = Vec::with_capacity(batch.len());
-    for request in batch {
-        let sent = Instant::now();
-        let answer = line.call(request).map_err(broken)?;
-        latencies.push(sent.elapsed());
-        if answer.status != 200 {
-            return Err(unexpected("POST /v1/sign", &answer));
+/// What the crowd has to send. Each takes the next one, so that all are busy to the end.
+struct Work<'a> {
+    door: &'a Door,
+    requests: &'a [Vec<u8>],
+    taken: AtomicUsize,
+}
+
+impl Work<'_> {
+    fn client(&self, start: &Barrier) -> Result<Vec<Duration>, Error> {
+        let broken = |source| Error::Connection { call: "POST /v1/sign".into(), source };
+        // The handshake belongs to the connection, not to its first request.
+        let opened = self.door.connect().and_then(|mut line| {
+            line.call(&self.door.request("GET", "/v1/wallets", None, None))?;
+            Ok(line)
+        });
+        start.wait();
+        let mut line = opened.map_err(broken)?;
+        let mut latencies = Vec::new();
+        while let Some(request) = self.requests.get(self.taken.fetch_add(1, Ordering::Relaxed)) {
+            let sent = Instant::now();
+            let answer = line.call(request).map_err(broken)?;
+            latencies.push(sent.elapsed());
+            if answer.status != 200 {
+                return Err(unexpected("POST /v1/sign", &answer));
+            }
         }
+        Ok(latencies)
     }
-    Ok(latencies)
 }
 
 #[cfg(test)]
