@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use cedar_policy::{Authorizer, Decision, PolicySet};
+use cedar_policy::{Authorizer, Decision, Policy, PolicySet};
 use chancery_intent::model::Kind;
 use serde::Serialize;
 use serde_json::Value;
@@ -118,6 +118,26 @@ impl Bundle {
             })
             .collect();
         Explanation { evaluation, effects }
+    }
+
+    /// Whether a policy's scope and conditions hold of one effect of a question. A policy that fails does not hold.
+    ///
+    /// # Errors
+    /// Text for people, when the question cannot be written down.
+    pub(crate) fn said(
+        &self,
+        question: &Question<'_>,
+        spending: &dyn Spending,
+        effect: usize,
+        policy: &Policy,
+    ) -> Result<bool, String> {
+        let described = &question.description.effects;
+        let facts: Vec<_> = described.iter().map(|effect| Fact::read(self, question, effect)).collect();
+        let totals = Totals::of(self, &facts, spending, question.now).map_err(|error| error.to_string())?;
+        let fact = facts.get(effect).ok_or("an effect that the question does not have")?;
+        let set = PolicySet::from_policies([policy.clone()]).map_err(|error| error.to_string())?;
+        let request = self.request(question, fact, &totals, Reads::ALL, true)?;
+        Ok(Authorizer::new().is_authorized(&request, &set, &self.entities).decision() == Decision::Allow)
     }
 
     fn context_json(&self, question: &Question<'_>, fact: &Fact<'_>, totals: &Totals) -> Value {

@@ -558,6 +558,15 @@ fn decides_as_the_model_does() {
             );
             pairs += 1;
             seen[answer.outcome as usize] += 1;
+            if round % 10 == 7 {
+                // What is proved of a bundle is proved of this condition, under these premises.
+                let modelled = bundle.modelled(&question, &memory).unwrap();
+                for (said, effect) in modelled.iter().zip(&answer.effects) {
+                    assert!(said.premised, "a premise is false: seed {seed}, round {round}\n{description:?}");
+                    let allowed = effect.outcome == Outcome::Allowed;
+                    assert_eq!(said.allowed, allowed, "seed {seed}, round {round}\n{text}\n{description:?}");
+                }
+            }
             if round % 20 == 0 {
                 // The same policies one by one, with the whole context held against the schema, say the same.
                 let explained = bundle.explain(&question, &memory);
