@@ -26,6 +26,9 @@ pub struct Config {
     pub log: Log,
     /// The PKCS#11 token.
     pub hsm: Hsm,
+    /// How policy bundles are taken in.
+    #[serde(default)]
+    pub policy: Policy,
     /// What one client may ask.
     #[serde(default)]
     pub rate: Rate,
@@ -110,6 +113,24 @@ pub enum PinSource {
     File(PathBuf),
 }
 
+/// How policy bundles are taken in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// The program that proves goals, a `cvc5`. Without it a bundle that has goals is refused.
+    #[serde(default)]
+    pub solver: Option<PathBuf>,
+    /// How long it may take over one question, in milliseconds.
+    #[serde(default = "default_proof_ms")]
+    pub proof_ms: u64,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { solver: None, proof_ms: default_proof_ms() }
+    }
+}
+
 /// A token bucket for each client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -154,6 +175,7 @@ impl Config {
         rule((1..=64).contains(&config.hsm.sessions), "hsm.sessions", "must be 1 to 64")?;
         rule((1..=65_536).contains(&config.hsm.queue), "hsm.queue", "must be 1 to 65536")?;
         rule((100..=60_000).contains(&config.hsm.call_ms), "hsm.call_ms", "must be 100 to 60000")?;
+        rule((1..=600_000).contains(&config.policy.proof_ms), "policy.proof_ms", "must be 1 to 600000")?;
         rule(config.rate.per_second > 0 && config.rate.burst > 0, "rate", "must be above zero")?;
         rule(
             !config.log.origin.is_empty()
@@ -179,6 +201,9 @@ impl Config {
         ] {
             *path = base.join(&*path);
         }
+        if let Some(path) = &mut config.policy.solver {
+            *path = base.join(&*path);
+        }
         if let PinSource::File(path) = &mut config.hsm.pin {
             *path = base.join(&*path);
         }
@@ -200,6 +225,9 @@ fn default_queue() -> usize {
 }
 fn default_call_ms() -> u64 {
     limit::HSM_CALL_MS
+}
+fn default_proof_ms() -> u64 {
+    limit::PROOF_MS
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::report::Proof;
+
 /// What went wrong before or beside the claims.
 #[derive(Debug, thiserror::Error)]
 pub enum ProveError {
@@ -19,7 +21,17 @@ pub enum ProveError {
     /// A bundle cannot be written as claims.
     #[error("the bundle cannot be proved about: {0}")]
     Unwritable(String),
+    /// Goals that do not stand.
+    #[error("{} goals are not proved: {}", failed.len(), names(failed))]
+    Unproved {
+        /// Each of them.
+        failed: Vec<Proof>,
+    },
     /// The process or thread that solvers are run from cannot be made.
     #[error("cannot run solvers")]
     Run(#[source] std::io::Error),
+}
+
+fn names(failed: &[Proof]) -> String {
+    failed.iter().map(|proof| proof.subject.to_string()).collect::<Vec<_>>().join(", ")
 }

@@ -5,11 +5,13 @@
 mod ask;
 mod error;
 mod prove;
+mod proved;
 mod report;
 mod solver;
 
 pub use ask::LONGEST;
 pub use error::ProveError;
 pub use prove::{Options, Progress, Prover};
+pub use proved::Proved;
 pub use report::{Proof, Report, Verdict};
 pub use solver::Solver;

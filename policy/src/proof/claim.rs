@@ -1,6 +1,7 @@
 //! One claim: a condition over the schema that must never hold, or never fail, of any effect of one kind that the premises
 //! let be. Groups are written out as their members, so that the address book of the bundle, and no other, is meant.
 
+use std::fmt;
 use std::sync::Arc;
 
 use cedar_policy::{Policy, RequestEnv, Schema};
@@ -257,6 +258,17 @@ impl Bundle {
             "WalletGroup" => ("Wallet", within(self.wallets.iter(), |groups| groups, id)),
             "AssetGroup" => ("Asset", within(self.registry.assets.iter(), |asset| &asset.groups, id)),
             _ => ("Address", within(self.registry.addresses.iter(), |known| &known.groups, id)),
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Goal(name) => write!(f, "goal `{name}`"),
+            Self::Dead(name) => write!(f, "whether rule `{name}` applies"),
+            Self::Error(name) => write!(f, "whether rule `{name}` can fail"),
+            Self::Against => f.write_str("whether anything more is allowed"),
         }
     }
 }

@@ -28,9 +28,9 @@ pub fn ensure(tree: &Tree, purpose: For) -> Result<(), Stop> {
     if purpose == For::Test {
         components(tree)?;
         deny::ensure(tree)?;
-        solver::ensure(tree)?;
     }
     if purpose != For::Figures {
+        solver::ensure(tree)?;
         anvil::ensure(tree)?;
     }
     Ok(())
