@@ -71,7 +71,7 @@ impl Enclave {
     ) -> Result<Self, StartError> {
         let limit = Duration::from_millis(config.policy.proof_ms);
         let prover = match &config.policy.solver {
-            Some(path) => Some(Prover::new(Solver::at(path)?, Options { limit, rules: false })),
+            Some(path) => Some(Prover::new(Solver::at(path)?, Options { limit, ..Options::default() })),
             None => None,
         };
         let (observer, feed) = audit::feed();

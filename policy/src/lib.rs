@@ -34,7 +34,7 @@ pub use decide::{Asked, Decision, Permit, decide};
 pub use diff::{Change, Difference, Part};
 pub use error::{BundleError, Finding, FindingCode, PolicyError};
 pub use evaluate::{EffectEvaluation, Evaluation, Fault, Missing, Outcome};
-pub use explain::{Candidate, EffectExplanation, Explanation, MeasuredLimit, Said};
+pub use explain::{Candidate, Clause, EffectExplanation, Explanation, MeasuredLimit, Said};
 pub use fact::Question;
 pub use goal::GoalSummary;
 pub use limit::{

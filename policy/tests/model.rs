@@ -133,6 +133,8 @@ enum Atom {
     WorthAtMost(i64),
     /// `context.amount + n >= 0`: fails when it overflows.
     Sum(i64),
+    /// `action in Action::"sign"`, which is always so.
+    Signs,
 }
 
 #[derive(Clone, Debug)]
@@ -195,7 +197,7 @@ fn rule(dice: &mut Dice) -> Rule {
         6 => Atom::SpentOver(dice.below(4), amount(dice)),
         7 | 8 => Atom::To(dice.one_in(2)),
         9 => Atom::Unlimited,
-        10 => [Atom::Registered, Atom::WorthAtMost(amount(dice))][dice.below(2)],
+        10 => [Atom::Registered, Atom::WorthAtMost(amount(dice)), Atom::Signs][dice.below(3)],
         _ => Atom::Sum([1, i64::MAX, i64::MAX - 100][dice.below(3)]),
     });
     let atoms = atoms.collect();
@@ -296,6 +298,7 @@ fn write(number: usize, rule: &Rule) -> String {
             Atom::Registered => "context.asset_registered".to_owned(),
             Atom::WorthAtMost(n) => format!("context has value_usd_cents && context.value_usd_cents <= {n}"),
             Atom::Sum(n) => format!("context.amount + {n} >= 0"),
+            Atom::Signs => "action in Action::\"sign\"".to_owned(),
         })
         .collect();
     let mut text = format!("@id(\"r{number}\") ");
@@ -422,6 +425,7 @@ fn holds(rule: &Rule, asked: &Asked, one: &Move, past: &[Spend]) -> Result<bool,
             Atom::To(true) => matches!(one.to, Some(0 | 1)),
             Atom::To(false) => one.to == Some(1),
             Atom::Unlimited => one.unlimited,
+            Atom::Signs => true,
             Atom::Registered => one.asset.is_some_and(|asset| ASSETS[asset].1.is_some()),
             Atom::WorthAtMost(n) => cents(one, asked.now).is_some_and(|cents| cents <= i128::from(n)),
             Atom::Sum(n) => {
@@ -558,7 +562,7 @@ fn decides_as_the_model_does() {
             );
             pairs += 1;
             seen[answer.outcome as usize] += 1;
-            if round % 10 == 7 {
+            if round % 40 == 7 {
                 // What is proved of a bundle is proved of this condition, under these premises.
                 let modelled = bundle.modelled(&question, &memory).unwrap();
                 for (said, effect) in modelled.iter().zip(&answer.effects) {

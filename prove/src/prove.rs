@@ -18,13 +18,15 @@ const STACK_BYTES: usize = 64 << 20;
 pub struct Options {
     /// How long the solver may take over one question.
     pub limit: Duration,
+    /// How long the whole run may take; what is not asked by then is not proved.
+    pub total: Duration,
     /// Also ask of each rule whether it ever applies, and whether it can fail.
     pub rules: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { limit: Duration::from_secs(30), rules: false }
+        Self { limit: Duration::from_secs(30), total: Duration::from_secs(600), rules: false }
     }
 }
 
@@ -97,7 +99,18 @@ impl Prover {
         let mut asker = Asker::new(&self.solver, self.options.limit);
         let mut proofs = Vec::new();
         let total = subjects.len();
+        let started = Instant::now();
         for (subject, claims) in subjects {
+            if started.elapsed() >= self.options.total {
+                let reason = format!("not asked within {} s", self.options.total.as_secs());
+                proofs.push(Proof {
+                    subject,
+                    verdict: Verdict::Unproved { reason },
+                    action: None,
+                    took_ms: 0,
+                });
+                continue;
+            }
             let proof = runtime.block_on(one(&mut asker, subject, &claims))?;
             progress(proofs.len() + 1, total, &proof);
             proofs.push(proof);

@@ -219,6 +219,12 @@ impl Bundle {
     fn is_in(&self, left: Value, right: &Value) -> Result<Value, String> {
         let single = [right.clone()];
         let places = right.get("Set").and_then(Value::as_array).map_or(single.as_slice(), Vec::as_slice);
+        let is_action =
+            |place: &Value| place.pointer("/Value/__entity/type").and_then(Value::as_str) == Some("Action");
+        if places.iter().any(is_action) {
+            // Actions have their groups in the schema, which the solver is given.
+            return Ok(json!({ "in": { "left": left, "right": right } }));
+        }
         let mut parts = Vec::new();
         for place in places {
             let entity = place.get("Value").and_then(|value| value.get("__entity"));

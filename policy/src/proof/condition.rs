@@ -37,6 +37,26 @@ fn fold(mut conditions: Vec<Value>, operator: &str) -> Option<Value> {
     }
 }
 
+/// What a condition joins by `and`, in its order.
+pub(crate) fn parts(condition: Value) -> Vec<Value> {
+    let (mut parts, mut rest) = (Vec::new(), vec![condition]);
+    while let Some(one) = rest.pop() {
+        match one.get("&&").map(|and| (and.get("left").cloned(), and.get("right").cloned())) {
+            Some((Some(left), Some(right))) => rest.extend([right, left]),
+            _ => parts.push(one),
+        }
+    }
+    parts
+}
+
+/// A permit's one condition as Cedar writes it, in one line.
+pub(crate) fn text(policy: &Policy) -> String {
+    let text = policy.to_cedar().unwrap_or_default();
+    let inside = text.split_once("when {").map_or(text.as_str(), |(_, inside)| inside);
+    let inside = inside.rsplit_once('}').map_or(inside, |(inside, _)| inside);
+    inside.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// Its contrary.
 pub(crate) fn not(condition: Value) -> Value {
     json!({ "!": { "arg": condition } })

@@ -112,7 +112,9 @@ impl Claim<'_> {
             self.parties()?,
             self.places(now),
         ];
-        conditions.extend(self.values(now));
+        if self.bundle.values_matter(&self.mentions) {
+            conditions.extend(self.values(now));
+        }
         conditions.extend(self.likeness.iter().cloned());
         Some(conditions)
     }
@@ -185,7 +187,11 @@ impl Claim<'_> {
                 assets.insert(format!("{chain}/token:{}", Address::repeat_byte(0xee)));
                 let addresses = set("Address", addresses.iter().map(String::as_str))?;
                 let assets = set("Asset", assets.iter().map(String::as_str))?;
-                let fee = fee(registry.assets.get(&coin(chain)), now);
+                let fee = if self.mentions.attributes.iter().any(|name| name.starts_with("fee")) {
+                    fee(registry.assets.get(&coin(chain)), now)
+                } else {
+                    "context.fee == 0 && !(context has fee_usd_cents)".to_owned()
+                };
                 let optional = ["destination", "owner", "contract"].map(|name| {
                     format!("(if context has {name} then {addresses}.contains(context.{name}) else true)")
                 });

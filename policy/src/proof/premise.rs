@@ -71,6 +71,10 @@ impl Bundle {
     pub(crate) fn premises(&self, kind: Kind, mentions: &Mentions) -> Vec<String> {
         let mut premises = ranges(&self.declared.approvers);
         premises.extend(self.of_assets());
+        // Multiplication is hard for solvers: only where somebody reads what follows from it.
+        if self.values_matter(mentions) {
+            premises.extend(self.of_prices());
+        }
         premises.extend(self.limits().map(|limit| of_limit(limit, kind)));
         premises.extend(mentions.entities.get("Address").map(of_chains).unwrap_or_default());
         premises.extend(self.of_calls(&mentions.attributes));
@@ -84,7 +88,7 @@ impl Bundle {
         let priced = set("Asset", priced);
         let most = i64::MAX;
         let is_registered = within("context.asset", registered.as_ref());
-        let mut premises = vec![
+        vec![
             format!("context.asset_registered == (context has asset && {is_registered})"),
             format!("(context has asset || context.amount == 0 || context.amount == {most})"),
             format!(
@@ -97,16 +101,27 @@ impl Bundle {
                 "(if context has value_usd_cents then context has asset && {} else true)",
                 within("context.asset", priced.as_ref())
             ),
-        ];
-        premises.extend(assets.iter().filter_map(|(id, asset)| {
+        ]
+    }
+
+    /// Whether anybody reads values, or a limit of them.
+    pub(crate) fn values_matter(&self, mentions: &Mentions) -> bool {
+        let read = |name: &str| mentions.attributes.contains(name);
+        read("value_usd_cents")
+            || self.limits().any(|limit| limit.measure == Measure::Usd && read(&limit.name))
+    }
+
+    fn of_prices(&self) -> Vec<String> {
+        let most = i64::MAX;
+        let premises = self.registry.assets.iter().filter_map(|(id, asset)| {
             let rate = Rate::of(asset)?.premise();
             let asset = uid("Asset", id);
             Some(format!(
                 "(if context has value_usd_cents && context has asset && context.asset == {asset} \
                  then (if context.unlimited then context.value_usd_cents == {most} else {rate}) else true)"
             ))
-        }));
-        premises
+        });
+        premises.collect()
     }
 
     /// A call is readable only at its own contract and method.

@@ -202,6 +202,31 @@ environment = {{ SOFTHSM2_CONF = "{}" }}
         Peer { client, base: format!("https://localhost:{port}") }
     }
 
+    /// A client directory for the `chancery` program, with a certificate of this role and name.
+    pub fn client_directory(&self, role: &str, name: &str) -> PathBuf {
+        let uri = format!("chancery://default/{role}/{name}");
+        let (certificate, key) = issue(
+            &self.issuer,
+            ExtendedKeyUsagePurpose::ClientAuth,
+            SanType::URI(uri.as_str().try_into().unwrap()),
+        );
+        let folder = self.at(&format!("client-{role}-{name}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        let port = self.running().api.rsplit(':').next().unwrap();
+        let file = format!(
+            "v = 1\nurl = \"https://localhost:{port}\"\nca = \"ca.pem\"\ncertificate = \"client.pem\"\nkey = \"client-key.pem\"\n"
+        );
+        for (name, text) in [
+            ("client.toml", &file),
+            ("ca.pem", &self.ca_pem),
+            ("client.pem", &certificate),
+            ("client-key.pem", &key),
+        ] {
+            write(&folder.join(name), text);
+        }
+        folder
+    }
+
     /// The log's own word on what its receipts are verified with.
     pub async fn trust(&self) -> Trust {
         let answer = self.peer("auditor", "trust").get("/v1/trust").await;

@@ -19,7 +19,7 @@ use crate::{Error, Exit, Output, error::causes, when};
     example is a test case: paste it into `tests/` and it fails until the bundle is mended.\n\n\
     Exit codes: 0 when all is proved, 1 when something is not, 7 without a solver.\n\nExamples:\n  \
     chancery policy prove policies/treasury --rules\n  chancery policy prove policies/draft --against policies/treasury\n  \
-    CVC5=/usr/bin/cvc5 chancery policy prove policies/draft --against-in-force --json"
+    chancery policy prove policies/draft --against-in-force --solver /usr/bin/cvc5 --json"
 )]
 pub struct Prove {
     /// The bundle's folder
@@ -40,6 +40,9 @@ pub struct Prove {
     /// How long the solver may take over one question
     #[arg(long, value_name = "SPAN", default_value = "30s", value_parser = when::parse_span)]
     limit: Duration,
+    /// How long everything may take together
+    #[arg(long, value_name = "SPAN", default_value = "1h", value_parser = when::parse_span)]
+    total: Duration,
 }
 
 impl Prove {
@@ -54,7 +57,10 @@ impl Prove {
             Some(path) => Solver::at(path),
             None => Solver::find(),
         };
-        let prover = Prover::new(solver.map_err(refuse)?, Options { limit: self.limit, rules: self.rules });
+        let prover = Prover::new(
+            solver.map_err(refuse)?,
+            Options { limit: self.limit, total: self.total, rules: self.rules },
+        );
         report(&prover, &bundle, old.as_ref(), output)
     }
 }
