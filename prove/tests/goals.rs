@@ -14,7 +14,7 @@ name = "goals"
 approvers = ["treasury", "risk"]
 factors = ["face"]
 [groups.clients]
-backends = ["default/backendackend"]
+backends = ["default/backend"]
 [groups.wallets]
 hot = ["default/main"]
 [[asset]]
@@ -244,7 +244,7 @@ fn a_rule_about_the_group_of_all_actions_is_no_dead_rule() {
     let Some(prover) = prover(true) else { return };
     let open = "@id(\"open\") permit (principal, action, resource) when { action in Action::\"sign\" && principal in [ClientGroup::\"backends\"] };";
     let goals = goal("nothing", "allowed = \"never\"")
-        + &goal("others", "when = 'principal != Client::\"default/b\"'\nallowed = \"never\"");
+        + &goal("others", "when = 'principal != Client::\"default/backend\"'\nallowed = \"never\"");
     let report = prove(&prover, &bundle(open, &goals), None);
     let bad: Vec<_> = report.failures().map(|proof| proof.subject.clone()).collect();
     assert_eq!(bad, [Subject::Goal("nothing".into())]);

@@ -54,7 +54,19 @@ pub(crate) fn text(policy: &Policy) -> String {
     let text = policy.to_cedar().unwrap_or_default();
     let inside = text.split_once("when {").map_or(text.as_str(), |(_, inside)| inside);
     let inside = inside.rsplit_once('}').map_or(inside, |(inside, _)| inside);
-    inside.split_whitespace().collect::<Vec<_>>().join(" ")
+    compared(&inside.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// Cedar keeps `a > b` as `!(a <= b)`; people wrote, and read, the former.
+fn compared(text: &str) -> String {
+    let inside = text.strip_prefix("!(").and_then(|rest| rest.strip_suffix(')'));
+    let inside = inside.filter(|inside| !inside.contains(['(', '"', '&', '|']));
+    for (kept, written) in [(" <= ", " > "), (" < ", " >= ")] {
+        if let Some((left, right)) = inside.and_then(|inside| inside.split_once(kept)) {
+            return format!("{left}{written}{right}");
+        }
+    }
+    text.to_owned()
 }
 
 /// Its contrary.
