@@ -180,8 +180,15 @@ async fn recorded_decisions_are_asked_again() {
     renamed["files"].as_object_mut().unwrap().retain(|path, _| !path.starts_with("tests/"));
     let text = renamed["files"]["policies/ether.cedar"].as_str().unwrap();
     renamed["files"]["policies/ether.cedar"] = text.replace("\"eth-to-payees\"", "\"renamed\"").into();
+    // Its day is another limit, which counts what went before: 1 gwei more must wait under it too.
+    let manifest = renamed["files"]["bundle.toml"].as_str().unwrap();
+    renamed["files"]["bundle.toml"] = manifest.replacen("window = \"24h\"", "window = \"12h\"", 1).into();
     let applied = appliance.peer("operator", "op").put("/v1/policy", &renamed).await;
     assert_eq!(applied.status, 200, "{applied:?}");
+    let answer = backend.sign("treasury", &transfer(5, 1, EXCHANGE), "k5").await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    let (code, again, talk) = run(&auditor, &["audit", "re-evaluate", "--all"]);
+    assert_eq!((code, &again["agree"]), (0, &6.into()), "{again}\n{talk}");
     let (code, again, talk) = run(&auditor, &["audit", "re-evaluate", "--all", "--outcome", "released"]);
     assert_eq!((code, &again["agree"]), (0, &3.into()), "{again}\n{talk}");
     let peer = appliance.peer("auditor", "ann");

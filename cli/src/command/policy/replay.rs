@@ -42,7 +42,7 @@ impl ReplayCommand {
         let recorded = history::read(&api, Some(start), self.to, output)?;
         let mut replay = Replay::default();
         let (mut decisions, mut changed) = (0_usize, Vec::new());
-        let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+        let mut counts: BTreeMap<(&str, String), usize> = BTreeMap::new();
         for event in events(&recorded) {
             match event {
                 Event::Ended(one, end) => replay.end(one, end),
@@ -50,7 +50,7 @@ impl ReplayCommand {
                     let asked = replay.decide(one, &draft);
                     if asked.time_ms >= self.from {
                         decisions += 1;
-                        *counts.entry((asked.then, asked.now)).or_default() += 1;
+                        *counts.entry((asked.then, asked.now.clone())).or_default() += 1;
                         if !asked.agrees {
                             changed.push(asked);
                         }
@@ -89,7 +89,7 @@ pub fn row(asked: &Asked) -> [String; 7] {
         asked.client.to_string(),
         asked.wallet.to_string(),
         asked.then.to_owned(),
-        asked.now.to_owned(),
+        asked.now.clone(),
         format!("{} -> {}", asked.then_rules.join(", "), asked.now_rules.join(", ")),
     ]
 }
