@@ -28,61 +28,7 @@ const ASSETS: [(&str, Option<Registered>); 3] = [
 ];
 const START: i64 = 1_767_614_400_000;
 
-const MANIFEST: &str = r#"version = 1
-name = "model"
-approvers = ["treasury", "risk"]
-factors = ["face"]
-[groups.clients]
-cg = ["default/c0", "default/c1"]
-[groups.wallets]
-wg0 = ["default/w0", "default/w1"]
-wg1 = ["default/w1", "default/w2"]
-[[asset]]
-id = "eip155:1/slip44:60"
-name = "ETH"
-decimals = 18
-[[asset]]
-id = "eip155:1/erc20:0x5FbDB2315678afecb367f032d93F642f64180aa3"
-name = "USDX"
-decimals = 6
-unit_decimals = 2
-[[price]]
-asset = "eip155:1/slip44:60"
-usd = "3000"
-expires = "2026-01-05T18:00:00Z"
-[[address]]
-name = "a0"
-address = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
-chains = ["eip155:1"]
-groups = ["payees"]
-[[address]]
-name = "a1"
-address = "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC"
-chains = ["eip155:1"]
-groups = ["payees", "friends"]
-[[limit]]
-name = "l0"
-measure = "sum"
-keys = ["wallet", "asset"]
-window = "1h"
-[[limit]]
-name = "l1"
-measure = "count"
-keys = ["client"]
-window = "10m"
-[[limit]]
-name = "l2"
-measure = "sum"
-keys = ["destination"]
-window = "2h"
-actions = ["transfer", "token_approval"]
-assets = ["eip155:1/slip44:60"]
-[[limit]]
-name = "l3"
-measure = "usd"
-keys = ["wallet", "client"]
-window = "1h"
-"#;
+const MANIFEST: &str = include_str!("model/bundle.toml");
 
 /// SplitMix64: enough for choosing, and a seed says everything.
 struct Dice(u64);

@@ -1,6 +1,6 @@
 //! What is true of every effect the house asks about, whatever the payload: amounts are not negative, a limit's total has
 //! the request in it, an address of another chain does not appear. Proofs stand on these lines and on nothing else; a line
-//! that were false of one real request would let a goal be believed that does not hold. `tests/proof.rs` holds them against
+//! that were false of one real request would let a goal be believed that does not hold. `tests/model.rs` holds them against
 //! random questions.
 
 use std::collections::{BTreeMap, BTreeSet};
