@@ -12,6 +12,7 @@ mod output;
 mod payload;
 mod pki;
 mod recheck;
+mod replay;
 mod when;
 
 use std::ffi::{OsStr, OsString};

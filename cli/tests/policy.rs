@@ -1,6 +1,12 @@
 //! `chancery policy`: the example bundle through the commands an officer uses, and bundles with faults in them.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "helpers of tests may panic"
+)]
 
 #[path = "support/server.rs"]
 mod server;
@@ -19,7 +25,7 @@ const TREASURY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../policy/examples/
 /// A copy of the example with one file changed.
 fn changed(folder: &Path, file: &str, change: impl FnOnce(String) -> String) -> PathBuf {
     let bundle = folder.join("bundle");
-    for path in ["", "policies", "tests", "abi"] {
+    for path in ["", "policies", "tests", "goals", "abi"] {
         let Ok(entries) = std::fs::read_dir(Path::new(TREASURY).join(path)) else { continue };
         std::fs::create_dir_all(bundle.join(path)).unwrap();
         for entry in entries.map(Result::unwrap).filter(|entry| entry.path().is_file()) {
@@ -155,6 +161,16 @@ fn a_request_can_come_from_a_file() {
         ["policy", "simulate", TREASURY, "--client-name", "backend", "--chain-id", "31337", "--request", "-"];
     let ran = chancery_reading(&request.to_string(), &arguments).ends(0);
     assert!(ran.stdout.contains("allowed by eth-to-payees"), "{}", ran.stdout);
+    // The tree: each effect, each rule, each part of its condition and what it came to.
+    for line in [
+        "effect 0: transfer is allowed",
+        " *permit eth-to-payees (policies/ether.cedar:1): applies",
+        "      true  context.spent.daily <= 10000000000",
+        "      false context.approvals.treasury >= 2 (obligation)",
+        "      false context.spent.hourly_requests > 1000",
+    ] {
+        assert!(ran.stdout.contains(line), "no `{line}` in\n{}", ran.stdout);
+    }
     chancery_reading("{}", &arguments).ends(7);
 }
 
@@ -187,4 +203,100 @@ fn a_reader_that_goes_away_is_no_error_and_no_success_either() {
         assert_eq!(output.status.code(), Some(code));
         assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     }
+}
+
+#[test]
+fn differences_are_told_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let none = chancery(&["policy", "diff", TREASURY, TREASURY]).ends(0);
+    assert!(none.stdout.is_empty(), "{}", none.stdout);
+    let draft = changed(folder.path(), "policies/ether.cedar", |text| {
+        text.replacen("@quorum(\"treasury, 2\")", "@quorum(\"treasury, 1\")", 1)
+    });
+    let manifest = draft.join("bundle.toml");
+    let written = std::fs::read_to_string(&manifest).unwrap();
+    let written = written
+        .replacen("window = \"24h\"", "window = \"12h\"", 1)
+        .replacen(
+            "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC",
+            "0x90F79bf6EB2c4f870365E785982E1f101E93b906",
+            1,
+        )
+        .replacen("[\"treasury\", \"risk\"]", "[\"treasury\", \"risk\", \"board\"]", 1);
+    std::fs::write(&manifest, written).unwrap();
+    let plain = chancery(&["policy", "diff", TREASURY, text(&draft)]).ends(1).stdout;
+    assert!(plain.contains("    - @quorum(\"treasury, 2\")\n    + @quorum(\"treasury, 1\")\n"), "{plain}");
+    let json = chancery(&["policy", "diff", TREASURY, text(&draft), "--json"]).ends(1).json();
+    let changes: Vec<_> = json["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|change| format!("{} {}", change["part"].as_str().unwrap(), change["name"].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        changes,
+        [
+            "rule large-eth-with-approvals",
+            "limit daily",
+            "approver board",
+            "address eip155:1:0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC",
+            "address eip155:1:0x90F79bf6EB2c4f870365E785982E1f101E93b906",
+            "address eip155:31337:0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC",
+            "address eip155:31337:0x90F79bf6EB2c4f870365E785982E1f101E93b906",
+        ]
+    );
+    // Against the bundle in force.
+    let hash = chancery(&["policy", "check", TREASURY]).ends(0).stdout.trim_end().to_owned();
+    let mut files = serde_json::Map::new();
+    for path in ["bundle.toml", "policies/ether.cedar", "policies/limits.cedar", "policies/tokens.cedar"] {
+        if let Ok(text) = std::fs::read_to_string(Path::new(TREASURY).join(path)) {
+            files.insert(path.to_owned(), text.into());
+        }
+    }
+    let server = Server::scripted(vec![answer(200, &json!({ "bundle": hash, "files": files }))]);
+    // A server whose files are not those of the hash it names is not believed.
+    server.run(&["policy", "diff", text(&draft)]).ends(6);
+}
+
+#[test]
+fn nothing_is_proved_without_a_solver() {
+    let ran = chancery(&["policy", "prove", TREASURY, "--solver", "/nonexistent", "--json"]).ends(7);
+    assert_eq!(ran.error()["code"], "program-failed");
+    chancery(&["policy", "prove", TREASURY, "--solver", "/bin/false", "--limit", "1s"]).ends(1);
+}
+
+#[test]
+fn the_examples_goals_are_proved_and_a_broken_one_is_shown() {
+    let has = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if !has("CVC5") && !std::env::split_paths(&path).any(|dir| dir.join("cvc5").is_file()) {
+        println!("skipped: no solver; `cargo xtask setup` brings one");
+        return;
+    }
+    let proved =
+        chancery(&["policy", "prove", TREASURY, "--rules", "--against", TREASURY, "--json"]).ends(0).json();
+    let proofs = proved["proofs"].as_array().unwrap();
+    assert!(proofs.iter().filter(|proof| proof["about"] == "goal").count() >= 3, "{proved}");
+    assert!(
+        proofs.iter().any(|proof| proof["about"] == "against" && proof["verdict"] == "proved"),
+        "{proved}"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let loose = changed(folder.path(), "policies/ether.cedar", |text| {
+        text.replacen("context.spent.daily <= 10000000000", "context.spent.daily <= 10000000001", 1)
+    });
+    let ran = chancery(&["policy", "prove", text(&loose), "--against", TREASURY]).ends(1);
+    assert!(ran.stdout.contains("goal `large-transfers-need-two`: BROKEN"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("ALLOWS MORE"), "{}", ran.stdout);
+    // The case it prints, pasted, fails until the bundle is mended.
+    let case = ran.stdout.split("[[case]]").nth(1).unwrap();
+    let case = format!("[[case]]{}", case.split("\nagainst the old").next().unwrap());
+    let case: String = case
+        .lines()
+        .take_while(|line| line.starts_with('[') || line.contains(" = "))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    std::fs::write(loose.join("tests/example.toml"), case).unwrap();
+    let failed = chancery(&["policy", "test", text(&loose)]).ends(1).stdout;
+    assert!(failed.contains("tests/example.toml:1"), "{failed}");
 }

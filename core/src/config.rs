@@ -26,6 +26,9 @@ pub struct Config {
     pub log: Log,
     /// The PKCS#11 token.
     pub hsm: Hsm,
+    /// How policy bundles are taken in.
+    #[serde(default)]
+    pub policy: Policy,
     /// What may be asked for.
     #[serde(default)]
     pub rate: Rates,
@@ -113,6 +116,24 @@ pub enum PinSource {
     File(PathBuf),
 }
 
+/// How policy bundles are taken in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// The program that proves goals, a `cvc5`. Without it a bundle that has goals is refused.
+    #[serde(default)]
+    pub solver: Option<PathBuf>,
+    /// How long it may take over one question, in milliseconds.
+    #[serde(default = "default_proof_ms")]
+    pub proof_ms: u64,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { solver: None, proof_ms: default_proof_ms() }
+    }
+}
+
 /// What may be asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -171,6 +192,7 @@ impl Config {
             rule(per_second > 0 && burst > 0, "rate", "must be above zero")?;
         }
         rule(config.store.reserve_mib > 0, "store.reserve_mib", "must be above zero")?;
+        rule((1..=600_000).contains(&config.policy.proof_ms), "policy.proof_ms", "must be 1 to 600000")?;
         rule(
             !config.log.origin.is_empty()
                 && config.log.origin.len() <= 255
@@ -193,6 +215,9 @@ impl Config {
             &mut config.store.directory,
             &mut config.log.directory,
         ] {
+            *path = base.join(&*path);
+        }
+        if let Some(path) = &mut config.policy.solver {
             *path = base.join(&*path);
         }
         if let PinSource::File(path) = &mut config.hsm.pin {
@@ -219,6 +244,9 @@ fn default_queue() -> usize {
 }
 fn default_call_ms() -> u64 {
     limit::HSM_CALL_MS
+}
+fn default_proof_ms() -> u64 {
+    limit::PROOF_MS
 }
 
 #[cfg(test)]

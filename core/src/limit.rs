@@ -30,6 +30,8 @@ pub const COMMIT_JOBS: usize = 128;
 pub const HSM_QUEUE: usize = 1_024;
 /// One call to the HSM, in milliseconds; the worker is replaced when it is passed.
 pub const HSM_CALL_MS: u64 = 5_000;
+/// One question of a policy's proof to the solver, in milliseconds.
+pub const PROOF_MS: u64 = 30_000;
 /// Any silence of a connection, in milliseconds: handshake, header, body, idle, stalled read of a response.
 pub const STALL_MS: u64 = 8_000;
 /// Within a stall's time a peer must take or send this much, or finish: a byte a second is a stall too.

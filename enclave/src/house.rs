@@ -5,6 +5,7 @@ use std::sync::Arc;
 use chancery_audit::Log;
 use chancery_core::Clock;
 use chancery_hsm::Hsm;
+use chancery_prove::Prover;
 use chancery_store::Store;
 
 use crate::disk::Disk;
@@ -20,6 +21,8 @@ pub struct House {
     pub(crate) log: Log,
     pub(crate) hsm: Hsm,
     pub(crate) policies: Policies,
+    /// Proves goals; none where no solver is configured.
+    pub(crate) prover: Option<Prover>,
     pub(crate) wallets: Wallets,
     pub(crate) walks: Walks,
 }

@@ -7,6 +7,7 @@ use chancery_core::{Code, KeyId, RequestId, WalletId};
 use chancery_hsm::{Algorithm, KeyRef};
 use chancery_identity::Operator;
 use chancery_policy::{Source, Tested};
+use chancery_prove::Proved;
 use chancery_store::{Tx, WalletRow};
 
 use crate::backfill::Backfill;
@@ -126,8 +127,11 @@ impl Change {
 async fn apply_policy(house: &Arc<House>, operator: &Operator, source: Source) -> Result<InForce, Refusal> {
     house.disk.admit()?;
     let canonical = source.canonical();
-    // Compiling and testing take as long as the bundle is large: not on the runtime's own threads.
-    let tested = tokio::task::spawn_blocking(move || Tested::compile(&source))
+    let prover = house.prover.clone();
+    let work =
+        move || Ok::<_, Refusal>(Proved::of(Tested::compile(&source)?, prover.as_ref())?.into_tested());
+    // Compiling, testing and proving take as long as the bundle is large: not on the runtime's own threads.
+    let tested = tokio::task::spawn_blocking(work)
         .await
         .map_err(|_| Refusal::new(Code::Internal, "the policy compiler failed"))??;
     let tenant = operator.tenant().clone();

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use chancery_audit::{self as audit, Receipt, Standing, Trust};
+use chancery_audit::{self as audit, Digest, Receipt, Standing, Trust};
 use chancery_core::{Code, RequestId, Tenant, WalletId};
+use chancery_policy::Source;
 use chancery_store::RequestRow;
 use serde_json::Value;
 
@@ -124,6 +125,16 @@ impl Enclave {
     /// [`Code::NoPolicy`].
     pub fn policy(&self, tenant: &Tenant) -> Result<Arc<InForce>, Refusal> {
         self.house().policies.in_force(tenant)
+    }
+
+    /// A bundle that is or was in force.
+    ///
+    /// # Errors
+    /// [`Code::NotFound`].
+    pub fn kept_policy(&self, tenant: &Tenant, hash: Digest) -> Result<Source, Refusal> {
+        let row = self.house().store.read(|rows| rows.bundle(tenant, hash.as_bytes()))?;
+        let row = row.ok_or_else(|| Refusal::new(Code::NotFound, "no such bundle was ever in force"))?;
+        crate::kept::read("bundle", &row.canonical)
     }
 
     /// What a stranger needs to verify this log's receipts.

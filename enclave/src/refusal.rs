@@ -9,6 +9,7 @@ use chancery_core::{ClockError, Code, RequestId};
 use chancery_hsm::HsmError;
 use chancery_intent::IntentError;
 use chancery_policy::{PolicyError, TestResult};
+use chancery_prove::ProveError;
 use chancery_store::StoreError;
 
 /// A refusal: a stable code, words for people, and what helps the asker go on.
@@ -128,6 +129,23 @@ impl From<HsmError> for Refusal {
             _ => Self::fault(Code::HsmUnavailable, &error),
         };
         Self { retry_after_s: seconds, ..refusal }
+    }
+}
+
+impl From<ProveError> for Refusal {
+    fn from(error: ProveError) -> Self {
+        match &error {
+            ProveError::NoSolver => Self::new(
+                Code::BundleInvalid,
+                "the bundle has goals and this appliance has no solver to prove them: set `policy.solver`",
+            ),
+            ProveError::Unproved { failed } => {
+                let rules = failed.iter().map(ToString::to_string).collect();
+                Self { rules, ..Self::new(Code::BundleInvalid, error.to_string()) }
+            }
+            ProveError::Unwritable(_) => Self::new(Code::BundleInvalid, error.to_string()),
+            ProveError::Solver { .. } | ProveError::Run(_) => Self::fault(Code::Internal, &error),
+        }
     }
 }
 

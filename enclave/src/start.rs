@@ -9,6 +9,7 @@ use chancery_audit::{self as audit, AuditError, Keeper, Log, LogOptions};
 use chancery_core::config::Config;
 use chancery_core::{Clock, Code, limit};
 use chancery_hsm::{Hsm, HsmError, NewToken, Settings, Token};
+use chancery_prove::{Options, ProveError, Prover, Solver};
 use chancery_secret::Pin;
 use chancery_store::{Store, StoreError};
 use tokio::task::{JoinHandle, JoinSet};
@@ -37,6 +38,9 @@ pub enum StartError {
     /// The log.
     #[error("the log does not open: {0}")]
     Log(#[from] AuditError),
+    /// The solver.
+    #[error("goals cannot be proved: {0}")]
+    Solver(#[from] ProveError),
     /// What the store holds.
     #[error("{0}")]
     Content(#[from] Refusal),
@@ -66,6 +70,11 @@ impl Enclave {
         worker: PathBuf,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
+        let limit = Duration::from_millis(config.policy.proof_ms);
+        let prover = match &config.policy.solver {
+            Some(path) => Some(Prover::new(Solver::at(path)?, Options { limit, ..Options::default() })),
+            None => None,
+        };
         let (observer, feed) = audit::feed();
         let store = Store::open(&config.store.directory, Box::new(observer))?;
         clock.seen(store.read(|rows| rows.newest_time())?);
@@ -96,9 +105,8 @@ impl Enclave {
             }
         }
 
-        let disk = Disk::of(config);
-        let house =
-            Arc::new(House { clock, disk, store, log, hsm, policies, wallets, walks: Walks::default() });
+        let (disk, walks) = (Disk::of(config), Walks::default());
+        let house = Arc::new(House { clock, disk, store, log, hsm, policies, prover, wallets, walks });
         // Permits that the last process left open were never released: they end here, before anyone can ask again.
         while resolve::sweep(&house).await? > 0 {}
         let sweeper = tokio::spawn(resolve::sweep_every_period(Arc::clone(&house)));

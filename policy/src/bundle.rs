@@ -11,6 +11,7 @@ use crate::call::{METHODS, Methods};
 use crate::case::{self, Case};
 use crate::error::{BundleError, FindingCode, Findings, Text};
 use crate::fact::Types;
+use crate::goal::{self, Goal};
 use crate::limit::{Key, LIMITS, Limit, Measure};
 use crate::manifest::{self, LimitEntry, Manifest};
 use crate::name::{NAME_FORM, WORD_FORM, is_name, is_word};
@@ -67,6 +68,7 @@ pub struct Bundle {
     pub(crate) clients: HashMap<String, Vec<String>>,
     pub(crate) wallets: HashMap<String, Vec<String>>,
     pub(crate) cases: Vec<Case>,
+    pub(crate) goals: Vec<Goal>,
 }
 
 impl Bundle {
@@ -117,6 +119,8 @@ impl Bundle {
         let types = parts.must(Types::parse().ok_or_else(String::new), "entity types")?;
         let vocabulary = vocabulary(&registry, &clients, &wallets);
         let rules = rule::compile(source.folder("policies"), &schema, &declared, &vocabulary, parts.findings);
+        let reader = goal::Reader { schema: &schema, declared: &declared, vocabulary: &vocabulary };
+        let goals = reader.read(source.folder("goals"), parts.findings);
         let entities = entities(&schema, &registry, &clients, &wallets);
         let entities = parts.must(entities, "the groups do not fit the schema")?;
         let shelves = Shelves::build(&rules).map_err(|error| error.to_string());
@@ -140,6 +144,7 @@ impl Bundle {
             clients,
             wallets,
             cases,
+            goals,
         })
     }
 

@@ -53,8 +53,10 @@ impl Type {
 pub(crate) struct Parameter {
     pub name: String,
     pub ty: Type,
-    solidity: String,
-    position: usize,
+    /// Its type as the ABI writes it.
+    pub solidity: String,
+    /// Where it stands among the arguments, from 0.
+    pub position: usize,
 }
 
 /// Every readable method: `contract.signature` to its parameters.
@@ -82,6 +84,11 @@ impl Methods {
 
     pub fn iter(&self) -> impl Iterator<Item = (&String, &Vec<Parameter>)> {
         self.0.iter()
+    }
+
+    /// The readable parameters of one method.
+    pub fn parameters(&self, name: &str) -> Option<&Vec<Parameter>> {
+        self.0.get(name)
     }
 
     /// The attribute of one call and its record; `None` when the method is not registered for this contract, or its

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use alloy_primitives::{Address, U256};
+use cedar_policy::Policy;
 use chancery_core::{ClientId, Payload, Tenant, UnixMillis, WalletId};
 use chancery_intent::Account;
 use chancery_intent::model::{self, Description, Effect, Fee, Kind, Method};
@@ -149,8 +150,7 @@ pub(crate) fn parse<'a>(
     rules: &[Rule],
     findings: &mut Findings,
 ) -> Vec<Case> {
-    let rules = rules.iter().map(|rule| rule.name.as_str()).chain(RESERVED.iter().copied()).collect();
-    let names = Names { registry, limits, declared, rules };
+    let names = Names::of(registry, limits, declared, rules.iter());
     let mut cases = Vec::new();
     let mut taken = BTreeSet::new();
     for at in files {
@@ -178,6 +178,28 @@ pub(crate) fn parse<'a>(
     cases
 }
 
+/// Reads one case, not of the bundle's own.
+///
+/// # Errors
+/// Why it is none.
+pub(crate) fn read_one(bundle: &Bundle, text: &str) -> Result<Case, String> {
+    let limits: Vec<_> = bundle.limits().cloned().collect();
+    let names = Names::of(&bundle.registry, &limits, &bundle.declared, bundle.rules.values());
+    let file: File = toml::from_str(text).map_err(|error| error.message().to_owned())?;
+    let entry = file.cases.into_iter().next().ok_or("it has no `[[case]]`")?.into_inner();
+    names.case(Text { file: "", text }, 0, entry).map_err(|(_, reason)| reason)
+}
+
+/// The payload's type and form that an effect of this kind usually has.
+pub(crate) fn usual(kind: Kind) -> (&'static str, &'static str) {
+    match kind {
+        Kind::Message => ("ethereum.message", "eip191"),
+        Kind::TypedData => ("ethereum.typed_data", "eip712"),
+        Kind::Authorization => ("ethereum.authorization", "authorization"),
+        _ => ("ethereum.transaction", "eip1559"),
+    }
+}
+
 type Refusal = (FindingCode, String);
 
 fn value(message: impl Into<String>) -> Refusal {
@@ -194,7 +216,17 @@ fn qualified(text: &str) -> Result<(Tenant, &str), Refusal> {
     parts.ok_or_else(|| value(format!("`{text}` is not written as `<tenant>/<name>`")))
 }
 
-impl Names<'_> {
+impl<'a> Names<'a> {
+    fn of(
+        registry: &'a Registry,
+        limits: &'a [Limit],
+        declared: &'a Declared,
+        rules: impl Iterator<Item = &'a Rule>,
+    ) -> Self {
+        let rules = rules.map(|rule| rule.name.as_str()).chain(RESERVED.iter().copied()).collect();
+        Self { registry, limits, declared, rules }
+    }
+
     fn case(&self, at: Text<'_>, offset: usize, entry: Entry) -> Result<Case, Refusal> {
         let (tenant, client) = qualified(&entry.client)?;
         let (other, wallet) = qualified(&entry.wallet)?;
@@ -268,12 +300,7 @@ impl Names<'_> {
         let Some(first) = entry.effects.first() else {
             return Err(value("it has neither a `[[case.effect]]` nor a `payload`"));
         };
-        let (payload_type, form) = match first.kind {
-            Kind::Message => ("ethereum.message", "eip191"),
-            Kind::TypedData => ("ethereum.typed_data", "eip712"),
-            Kind::Authorization => ("ethereum.authorization", "authorization"),
-            _ => ("ethereum.transaction", "eip1559"),
-        };
+        let (payload_type, form) = usual(first.kind);
         let effects: Result<Vec<_>, _> =
             entry.effects.iter().map(|effect| self.effect(&chain, effect)).collect();
         let fee = match &entry.fee {
@@ -392,16 +419,32 @@ impl Bundle {
 }
 
 impl Case {
-    fn run(&self, bundle: &Bundle) -> TestResult {
-        let question = Question {
+    fn question(&self) -> Question<'_> {
+        Question {
             tenant: &self.tenant,
             client: &self.client,
             wallet: &self.wallet,
             description: &self.description,
             now: self.now,
             met: &self.met,
-        };
-        let evaluation = bundle.evaluate(&question, &self.spent);
+        }
+    }
+
+    /// What a bundle decides about it.
+    pub fn decide(&self, bundle: &Bundle) -> Evaluation {
+        bundle.evaluate(&self.question(), &self.spent)
+    }
+
+    /// Whether a policy's scope and conditions hold of its first effect.
+    ///
+    /// # Errors
+    /// Text for people, when the question cannot be written down.
+    pub fn holds(&self, bundle: &Bundle, policy: &Policy) -> Result<bool, String> {
+        bundle.said(&self.question(), &self.spent, 0, policy)
+    }
+
+    fn run(&self, bundle: &Bundle) -> TestResult {
+        let evaluation = self.decide(bundle);
         let named: BTreeSet<String> = evaluation.rules.iter().map(|rule| rule.as_str().to_owned()).collect();
         let passed =
             evaluation.outcome == self.expect && self.rules.as_ref().is_none_or(|rules| *rules == named);

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use cedar_policy::{Authorizer, Decision, PolicySet};
+use cedar_policy::{Authorizer, Decision, Policy, PolicySet};
 use chancery_intent::model::Kind;
 use serde::Serialize;
 use serde_json::Value;
@@ -13,7 +13,9 @@ use crate::evaluate::{Evaluation, Outcome, Totals, qualified};
 use crate::fact::{Fact, Question};
 use crate::limit::Spending;
 use crate::obligation::Need;
+use crate::proof::condition;
 use crate::reads::Reads;
+use crate::rule::Rule;
 
 /// What one policy said of one effect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -40,6 +42,18 @@ pub enum Said {
     },
 }
 
+/// What one part of a policy's condition said. Clauses are asked in their order, and those behind one that does not hold
+/// are not asked: that is how Cedar evaluates them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Clause {
+    /// The part as Cedar writes it.
+    pub condition: String,
+    /// Whether it held; `None` where it failed or was not asked.
+    pub holds: Option<bool>,
+    /// Whether it belongs to the obligations.
+    pub obligation: bool,
+}
+
 /// One policy whose scope can match.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Candidate {
@@ -56,6 +70,8 @@ pub struct Candidate {
     pub said: Said,
     /// Whether it is among what decided.
     pub determining: bool,
+    /// Its scope and conditions as far as they are joined by `and`, in their order.
+    pub clauses: Vec<Clause>,
 }
 
 /// One limit that measures an effect.
@@ -120,6 +136,26 @@ impl Bundle {
         Explanation { evaluation, effects }
     }
 
+    /// Whether a policy's scope and conditions hold of one effect of a question. A policy that fails does not hold.
+    ///
+    /// # Errors
+    /// Text for people, when the question cannot be written down.
+    pub(crate) fn said(
+        &self,
+        question: &Question<'_>,
+        spending: &dyn Spending,
+        effect: usize,
+        policy: &Policy,
+    ) -> Result<bool, String> {
+        let described = &question.description.effects;
+        let facts: Vec<_> = described.iter().map(|effect| Fact::read(self, question, effect)).collect();
+        let totals = Totals::of(self, &facts, spending, question.now).map_err(|error| error.to_string())?;
+        let fact = facts.get(effect).ok_or("an effect that the question does not have")?;
+        let set = PolicySet::from_policies([policy.clone()]).map_err(|error| error.to_string())?;
+        let request = self.request(question, fact, &totals, Reads::ALL, true)?;
+        Ok(Authorizer::new().is_authorized(&request, &set, &self.entities).decision() == Decision::Allow)
+    }
+
     fn context_json(&self, question: &Question<'_>, fact: &Fact<'_>, totals: &Totals) -> Value {
         let context = fact.context(self, question, &totals.spent, Reads::ALL);
         context.ok().and_then(|context| context.to_json_value().ok()).unwrap_or(Value::Null)
@@ -166,6 +202,7 @@ impl Bundle {
             self.shelves(&client, &wallet, fact.effect.kind).flat_map(|shelf| shelf.policies.policies())
         {
             let Some(rule) = self.rules.get(AsRef::<str>::as_ref(policy.id())) else { continue };
+            let clauses = clauses(rule, &says);
             let said = match (says(&rule.policy), rule.bare.as_ref().map(says)) {
                 (Err(message), _) | (_, Some(Err(message))) => Said::Failed { message },
                 (Ok(true), _) => Said::Satisfied,
@@ -182,11 +219,34 @@ impl Bundle {
                 line: rule.line,
                 said,
                 determining: determining.iter().any(|name| name.as_str() == rule.name),
+                clauses,
             });
         }
         candidates.sort_by(|a, b| a.rule.cmp(&b.rule));
         candidates
     }
+}
+
+/// Asks a rule's condition part by part, as far as Cedar would.
+fn clauses(rule: &Rule, says: &impl Fn(&Policy) -> Result<bool, String>) -> Vec<Clause> {
+    let whole = |policy: &Policy| {
+        let json = policy.to_json().map_err(|error| error.to_string())?;
+        condition::of_policy(&json).map(condition::parts)
+    };
+    let (Ok(all), own) = (whole(&rule.policy), rule.bare.as_ref().map(whole)) else { return Vec::new() };
+    let own = match own {
+        Some(Ok(own)) => own.len(),
+        _ => all.len(),
+    };
+    let mut asked = true;
+    let mut parts = Vec::with_capacity(all.len());
+    for (position, part) in all.iter().enumerate() {
+        let Ok(policy) = condition::permit("part", part) else { return Vec::new() };
+        let holds = if asked { says(&policy).ok() } else { None };
+        asked = holds == Some(true);
+        parts.push(Clause { condition: condition::text(&policy), holds, obligation: position >= own });
+    }
+    parts
 }
 
 impl fmt::Display for Outcome {
@@ -227,6 +287,18 @@ impl fmt::Display for Explanation {
                     }
                     Said::Vetoed { group } => writeln!(f, "vetoed by `{group}`")?,
                     Said::Failed { message } => writeln!(f, "failed: {message}")?,
+                }
+                let mut told = false;
+                for part in &candidate.clauses {
+                    let mark = match part.holds {
+                        Some(true) => "true ",
+                        Some(false) => "false",
+                        None if told => continue, // behind what ended it
+                        None => "fails",
+                    };
+                    told |= part.holds != Some(true);
+                    let kind = if part.obligation { " (obligation)" } else { "" };
+                    writeln!(f, "      {mark} {}{kind}", part.condition)?;
                 }
             }
             writeln!(f, "  context:")?;

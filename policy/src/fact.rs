@@ -214,7 +214,9 @@ impl<'a> Fact<'a> {
             pairs.put(Attribute::Spent, record(totals)?);
         }
         if reads.has(Attribute::Time) {
-            pairs.put(Attribute::Time, record(time(question.now, bundle.utc_offset_s)?)?);
+            let time = time_of(question.now, bundle.utc_offset_s)?.into_iter();
+            let time = time.map(|(name, value)| (name.to_owned(), Value::new_long(value)));
+            pairs.put(Attribute::Time, record(time)?);
         }
         if reads.has(Attribute::Approvals) {
             let have = |group: &String| question.met.approvals.get(group).copied().unwrap_or(0);
@@ -315,8 +317,8 @@ fn fee(bundle: &Bundle, question: &Question<'_>) -> (i64, Option<i64>) {
     }
 }
 
-/// The time in the bundle's zone.
-fn time(now: UnixMillis, offset_s: i64) -> Result<Vec<(String, Value)>, String> {
+/// The time in the bundle's zone: the attributes of `context.time`.
+pub(crate) fn time_of(now: UnixMillis, offset_s: i64) -> Result<[(&'static str, i64); 8], String> {
     let unix_s = now.0.div_euclid(1_000);
     let local = unix_s.saturating_add(offset_s);
     let local =
@@ -331,8 +333,5 @@ fn time(now: UnixMillis, offset_s: i64) -> Result<Vec<(String, Value)>, String> 
         ("hour", i64::from(local.hour())),
         ("minute", i64::from(local.minute())),
         ("minute_of_day", minute_of_day),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), Value::new_long(value)))
-    .collect())
+    ])
 }

@@ -7,14 +7,17 @@ mod call;
 mod case;
 mod decide;
 mod depth;
+mod diff;
 mod error;
 mod evaluate;
 mod explain;
 mod fact;
+mod goal;
 mod limit;
 mod manifest;
 mod name;
 mod obligation;
+mod proof;
 mod reads;
 mod registry;
 mod rule;
@@ -28,10 +31,12 @@ mod units;
 pub use bundle::{Bundle, RuleSummary};
 pub use case::TestResult;
 pub use decide::{Asked, Decision, Permit, decide};
+pub use diff::{Change, Difference, Part};
 pub use error::{BundleError, Finding, FindingCode, PolicyError};
 pub use evaluate::{EffectEvaluation, Evaluation, Fault, Missing, Outcome};
-pub use explain::{Candidate, EffectExplanation, Explanation, MeasuredLimit, Said};
+pub use explain::{Candidate, Clause, EffectExplanation, Explanation, MeasuredLimit, Said};
 pub use fact::Question;
+pub use goal::GoalSummary;
 pub use limit::{
     BUCKETS, Counter, Key, Limit, Measure, MemorySpending, Reservation, Spending, SpendingError,
     SupposedSpending, bucket, bucket_ms, oldest_bucket,
@@ -40,5 +45,6 @@ pub use name::{
     DEFAULT_DENY, EFFECTS_OUT_OF_RANGE, REQUEST_UNREADABLE, RESERVED, RuleName, SPENDING_UNREADABLE,
 };
 pub use obligation::{Met, Need};
+pub use proof::{Claim, Comparison, Example, Modelled, Never, Subject};
 pub use source::Source;
 pub use tested::Tested;

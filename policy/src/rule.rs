@@ -43,11 +43,11 @@ pub(crate) struct Vocabulary<'a> {
 }
 
 /// A policy where it was found.
-struct Found<'a> {
-    at: Text<'a>,
-    offset: usize,
-    line: u32,
-    policy: Policy,
+pub(crate) struct Found<'a> {
+    pub at: Text<'a>,
+    pub offset: usize,
+    pub line: u32,
+    pub policy: Policy,
 }
 
 /// Parses and checks every policy file.
@@ -155,7 +155,7 @@ fn name<'a>(found: Vec<Found<'a>>, findings: &mut Findings) -> Vec<Found<'a>> {
 }
 
 /// Strict validation. Cedar's warnings are findings too: a rule that can never apply protects nothing.
-fn validate(found: &[Found<'_>], schema: &Schema, findings: &mut Findings) {
+pub(crate) fn validate(found: &[Found<'_>], schema: &Schema, findings: &mut Findings) {
     let Ok(set) = PolicySet::from_policies(found.iter().map(|found| found.policy.clone())) else {
         return; // unreachable: names are distinct and templates are left out
     };
@@ -212,7 +212,7 @@ fn diagnose(
 }
 
 /// An address in the wrong capitals equals no request's address, so a forbid that names it would never apply.
-fn check_literals(found: &Found<'_>, vocabulary: &Vocabulary<'_>, findings: &mut Findings) {
+pub(crate) fn check_literals(found: &Found<'_>, vocabulary: &Vocabulary<'_>, findings: &mut Findings) {
     let mut seen = HashSet::new();
     for uid in found.policy.entity_literals() {
         if !seen.insert(uid.clone()) {

@@ -10,10 +10,25 @@ const TEMPLATE: &str = include_str!("schema.cedarschema");
 
 /// The schema's text, for people.
 pub(crate) fn text(limits: &[Limit], methods: &Methods, approvers: &[String]) -> String {
+    let (spent, call) = (spent(limits), call(methods));
+    let approvals: Vec<_> = approvers.iter().map(|group| format!("{group}: Long,")).collect();
+    let fill = |text: String, mark: &str, lines: Vec<String>| text.replace(mark, &lines.join("\n    "));
+    let text = fill(TEMPLATE.to_owned(), "// <spent>", spent);
+    let text = fill(text, "// <call>", call);
+    fill(text, "// <approvals>", approvals)
+}
+
+/// The attributes of the record `Spent`.
+pub(crate) fn spent(limits: &[Limit]) -> Vec<String> {
     let spent = limits.iter().map(|limit| {
         let optional = if limit.measures_everything() { "" } else { "?" };
         format!("{}{optional}: Long,", limit.name)
     });
+    spent.collect()
+}
+
+/// The attributes of the record `Call`.
+pub(crate) fn call(methods: &Methods) -> Vec<String> {
     let call = methods.iter().map(|(name, parameters)| {
         let parameters: Vec<_> = parameters
             .iter()
@@ -21,11 +36,7 @@ pub(crate) fn text(limits: &[Limit], methods: &Methods, approvers: &[String]) ->
             .collect();
         format!("\"{name}\"?: {{ {} }},", parameters.join(", "))
     });
-    let approvals = approvers.iter().map(|group| format!("{group}: Long,"));
-    let fill = |text: String, mark: &str, lines: Vec<String>| text.replace(mark, &lines.join("\n    "));
-    let text = fill(TEMPLATE.to_owned(), "// <spent>", spent.collect());
-    let text = fill(text, "// <call>", call.collect());
-    fill(text, "// <approvals>", approvals.collect())
+    call.collect()
 }
 
 /// The compiled schema.

@@ -89,7 +89,8 @@ fn place<'a>(
     }
 }
 
-fn actions(policy: &Policy) -> Vec<Option<Kind>> {
+/// The kinds of effect that a policy's scope names; `None` for any.
+pub(crate) fn actions(policy: &Policy) -> Vec<Option<Kind>> {
     let kind = |uid: &EntityUid| {
         let id = uid.id().unescaped();
         Kind::ALL.iter().copied().find(|kind| kind.as_str() == id)

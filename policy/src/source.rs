@@ -19,10 +19,11 @@ pub const FILES: usize = 512;
 pub(crate) const MANIFEST: &str = "bundle.toml";
 
 /// The folders of a bundle and the one extension each may hold.
-const FOLDERS: &[(&str, &str)] = &[("policies", "cedar"), ("tests", "toml"), ("abi", "json")];
+const FOLDERS: &[(&str, &str)] =
+    &[("policies", "cedar"), ("tests", "toml"), ("goals", "toml"), ("abi", "json")];
 
-const PATHS: &str = "a bundle holds `bundle.toml`, `policies/*.cedar`, `tests/*.toml` and `abi/*.json`, \
-                     with file names of a-z, 0-9, `-`, `_` and `.`";
+const PATHS: &str = "a bundle holds `bundle.toml`, `policies/*.cedar`, `tests/*.toml`, `goals/*.toml` and \
+                     `abi/*.json`, with file names of a-z, 0-9, `-`, `_` and `.`";
 
 /// The files of a bundle, not yet compiled. JSON form: `{"files": {"bundle.toml": "...", ...}}`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -151,9 +152,14 @@ mod tests {
 
     #[test]
     fn only_the_fixed_paths_are_allowed() {
-        for good in
-            ["bundle.toml", "policies/a.cedar", "policies/01-a_b.c.cedar", "tests/x.toml", "abi/v.json"]
-        {
+        for good in [
+            "bundle.toml",
+            "policies/a.cedar",
+            "policies/01-a_b.c.cedar",
+            "tests/x.toml",
+            "goals/x.toml",
+            "abi/v.json",
+        ] {
             assert!(is_allowed(good), "{good}");
         }
         for bad in [
@@ -168,6 +174,7 @@ mod tests {
             "/policies/a.cedar",
             "./policies/a.cedar",
             "tests/a.cedar",
+            "goals/a.cedar",
             "other/a.cedar",
             "a.cedar",
             "policies\\a.cedar",

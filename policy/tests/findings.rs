@@ -45,6 +45,10 @@ fn with_file(what: &'static str, code: FindingCode, file: &'static str, line: u3
     Defect { what, source, code, file, line }
 }
 
+fn goal(rest: &str) -> String {
+    format!("[[goal]]\nname = \"x\"\ndescription = \"\"\n{rest}")
+}
+
 fn case(body: &str) -> String {
     format!(
         "[[case]]\nname = \"x\"\nclient = \"default/c\"\nwallet = \"default/w\"\nchain = \"eip155:1\"\nexpect = \"deny\"\n{body}"
@@ -344,6 +348,85 @@ fn defects() -> Vec<Defect> {
             "tests/x.toml",
             1,
             &case("payload = { type = \"ethereum.transaction\", data = \"0x02c0\" }\n"),
+        ),
+        with_file("a goal that is not TOML", F::Syntax, "goals/x.toml", 1, "[[goal]"),
+        with_file(
+            "an unknown key in a goal",
+            F::Syntax,
+            "goals/x.toml",
+            5,
+            &goal("allowed = \"never\"\nwhenn = \"true\"\n"),
+        ),
+        with_file("a goal that claims nothing", F::Value, "goals/x.toml", 1, &goal("")),
+        with_file(
+            "a goal that claims two things",
+            F::Value,
+            "goals/x.toml",
+            1,
+            &goal("allowed = \"never\"\nquorum = \"treasury, 2\"\n"),
+        ),
+        with_file(
+            "a goal whose name is none",
+            F::Value,
+            "goals/x.toml",
+            1,
+            &goal("allowed = \"never\"\n").replace("\"x\"", "\"X\""),
+        ),
+        with_file(
+            "two goals with one name",
+            F::Duplicate,
+            "goals/x.toml",
+            5,
+            &goal("allowed = \"never\"\n").repeat(2),
+        ),
+        with_file(
+            "a goal with an unknown approver",
+            F::ObligationMalformed,
+            "goals/x.toml",
+            1,
+            &goal("quorum = \"nobody, 2\"\n"),
+        ),
+        with_file(
+            "a goal whose condition is no Cedar",
+            F::Syntax,
+            "goals/x.toml",
+            4,
+            &goal("when = \"context.amount >\"\nallowed = \"never\"\n"),
+        ),
+        with_file(
+            "a goal whose condition is two",
+            F::Syntax,
+            "goals/x.toml",
+            4,
+            &goal("when = \"true } unless { false\"\nallowed = \"never\"\n"),
+        ),
+        with_file(
+            "a goal that reads what is not there",
+            F::Type,
+            "goals/x.toml",
+            4,
+            &goal("when = \"context.amonut > 1\"\nallowed = \"never\"\n"),
+        ),
+        with_file(
+            "a goal that can never be broken",
+            F::Suspicious,
+            "goals/x.toml",
+            4,
+            &goal("when = \"context has amonut\"\nallowed = \"never\"\n"),
+        ),
+        with_file(
+            "a goal about a group nobody is in",
+            F::Unknown,
+            "goals/x.toml",
+            4,
+            &goal("when = 'context.account in AddressGroup::\"payee\"'\nallowed = \"never\"\n"),
+        ),
+        with_file(
+            "a goal that nests too deep",
+            F::Size,
+            "goals/x.toml",
+            4,
+            &goal(&format!("when = \"{}true{}\"\nallowed = \"never\"\n", "(".repeat(40), ")".repeat(40))),
         ),
         with_file(
             "two tests with one name",

@@ -28,61 +28,7 @@ const ASSETS: [(&str, Option<Registered>); 3] = [
 ];
 const START: i64 = 1_767_614_400_000;
 
-const MANIFEST: &str = r#"version = 1
-name = "model"
-approvers = ["treasury", "risk"]
-factors = ["face"]
-[groups.clients]
-cg = ["default/c0", "default/c1"]
-[groups.wallets]
-wg0 = ["default/w0", "default/w1"]
-wg1 = ["default/w1", "default/w2"]
-[[asset]]
-id = "eip155:1/slip44:60"
-name = "ETH"
-decimals = 18
-[[asset]]
-id = "eip155:1/erc20:0x5FbDB2315678afecb367f032d93F642f64180aa3"
-name = "USDX"
-decimals = 6
-unit_decimals = 2
-[[price]]
-asset = "eip155:1/slip44:60"
-usd = "3000"
-expires = "2026-01-05T18:00:00Z"
-[[address]]
-name = "a0"
-address = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
-chains = ["eip155:1"]
-groups = ["payees"]
-[[address]]
-name = "a1"
-address = "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC"
-chains = ["eip155:1"]
-groups = ["payees", "friends"]
-[[limit]]
-name = "l0"
-measure = "sum"
-keys = ["wallet", "asset"]
-window = "1h"
-[[limit]]
-name = "l1"
-measure = "count"
-keys = ["client"]
-window = "10m"
-[[limit]]
-name = "l2"
-measure = "sum"
-keys = ["destination"]
-window = "2h"
-actions = ["transfer", "token_approval"]
-assets = ["eip155:1/slip44:60"]
-[[limit]]
-name = "l3"
-measure = "usd"
-keys = ["wallet", "client"]
-window = "1h"
-"#;
+const MANIFEST: &str = include_str!("model/bundle.toml");
 
 /// SplitMix64: enough for choosing, and a seed says everything.
 struct Dice(u64);
@@ -133,6 +79,8 @@ enum Atom {
     WorthAtMost(i64),
     /// `context.amount + n >= 0`: fails when it overflows.
     Sum(i64),
+    /// `action in Action::"sign"`, which is always so.
+    Signs,
 }
 
 #[derive(Clone, Debug)]
@@ -195,7 +143,7 @@ fn rule(dice: &mut Dice) -> Rule {
         6 => Atom::SpentOver(dice.below(4), amount(dice)),
         7 | 8 => Atom::To(dice.one_in(2)),
         9 => Atom::Unlimited,
-        10 => [Atom::Registered, Atom::WorthAtMost(amount(dice))][dice.below(2)],
+        10 => [Atom::Registered, Atom::WorthAtMost(amount(dice)), Atom::Signs][dice.below(3)],
         _ => Atom::Sum([1, i64::MAX, i64::MAX - 100][dice.below(3)]),
     });
     let atoms = atoms.collect();
@@ -296,6 +244,7 @@ fn write(number: usize, rule: &Rule) -> String {
             Atom::Registered => "context.asset_registered".to_owned(),
             Atom::WorthAtMost(n) => format!("context has value_usd_cents && context.value_usd_cents <= {n}"),
             Atom::Sum(n) => format!("context.amount + {n} >= 0"),
+            Atom::Signs => "action in Action::\"sign\"".to_owned(),
         })
         .collect();
     let mut text = format!("@id(\"r{number}\") ");
@@ -422,6 +371,7 @@ fn holds(rule: &Rule, asked: &Asked, one: &Move, past: &[Spend]) -> Result<bool,
             Atom::To(true) => matches!(one.to, Some(0 | 1)),
             Atom::To(false) => one.to == Some(1),
             Atom::Unlimited => one.unlimited,
+            Atom::Signs => true,
             Atom::Registered => one.asset.is_some_and(|asset| ASSETS[asset].1.is_some()),
             Atom::WorthAtMost(n) => cents(one, asked.now).is_some_and(|cents| cents <= i128::from(n)),
             Atom::Sum(n) => {
@@ -558,6 +508,15 @@ fn decides_as_the_model_does() {
             );
             pairs += 1;
             seen[answer.outcome as usize] += 1;
+            if round % 40 == 7 {
+                // What is proved of a bundle is proved of this condition, under these premises.
+                let modelled = bundle.modelled(&question, &memory).unwrap();
+                for (said, effect) in modelled.iter().zip(&answer.effects) {
+                    assert!(said.premised, "a premise is false: seed {seed}, round {round}\n{description:?}");
+                    let allowed = effect.outcome == Outcome::Allowed;
+                    assert_eq!(said.allowed, allowed, "seed {seed}, round {round}\n{text}\n{description:?}");
+                }
+            }
             if round % 20 == 0 {
                 // The same policies one by one, with the whole context held against the schema, say the same.
                 let explained = bundle.explain(&question, &memory);

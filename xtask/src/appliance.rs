@@ -92,6 +92,18 @@ impl Appliance {
         fs::write(self.config(), changed).map_err(Stop::file(self.config()))
     }
 
+    /// Sets the solver that proves policies; takes effect at the next start.
+    ///
+    /// # Errors
+    /// [`Stop`] when the configuration is not as `chancery init` writes it.
+    pub fn prove_with(&self, solver: &Path) -> Result<(), Stop> {
+        let text = fs::read_to_string(self.config()).map_err(Stop::file(self.config()))?;
+        let line = text.lines().find(|line| line.trim_start_matches("# ").starts_with("solver = "));
+        let line = line.ok_or_else(|| Stop::answer("chancery.toml has no solver", &text))?;
+        let changed = text.replace(line, &format!("solver = {:?}", solver.to_string_lossy()));
+        fs::write(self.config(), changed).map_err(Stop::file(self.config()))
+    }
+
     /// Starts the daemon and waits until it is ready.
     ///
     /// # Errors

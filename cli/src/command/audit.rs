@@ -53,6 +53,8 @@ pub enum Audit {
         chancery audit verify --trust trust.json --since checkpoint --json"
     )]
     Verify(Verify),
+    /// Ask decisions again of the bundle of their time, and say which come out as recorded
+    ReEvaluate(Box<super::reevaluate::Reevaluate>),
     /// Print the log's newest signed checkpoint
     #[command(
         after_help = "Keep one: `chancery audit verify --since FILE` shows later that the log only grew.\n\n\
@@ -118,7 +120,8 @@ pub struct Filter {
 }
 
 impl Filter {
-    fn query(&self) -> [(&'static str, Option<String>); 5] {
+    /// As the API takes it.
+    pub fn query(&self) -> [(&'static str, Option<String>); 5] {
         [
             ("wallet", self.wallet.as_ref().map(ToString::to_string)),
             ("client", self.client_id.as_ref().map(ToString::to_string)),
@@ -146,6 +149,7 @@ impl Audit {
             Self::Show { id } => show(*id, connection, output)?,
             Self::Export(export) => export.run(connection, output)?,
             Self::Verify(verify) => verify.run(connection, output)?,
+            Self::ReEvaluate(again) => return again.run(connection, output),
             Self::Checkpoint => {
                 let answer = Api::open(connection, output)?.call(&Call::get(&["log", "checkpoint"]))?;
                 let note =
@@ -161,7 +165,8 @@ impl Audit {
     }
 }
 
-const DECISIONS: &[&str] = &["audit", "decisions"];
+/// The API's path of decisions.
+pub const DECISIONS: &[&str] = &["audit", "decisions"];
 
 fn row(row: &Value) -> [String; 7] {
     [
@@ -273,7 +278,8 @@ impl Export {
     }
 }
 
-fn recorded(row: &Value) -> Result<Row, Error> {
+/// A row of the API, read strictly.
+pub fn recorded(row: &Value) -> Result<Row, Error> {
     let recorded: Recorded = serde_json::from_value(row.clone()).map_err(|error| Error::Answer {
         call: "GET /v1/audit/decisions".to_owned(),
         what: format!("has a row this program does not understand: {error}"),

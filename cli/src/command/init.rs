@@ -190,6 +190,11 @@ impl Init {
         } else {
             "{}".to_owned()
         };
+        let solver = chancery_prove::Solver::find().ok();
+        let solver = solver.map_or_else(
+            || "# solver = \"/usr/bin/cvc5\"".to_owned(),
+            |solver| format!("solver = {}", quoted(&solver.path().to_string_lossy())),
+        );
         let defaults = chancery_core::config::Rate::default();
         format!(
             include_str!("chancery.toml.txt"),
@@ -203,6 +208,8 @@ impl Init {
             queue = chancery_core::limit::HSM_QUEUE,
             call_ms = chancery_core::limit::HSM_CALL_MS,
             environment = environment,
+            solver = solver,
+            proof_ms = chancery_core::limit::PROOF_MS,
             per_second = defaults.per_second,
             burst = defaults.burst,
             reserve_mib = chancery_core::limit::RESERVE_MIB,

@@ -2,10 +2,12 @@
 
 mod audit;
 mod client;
+mod history;
 mod init;
 mod page;
 mod policy;
 mod receipt;
+mod reevaluate;
 mod request;
 mod serve_config;
 mod sign;

@@ -1,12 +1,15 @@
-//! `/v1/policy`: the bundle in force.
+//! `/v1/policy`: the bundle in force, and those that were.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
+use chancery_audit::Digest;
+use chancery_core::Code;
 use chancery_enclave::Enclave;
 use chancery_policy::Source;
 
+use super::blocking;
 use super::peer::{AsOperator, AsReader};
-use super::wire::{NewPolicy, Policy, ProblemSchema};
+use super::wire::{KeptPolicy, NewPolicy, Policy, ProblemSchema};
 use crate::problem::Problem;
 
 /// The bundle in force.
@@ -41,4 +44,25 @@ pub(crate) async fn apply(
 ) -> Result<Json<Policy>, Problem> {
     let applied = enclave.apply_policy(operator, Source { files }).await?;
     Ok(Json(Policy::from(&applied)))
+}
+
+/// A bundle that is or was in force, by its hash: they are kept for ever.
+#[utoipa::path(
+    get, path = "/v1/policy/{hash}", tag = "policy", params(("hash" = String, Path, description = "SHA-256, hexadecimal")),
+    responses(
+        (status = 200, description = "The bundle", body = KeptPolicy),
+        (status = 403, description = "Needs the role `auditor` or `operator`", body = ProblemSchema),
+        (status = 404, description = "No such bundle was ever in force", body = ProblemSchema),
+    )
+)]
+pub(crate) async fn kept(
+    State(enclave): State<Enclave>,
+    AsReader(tenant): AsReader,
+    Path(hash): Path<String>,
+) -> Result<Json<KeptPolicy>, Problem> {
+    let hash: Digest = hash
+        .parse()
+        .map_err(|_| Problem::new(Code::BadRequest).detail("`hash` is 64 lower-case hexadecimal digits"))?;
+    let source = blocking(move || enclave.kept_policy(&tenant, hash)).await?;
+    Ok(Json(KeptPolicy { bundle: hash, files: source.files }))
 }

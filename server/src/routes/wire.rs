@@ -396,7 +396,7 @@ pub(crate) struct Page {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewPolicy {
-    /// Its files by path: `bundle.toml`, `policies/*.cedar`, `tests/*.toml`, `abi/*.json`.
+    /// Its files by path: `bundle.toml`, `policies/*.cedar`, `tests/*.toml`, `goals/*.toml`, `abi/*.json`.
     pub files: BTreeMap<String, String>,
 }
 
@@ -427,6 +427,16 @@ impl From<&enclave::InForce> for Policy {
             files: policy.bundle().source().files.clone(),
         }
     }
+}
+
+/// A policy bundle that is or was in force.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct KeptPolicy {
+    /// SHA-256 of the bundle's canonical JSON.
+    #[schema(value_type = String)]
+    pub bundle: audit::Digest,
+    /// Its files by path.
+    pub files: BTreeMap<String, String>,
 }
 
 /// A refusal (RFC 9457). Members beside these depend on the code.

@@ -59,6 +59,9 @@ fn show(tree: &Tree, dir: &Path, keep: bool, log: &mut Option<PathBuf>) -> Resul
     step("chancery init", "a SoftHSM2 token, an authority, certificates, a configuration");
     let mut appliance = Appliance::init(&programs, dir)?;
     *log = Some(appliance.log());
+    if let Some(solver) = setup::solver::binary(tree) {
+        appliance.prove_with(&solver)?;
+    }
     appliance.issue(CLIENT, "client")?;
     step("chanceryd", &format!("starting: API {}, health and metrics {}", appliance.api, appliance.ops));
     appliance.start()?;
@@ -70,7 +73,10 @@ fn show(tree: &Tree, dir: &Path, keep: bool, log: &mut Option<PathBuf>) -> Resul
     let address = text(&document("chancery wallet create", &wallet)?, "/address")?;
     step("chancery wallet create", &format!("`{WALLET}`, a key made in the token: {address}"));
     operator().args(["policy", "apply"]).arg(tree.root.join("policy/examples/treasury")).quiet()?;
-    step("chancery policy apply", "policy/examples/treasury, after its own tests have passed");
+    step(
+        "chancery policy apply",
+        "policy/examples/treasury, after its tests have passed and its goals are proved",
+    );
     let trust = dir.join("trust.json");
     operator().args(["trust", "fetch", "--out"]).arg(&trust).quiet()?;
     step("chancery trust fetch", "the log's keys, which a stranger needs to verify receipts offline");

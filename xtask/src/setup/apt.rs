@@ -41,6 +41,8 @@ const PACKAGES: &[Package] = &[
     },
     Package { name: "strace", sign: Sign::Program("strace"), why: "kills at chosen system calls" },
     Package { name: "nodejs", sign: Sign::Program("node"), why: "needed by npm" },
+    Package { name: "python3", sign: Sign::Program("python3"), why: "runs the solver that proves policies" },
+    Package { name: "python3-pip", sign: Sign::Program("pip3"), why: "brings that solver" },
     Package { name: "npm", sign: Sign::Program("npm"), why: "brings the local Ethereum node" },
 ];
 

@@ -1,9 +1,10 @@
 //! Finds what a fresh Debian 12 with Rust lacks and installs it: system packages, cargo's components, the pinned
-//! Ethereum node. Looks at files only, so that it costs nothing when all is there.
+//! Ethereum node, the solver that proves policies. Looks at files only, so that it costs nothing when all is there.
 
 mod anvil;
 mod apt;
 pub mod deny;
+pub mod solver;
 
 use crate::{Stop, Tree, run::Cmd, talk};
 
@@ -29,6 +30,7 @@ pub fn ensure(tree: &Tree, purpose: For) -> Result<(), Stop> {
         deny::ensure(tree)?;
     }
     if purpose != For::Figures {
+        solver::ensure(tree)?;
         anvil::ensure(tree)?;
     }
     Ok(())

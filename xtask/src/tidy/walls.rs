@@ -16,6 +16,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("chancery-identity", &["chancery-core", "chancery-secret", "chancery-store"]),
     ("chancery-intent", &["chancery-core"]),
     ("chancery-policy", &["chancery-core", "chancery-store", "chancery-identity", "chancery-intent"]),
+    ("chancery-prove", &["chancery-policy"]),
     (
         "chancery-audit",
         &[
@@ -37,6 +38,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "chancery-identity",
             "chancery-intent",
             "chancery-policy",
+            "chancery-prove",
             "chancery-audit",
             "chancery-hsm",
         ],
@@ -54,7 +56,10 @@ const ROOMS: &[(&str, &[&str])] = &[
             "chancery-enclave",
         ],
     ),
-    ("chancery-cli", &["chancery-core", "chancery-intent", "chancery-policy", "chancery-audit"]),
+    (
+        "chancery-cli",
+        &["chancery-core", "chancery-intent", "chancery-policy", "chancery-prove", "chancery-audit"],
+    ),
     ("chancery-hardware-tests", &["chancery-core", "chancery-secret", "chancery-hsm"]),
     // The tasks drive binaries and link no room.
     ("xtask", &[]),
@@ -89,7 +94,12 @@ const WALLS: &[(&str, &[&str], &str)] = &[
         "the command line is a client; the door uses it in tests",
     ),
     ("rusqlite", &["chancery-store"], "one writer owns the database"),
-    ("cedar-policy", &["chancery-policy"], "policies are evaluated in one place, stricter than Cedar alone"),
+    (
+        "cedar-policy",
+        &["chancery-policy", "chancery-prove"],
+        "policies are evaluated in one place, stricter than Cedar alone; the prover passes its types on",
+    ),
+    ("cedar-policy-symcc", &["chancery-prove"], "solvers are run and believed in one place"),
     // The server names it for its tests alone, which make transactions.
     (
         "alloy-consensus",

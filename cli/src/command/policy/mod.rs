@@ -12,6 +12,12 @@ use chancery_policy::{
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+mod diff;
+mod prove;
+mod replay;
+
+pub use replay::row as replayed;
+
 use super::request::{show_intent, time_cell};
 use crate::connection::Connection;
 use crate::http::{Api, Call};
@@ -39,6 +45,12 @@ pub enum Policy {
     },
     /// Ask a bundle what it would decide, here and without the server
     Simulate(Box<Simulate>),
+    /// Show what changes from one bundle to another: rules, limits, assets, prices, addresses, approvers, contracts
+    Diff(diff::Diff),
+    /// Prove a bundle's goals for every request there could be, or show a request that breaks one
+    Prove(Box<prove::Prove>),
+    /// Ask recorded decisions of a draft: what would change (auditor, operator)
+    Replay(replay::ReplayCommand),
     /// Put a bundle in force (operator). Refused here when it does not compile or a test fails
     #[command(after_help = "Examples:\n  chancery policy apply policies/treasury")]
     Apply {
@@ -148,6 +160,9 @@ impl Policy {
             }
             Self::Test { directory } => test(directory, output),
             Self::Simulate(simulate) => simulate.run(output),
+            Self::Diff(diff) => diff.run(connection, output),
+            Self::Prove(prove) => prove.run(connection, output),
+            Self::Replay(replay) => replay.run(connection, output),
             Self::Apply { directory } => apply(directory, connection, output),
             Self::Show => show(connection, output),
             Self::Schema { directory } => {
@@ -189,6 +204,21 @@ fn compile(directory: &Path, output: &Output) -> Result<Bundle, Error> {
     }
     let findings = error.findings.len() + error.more;
     Err(Error::Failed(format!("the bundle does not compile: {findings} findings")))
+}
+
+/// The bundle in force, compiled here.
+fn in_force(connection: &Connection, output: &Output) -> Result<Bundle, Error> {
+    let answer = Api::open(connection, output)?.call(&Call::get(&["policy"]))?;
+    let document = answer.json()?;
+    let source = json!({ "files": document.get("files") });
+    let source: Source =
+        serde_json::from_value(source).map_err(|_| answer.unexpected("has no bundle's files"))?;
+    let bundle = Bundle::compile(&source)
+        .map_err(|error| Error::Failed(format!("the bundle in force does not compile here: {error}")))?;
+    if answer.text(&document, "/bundle")? != bundle.hash() {
+        return Err(answer.unexpected("has files that are not those of its hash"));
+    }
+    Ok(bundle)
 }
 
 fn test(directory: &Path, output: &Output) -> Result<Exit, Error> {

@@ -1,0 +1,239 @@
+//! What changes from one bundle to another, thing by thing, by the names people know them by: not lines of files, so that
+//! a rule that only moved does not appear and a changed member of a group does. Trusts both bundles as compiled; what it
+//! leaves out an officer approves unseen.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::bundle::Bundle;
+use crate::limit::Limit;
+use crate::registry::Price;
+
+/// What sort of thing changed, in the order that is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// The bundle's own header.
+    Bundle,
+    /// A rule, by its `@id`.
+    Rule,
+    /// A goal.
+    Goal,
+    /// A limit.
+    Limit,
+    /// An approver group.
+    Approver,
+    /// A factor.
+    Factor,
+    /// A group of clients.
+    ClientGroup,
+    /// A group of wallets.
+    WalletGroup,
+    /// An asset.
+    Asset,
+    /// A price.
+    Price,
+    /// An address of the book.
+    Address,
+    /// A contract.
+    Contract,
+    /// A file of ABIs or tests.
+    File,
+}
+
+impl Part {
+    /// As people read it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bundle => "bundle",
+            Self::Rule => "rule",
+            Self::Goal => "goal",
+            Self::Limit => "limit",
+            Self::Approver => "approver group",
+            Self::Factor => "factor",
+            Self::ClientGroup => "client group",
+            Self::WalletGroup => "wallet group",
+            Self::Asset => "asset",
+            Self::Price => "price",
+            Self::Address => "address",
+            Self::Contract => "contract",
+            Self::File => "file",
+        }
+    }
+}
+
+/// One thing that one bundle has otherwise than the other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// What sort of thing.
+    pub part: Part,
+    /// Its name.
+    pub name: String,
+    /// What it was; `None` where it is new.
+    pub before: Option<String>,
+    /// What it is; `None` where it is gone.
+    pub after: Option<String>,
+}
+
+/// Everything that changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// The old bundle's hash.
+    pub old: String,
+    /// The new bundle's hash.
+    pub new: String,
+    /// The changes, by part and name.
+    pub changes: Vec<Change>,
+}
+
+type Things = BTreeMap<(Part, String), String>;
+
+impl Bundle {
+    /// What changes from `old` to this bundle.
+    #[must_use]
+    pub fn diff(&self, old: &Self) -> Difference {
+        let (before, after) = (old.things(), self.things());
+        let names: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+        let changes = names
+            .into_iter()
+            .filter(|name| before.get(*name) != after.get(*name))
+            .map(|name| Change {
+                part: name.0,
+                name: name.1.clone(),
+                before: before.get(name).cloned(),
+                after: after.get(name).cloned(),
+            })
+            .collect();
+        Difference { old: old.hash().to_owned(), new: self.hash().to_owned(), changes }
+    }
+
+    fn things(&self) -> Things {
+        let mut things = Things::new();
+        let mut put = |part, name: &str, text: String| {
+            things.insert((part, name.to_owned()), text);
+        };
+        put(Part::Bundle, "name", self.name().to_owned());
+        put(Part::Bundle, "utc_offset", format!("{} s", self.utc_offset_s));
+        for rule in self.rules.values() {
+            let written = rule.bare.as_ref().unwrap_or(&rule.policy).to_cedar();
+            put(Part::Rule, &rule.name, written.unwrap_or_default());
+        }
+        for goal in self.goals() {
+            put(Part::Goal, &goal.name, goal.claim.clone());
+        }
+        for limit in self.limits() {
+            put(Part::Limit, &limit.name, measured(limit));
+        }
+        for group in &self.declared.approvers {
+            put(Part::Approver, group, "declared".to_owned());
+        }
+        for factor in &self.declared.factors {
+            put(Part::Factor, factor, "declared".to_owned());
+        }
+        for (part, members) in [(Part::ClientGroup, &self.clients), (Part::WalletGroup, &self.wallets)] {
+            for (group, members) in by_group(members) {
+                put(part, group, members.join(", "));
+            }
+        }
+        for (id, asset) in &self.registry.assets {
+            let groups = asset.groups.join(", ");
+            let text = format!(
+                "{}, {} decimals, counted with {}, groups: {groups}",
+                asset.name, asset.decimals, asset.unit_decimals
+            );
+            put(Part::Asset, id, text);
+            if let Some(price) = &asset.price {
+                put(Part::Price, id, priced(price));
+            }
+        }
+        for (account, known) in &self.registry.addresses {
+            put(Part::Address, account, format!("{}, groups: {}", known.name, known.groups.join(", ")));
+        }
+        for (account, contract) in &self.registry.contracts {
+            put(Part::Contract, account, format!("{}, {}", contract.name, contract.abi));
+        }
+        let files = self.source().files.iter();
+        for (path, text) in files.filter(|(path, _)| path.starts_with("abi/") || path.starts_with("tests/")) {
+            put(Part::File, path, text.clone());
+        }
+        things
+    }
+}
+
+fn by_group(members: &HashMap<String, Vec<String>>) -> BTreeMap<&str, Vec<&str>> {
+    let mut groups: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (member, own) in members {
+        for group in own {
+            groups.entry(group).or_default().push(member);
+        }
+    }
+    groups.values_mut().for_each(|members| members.sort_unstable());
+    groups
+}
+
+fn measured(limit: &Limit) -> String {
+    let all = |names: Vec<String>| if names.is_empty() { "all".to_owned() } else { names.join(", ") };
+    let keys = limit.keys.iter().map(|key| format!("{key:?}").to_lowercase()).collect();
+    let actions = limit.actions.iter().map(|kind| kind.as_str().to_owned()).collect();
+    format!(
+        "{} over {} s, for each of: {}; actions: {}; assets: {}",
+        limit.measure,
+        limit.window_ms / 1_000,
+        all(keys),
+        all(actions),
+        all(limit.assets.iter().cloned().collect())
+    )
+}
+
+fn priced(price: &Price) -> String {
+    let text = format!("{:0>9}", price.usd.to_string());
+    let (whole, fraction) = text.split_at(text.len().saturating_sub(8));
+    let fraction = fraction.trim_end_matches('0');
+    let point = if fraction.is_empty() { "" } else { "." };
+    format!("{whole}{point}{fraction} USD until {}", price.expires)
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for change in &self.changes {
+            let mark = match (&change.before, &change.after) {
+                (None, _) => '+',
+                (_, None) => '-',
+                _ => '~',
+            };
+            writeln!(f, "{mark} {} {}", change.part.as_str(), change.name)?;
+            let lines = |text: &Option<String>| -> Vec<String> {
+                text.iter().flat_map(|text| text.lines()).map(str::to_owned).collect()
+            };
+            let (before, after) = (lines(&change.before), lines(&change.after));
+            let same = before.iter().zip(&after).take_while(|(a, b)| a == b).count();
+            let rest = before.len().min(after.len()).saturating_sub(same);
+            let tail =
+                before.iter().rev().zip(after.iter().rev()).take_while(|(a, b)| a == b).count().min(rest);
+            for (mark, lines) in [('-', &before), ('+', &after)] {
+                for line in lines.iter().take(lines.len().saturating_sub(tail)).skip(same) {
+                    writeln!(f, "    {mark} {line}")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy_primitives::U256;
+    use chancery_core::UnixMillis;
+
+    #[test]
+    fn prices_are_written_as_they_are_read() {
+        let price = |usd: u64| priced(&Price { usd: U256::from(usd), expires: UnixMillis(0) });
+        assert_eq!(price(315_025_000_000), "3150.25 USD until 0");
+        assert_eq!(price(1), "0.00000001 USD until 0");
+        assert_eq!(price(100_000_000), "1 USD until 0");
+    }
+}
