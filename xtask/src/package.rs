@@ -38,11 +38,14 @@ pub fn run(tree: &Tree, profile: Profile, out: Option<&Path>) -> Result<PathBuf,
     if in_path("dpkg-deb").is_none() {
         return Err(Stop::Missing("`dpkg-deb` makes the package; it comes with Debian and its kin".into()));
     }
-    let mut build = vec!["build", "--package", "chancery-server", "--package", "chancery-cli", "--bins"];
-    if profile == Profile::Release {
-        build.push("--release");
-    }
-    tree.cargo(&build).run()?;
+    // A debug build is what `cargo xtask test` has built: another selection would build every dependency once more.
+    tree.cargo(match profile {
+        Profile::Dev => &["build", "--workspace", "--all-targets"],
+        Profile::Release => {
+            &["build", "--release", "--package", "chancery-server", "--package", "chancery-cli", "--bins"]
+        }
+    })
+    .run()?;
     let stage = tempfile::tempdir_in(&tree.target).map_err(Stop::file(&tree.target))?;
     let root = stage.path();
     for (from, to) in FILES {
