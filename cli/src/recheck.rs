@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use chancery_core::Payload;
 use chancery_intent::contracts::{Entry, Registry};
 use chancery_intent::model::{Description, Effect, Kind};
-use chancery_intent::{Account, Address, Standard, understand};
+use chancery_intent::{Account, Address, Standard, ethereum, understand};
 use serde_json::{Value, json};
 
 const STANDARDS: [Standard; 3] = [Standard::Erc20, Standard::Erc721, Standard::Erc1155];
@@ -39,7 +39,7 @@ pub fn recheck(
         return Err("the intent's account is not the one of the wallet's public key".to_owned());
     }
     let chain_ids: Vec<u64> = chain_id(&stated.chain).into_iter().collect();
-    let account_of = Account { address: named, chain_ids: &chain_ids };
+    let account_of = Account::Ethereum(ethereum::Account { address: named, chain_ids: &chain_ids });
     let agrees = |told: &Told| -> Result<(), String> {
         let intent = understand(payload, &account_of, &told.registry()?)
             .map_err(|error| format!("the payload does not decode: {error}"))?;
@@ -218,7 +218,8 @@ mod tests {
     fn stated(payload: &Payload, standard: Option<Standard>, abi: Option<&str>) -> (Value, [u8; 32]) {
         let address = CONTRACT.parse().unwrap();
         let registry = Registry::build([Entry { chain_id: 31_337, address, standard, abi }]).unwrap();
-        let account = Account { address: Address::repeat_byte(1), chain_ids: &[31_337] };
+        let account =
+            Account::Ethereum(ethereum::Account { address: Address::repeat_byte(1), chain_ids: &[31_337] });
         let intent = understand(payload, &account, &registry).unwrap();
         (json!(intent.description()), *intent.signing_digest())
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use alloy_primitives::{Address, U256};
 use chancery_core::{ClientId, Payload, Tenant, UnixMillis, WalletId};
-use chancery_intent::Account;
+use chancery_intent::{Account, ethereum};
 use chancery_intent::model::{self, Description, Effect, Fee, Kind, Method};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
@@ -305,7 +305,7 @@ impl Names<'_> {
         let chain_id = chain.strip_prefix("eip155:").and_then(|id| id.parse::<u64>().ok());
         let chain_ids = [chain_id.ok_or_else(|| value(format!("`{chain}` is not a chain of payloads")))?];
         let address = Address::parse_checksummed(account, None).map_err(|error| value(error.to_string()))?;
-        let account = Account { address, chain_ids: &chain_ids };
+        let account = Account::Ethereum(ethereum::Account { address, chain_ids: &chain_ids });
         let intent = chancery_intent::understand(payload, &account, &self.registry.decoding);
         intent
             .map(|intent| intent.description().clone())
