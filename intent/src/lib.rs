@@ -47,7 +47,7 @@ pub struct Intent {
 #[derive(Clone, Debug)]
 enum Document {
     Ethereum(Box<ethereum::Document>),
-    Bitcoin(bitcoin::Document),
+    Bitcoin(Box<bitcoin::Document>),
 }
 
 impl Intent {
@@ -109,7 +109,7 @@ impl Intent {
             digest: signing::sha256(&understood.preimage),
             preimage: understood.preimage,
             signings: understood.signings,
-            document: Document::Bitcoin(understood.document),
+            document: Document::Bitcoin(Box::new(understood.document)),
         }
     }
 }

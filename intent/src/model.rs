@@ -110,7 +110,7 @@ pub struct Effect {
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub unlimited: bool,
     /// Who gains: the recipient, the spender, the called or delegated contract. EIP-55 text; on Bitcoin the address, and
-    /// `script:` with the output's script in hexadecimal where there is none.
+    /// `script-` with the output's script in hexadecimal where there is none.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub destination: Option<String>,
     /// Whose tokens move, where that is not the wallet's account (`transferFrom`). EIP-55 text.

@@ -15,7 +15,7 @@ use serde_json::json;
 
 use coins::{
     COIN, XPUB, code, completed, consensus, cosign, origin, psbt, public, script, sighash, signed, stranger,
-    understood, understood_openly, wallet, without_transactions,
+    understood, understood_bytes, understood_openly, version_2, wallet, without_transactions,
 };
 
 const SINGLE: [&str; 3] = ["pkh(@0)", "sh(wpkh(@0))", "wpkh(@0)"];
@@ -58,6 +58,25 @@ fn a_payment_with_change_is_told_signed_and_accepted_by_the_network() {
         let size = transaction.vsize() as u64;
         assert!((size..size + 12).contains(&most), "{descriptor}: {size} is told as at most {most}");
     }
+}
+
+#[test]
+fn both_versions_of_a_psbt_are_one_transaction() {
+    let wallet = wallet("wpkh(@0)");
+    let ours = script(&wallet);
+    let version_0 = psbt(&[(&ours, 70_000), (&ours, 50_000)], &[(&stranger(1), 40_000), (&ours, 79_000)]);
+    let bytes = version_2(&version_0);
+    let (first, second) =
+        (understood(&version_0, &wallet).unwrap(), understood_bytes(bytes.clone(), &wallet).unwrap());
+    assert_eq!(second.description().form, "psbt2");
+    assert_eq!(first.signings(), second.signings());
+    assert_eq!(first.signing_digest(), second.signing_digest());
+    assert_eq!(first.description().effects, second.description().effects);
+    consensus(&completed(&second), &version_0).unwrap();
+    let Artifact::Psbt { psbt, .. } = second.finish(&signed(&second)).unwrap() else { panic!("not a PSBT") };
+    let flags = |bytes: &[u8]| bytes.windows(4).find(|w| w[..3] == [1, 6, 1]).map(|w| w[3]);
+    assert_eq!((flags(&bytes), flags(&psbt)), (Some(0b011), Some(0)), "what is signed is not modifiable");
+    assert_eq!(understood_bytes(psbt, &wallet).unwrap_err().code(), Code::AlreadySigned);
 }
 
 #[test]
@@ -181,10 +200,10 @@ fn data_and_scripts_without_an_address_are_told_as_such() {
     let intent = understood(&spend, &wallet).unwrap();
     let effects = &intent.description().effects;
     assert_eq!((effects[0].kind, effects[0].amount), (Kind::Data, None));
-    assert_eq!(effects[0].destination.as_deref(), Some("script:6a06616e63686f72"));
+    assert_eq!(effects[0].destination.as_deref(), Some("script-6a06616e63686f72"));
     assert_eq!(effects[1].amount.unwrap().to_string(), "700", "coins that data carries are burnt");
     assert_eq!(effects[2].kind, Kind::Transfer);
-    assert_eq!(effects[2].destination.clone().unwrap(), format!("script:{}", hex::encode(bare.as_bytes())));
+    assert_eq!(effects[2].destination.clone().unwrap(), format!("script-{}", hex::encode(bare.as_bytes())));
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use alloy_primitives::{Address, U256};
 use chancery_core::{ClientId, Payload, Tenant, UnixMillis, WalletId};
-use chancery_intent::{Account, ethereum};
 use chancery_intent::model::{self, Description, Effect, Fee, Kind, Method};
+use chancery_intent::{Account, ethereum};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
@@ -29,6 +29,8 @@ pub const CASES: usize = 5_000;
 /// The time of a case that names none: a Monday noon.
 const DEFAULT_NOW: &str = "2026-01-05T12:00:00Z";
 const DEFAULT_ACCOUNT: &str = "0x0000000000000000000000000000000000000000";
+/// Nobody's account on a Bitcoin network: the empty script.
+const DEFAULT_SCRIPT: &str = "script-";
 
 /// What one test case gave.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -254,8 +256,8 @@ impl Names<'_> {
         if !registry::is_chain(&chain) {
             return Err(value(format!("`{chain}` is not a chain")));
         }
-        let account = entry.account.as_deref().unwrap_or(DEFAULT_ACCOUNT);
-        let account = self.address(&chain, account)?;
+        let default = if chain.starts_with("bip122:") { DEFAULT_SCRIPT } else { DEFAULT_ACCOUNT };
+        let account = self.address(&chain, entry.account.as_deref().unwrap_or(default))?;
         if let Some(payload) = &entry.payload {
             let made_up = entry.fee.is_some() || entry.form.is_some() || entry.payload_type.is_some();
             if made_up || !entry.effects.is_empty() {
@@ -268,7 +270,10 @@ impl Names<'_> {
         let Some(first) = entry.effects.first() else {
             return Err(value("it has neither a `[[case.effect]]` nor a `payload`"));
         };
+        let bitcoin = chain.starts_with("bip122:");
         let (payload_type, form) = match first.kind {
+            Kind::Message if bitcoin => ("bitcoin.message", "bip322"),
+            _ if bitcoin => ("bitcoin.psbt", "psbt0"),
             Kind::Message => ("ethereum.message", "eip191"),
             Kind::TypedData => ("ethereum.typed_data", "eip712"),
             Kind::Authorization => ("ethereum.authorization", "authorization"),
@@ -341,7 +346,7 @@ impl Names<'_> {
 
     /// An address, or the name of one in the address book of this chain.
     fn address(&self, chain: &str, text: &str) -> Result<String, Refusal> {
-        if registry::is_address(text) {
+        if registry::is_address(chain, text) {
             return Ok(text.to_owned());
         }
         let prefix = format!("{chain}:");

@@ -67,7 +67,7 @@ impl Spending {
                     let mut line = place(own);
                     line.insert("output".into(), index.into());
                     line.insert("amount".into(), decimal(output.value));
-                    line.insert("destination".into(), wallet.spelled(&output.script_pubkey).into());
+                    line.insert("destination".into(), wallet.network().spelled(&output.script_pubkey).into());
                     Value::Object(line)
                 })
             })
@@ -87,7 +87,7 @@ impl Spending {
                 line.insert("outpoint".into(), input.previous_output.to_string().into());
                 line.insert("sequence".into(), input.sequence.0.into());
                 line.insert("amount".into(), decimal(spent.output.value));
-                line.insert("source".into(), wallet.spelled(&spent.output.script_pubkey).into());
+                line.insert("source".into(), wallet.network().spelled(&spent.output.script_pubkey).into());
                 line.insert("own".into(), spent.own.is_some().into());
                 if let Some(sighash) = spent.sighash {
                     line.insert("sighash".into(), sighash.as_str().into());
@@ -121,7 +121,7 @@ fn effect(output: &TxOut, wallet: &Wallet) -> Effect {
         asset: moves.then(|| wallet.network().coin()),
         amount: moves.then(|| U256::from(output.value.to_sat())),
         unlimited: false,
-        destination: Some(wallet.spelled(&output.script_pubkey)),
+        destination: Some(wallet.network().spelled(&output.script_pubkey)),
         owner: None,
         contract: None,
         method: None,

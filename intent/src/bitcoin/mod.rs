@@ -24,7 +24,7 @@ pub(crate) struct Document {
 #[derive(Clone, Debug)]
 enum Asked {
     Spending(Box<spend::Spending>),
-    Proof(message::Proof),
+    Proof(Box<message::Proof>),
 }
 
 /// What one of the parsers found.
@@ -49,7 +49,7 @@ pub(crate) fn psbt(
 pub(crate) fn message(data: &[u8], wallet: &Wallet) -> Result<Understood, IntentError> {
     let proof = message::Proof::of(data, wallet)?;
     let description = describe::message(wallet, data)?;
-    Ok(understood(description, proof.signings.clone(), wallet, Asked::Proof(proof)))
+    Ok(understood(description, proof.signings.clone(), wallet, Asked::Proof(Box::new(proof))))
 }
 
 fn understood(description: Description, signings: Vec<Signing>, wallet: &Wallet, asked: Asked) -> Understood {

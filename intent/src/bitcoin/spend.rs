@@ -426,3 +426,6 @@ fn checked_signatures(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

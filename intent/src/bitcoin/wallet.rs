@@ -20,6 +20,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::IntentError;
 
+/// Starts the spelling of a script without an address, in letters that CAIP-10 allows.
+const SCRIPT: &str = "script-";
+
 /// How a descriptor that is given for a wallet names the wallet's own key (as BIP-388 numbers keys).
 pub const OWN_KEY: &str = "@0";
 
@@ -84,13 +87,25 @@ impl Network {
         format!("{}/slip44:0", self.chain())
     }
 
-    /// Whether `text` is an address of this network in the one spelling that intents use.
+    /// Whether `text` is a destination on this network in the one spelling that intents use: an address, or
+    /// `script-` and the hexadecimal digits of a script that has none.
     #[must_use]
-    pub fn has_address(self, text: &str) -> bool {
-        Address::from_str(text)
-            .ok()
-            .and_then(|address| address.require_network(self.rules()).ok())
-            .is_some_and(|address| address.to_string() == text)
+    pub fn has_destination(self, text: &str) -> bool {
+        let script = match text.strip_prefix(SCRIPT) {
+            Some(digits) => hex::decode(digits).ok().map(ScriptBuf::from_bytes),
+            None => Address::from_str(text)
+                .ok()
+                .and_then(|address| address.require_network(self.rules()).ok())
+                .map(|address| address.script_pubkey()),
+        };
+        script.is_some_and(|script| self.spelled(&script) == text)
+    }
+
+    pub(super) fn spelled(self, script: &Script) -> String {
+        Address::from_script(script, self.rules()).map_or_else(
+            |_| format!("{SCRIPT}{}", hex::encode(script.as_bytes())),
+            |address| address.to_string(),
+        )
     }
 
     pub(super) fn rules(self) -> bitcoin::Network {
@@ -194,7 +209,7 @@ impl Wallet {
     /// # Errors
     /// None for a wallet that was read.
     pub fn address(&self) -> Result<String, IntentError> {
-        Ok(self.spelled(&self.first()?.script()))
+        Ok(self.network.spelled(&self.first()?.script()))
     }
 
     pub(super) fn key(&self) -> &PublicKey {
@@ -204,14 +219,6 @@ impl Wallet {
     pub(super) fn first(&self) -> Result<Own, IntentError> {
         let nothing = || IntentError::Descriptor("it derives nothing".into());
         self.derive(0)?.into_iter().next().ok_or_else(nothing)
-    }
-
-    /// An output's script in the one spelling that records use: its address, or `script:` and its bytes.
-    pub(super) fn spelled(&self, script: &Script) -> String {
-        Address::from_script(script, self.network.rules()).map_or_else(
-            |_| format!("script:{}", hex::encode(script.as_bytes())),
-            |address| address.to_string(),
-        )
     }
 
     /// What the wallet owns at an index, of each branch.
@@ -323,7 +330,7 @@ mod tests {
         ] {
             let wallet = wallet(descriptor).unwrap();
             assert_eq!(wallet.address().unwrap(), address, "{descriptor}");
-            assert!(Network::Mainnet.has_address(address) && !Network::Signet.has_address(address));
+            assert!(Network::Mainnet.has_destination(address) && !Network::Signet.has_destination(address));
             let again = self::wallet(&wallet.descriptor()).unwrap();
             assert_eq!(again.descriptor(), wallet.descriptor(), "the written form is read again");
         }
@@ -332,7 +339,17 @@ mod tests {
     #[test]
     fn addresses_have_one_spelling() {
         let address = "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4";
-        assert!(!Network::Mainnet.has_address(&address.to_uppercase()));
+        assert!(Network::Mainnet.has_destination("script-6a026869"));
+        // The script of that address, a script in capitals, and none.
+        for bad in [
+            "script-0014751e76e8199196d454941c45d1b3a323f1433bd6",
+            "script-6A026869",
+            "script-6",
+            "script:51",
+        ] {
+            assert!(!Network::Mainnet.has_destination(bad), "{bad}");
+        }
+        assert!(!Network::Mainnet.has_destination(&address.to_uppercase()));
         for bad in [
             "",
             "bc1",
@@ -340,7 +357,7 @@ mod tests {
             &format!("{address}q"),
             "bitcoin:bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4",
         ] {
-            assert!(!Network::Mainnet.has_address(bad), "{bad}");
+            assert!(!Network::Mainnet.has_destination(bad), "{bad}");
         }
     }
 

@@ -196,3 +196,35 @@ pub fn cosign(psbt: &mut Psbt, intent: &Intent, input: usize, number: u8) {
 pub fn sighash(psbt: &mut Psbt, input: usize, sighash: u32) {
     psbt.inputs[input].sighash_type = Some(PsbtSighashType::from_u32(sighash));
 }
+
+fn field(out: &mut Vec<u8>, keytype: u8, value: &[u8]) {
+    out.extend([1, keytype]);
+    out.extend(serialize(&bitcoin::VarInt(value.len() as u64)));
+    out.extend(value);
+}
+
+/// The same transaction as a PSBT of version 2 (BIP-370), all of it still modifiable.
+pub fn version_2(psbt: &Psbt) -> Vec<u8> {
+    let transaction = &psbt.unsigned_tx;
+    let mut out = b"psbt\xff".to_vec();
+    field(&mut out, 0xfb, &2_u32.to_le_bytes());
+    field(&mut out, 0x02, &transaction.version.0.to_le_bytes());
+    field(&mut out, 0x03, &transaction.lock_time.to_consensus_u32().to_le_bytes());
+    field(&mut out, 0x04, &serialize(&bitcoin::VarInt(transaction.input.len() as u64)));
+    field(&mut out, 0x05, &serialize(&bitcoin::VarInt(transaction.output.len() as u64)));
+    field(&mut out, 0x06, &[0b011]);
+    out.push(0);
+    for (input, said) in transaction.input.iter().zip(&psbt.inputs) {
+        field(&mut out, 0x0e, &serialize(&input.previous_output.txid));
+        field(&mut out, 0x0f, &input.previous_output.vout.to_le_bytes());
+        field(&mut out, 0x10, &input.sequence.0.to_le_bytes());
+        field(&mut out, 0x00, &serialize(said.non_witness_utxo.as_ref().unwrap()));
+        out.push(0);
+    }
+    for output in &transaction.output {
+        field(&mut out, 0x03, &output.value.to_sat().to_le_bytes());
+        field(&mut out, 0x04, output.script_pubkey.as_bytes());
+        out.push(0);
+    }
+    out
+}

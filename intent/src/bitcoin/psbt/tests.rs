@@ -1,5 +1,4 @@
 //! The BIPs' own vectors, and each of BIP-370's rules broken once.
-#![allow(clippy::indexing_slicing, reason = "test code")]
 
 use super::fields::array;
 use super::pairs::{Pair, write_compact_size};
