@@ -267,6 +267,7 @@ impl Asked {
             outcome: None,
             outcome_proof: None,
             signature: None,
+            signing_digests: Vec::new(),
             signed_transaction: None,
         }
     }
@@ -295,6 +296,7 @@ impl Asked {
             outcome: Some(outcome),
             outcome_proof: Some(outcome_proof),
             signature: Some(signature.into()),
+            signing_digests: Vec::new(),
             signed_transaction: Some(raw.into()),
         }
     }

@@ -136,6 +136,7 @@ impl Log {
                 outcome: Some(outcome),
                 outcome_proof: Some(String::new()),
                 signature: Some(signature.into()),
+                signing_digests: Vec::new(),
                 signed_transaction: raw.map(Into::into),
             },
             key,
