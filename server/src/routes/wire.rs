@@ -542,6 +542,8 @@ mod tests {
             PayloadSchema::Authorization { data: data() },
             PayloadSchema::Message { data: data() },
             PayloadSchema::TypedData { document: Value::Null },
+            PayloadSchema::Psbt { data: "cHNidP8=".to_owned() },
+            PayloadSchema::BitcoinMessage { data: data() },
         ] {
             let written = serde_json::to_value(&schema).unwrap();
             let payload: Payload = serde_json::from_value(written.clone()).unwrap();
