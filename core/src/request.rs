@@ -137,9 +137,7 @@ mod tests {
         let payload: Payload = serde_json::from_str(text).unwrap();
         assert_eq!(payload, Payload::BitcoinPsbt { data: b"psbt\xff".to_vec() });
         assert_eq!(serde_json::to_string(&payload).unwrap(), text);
-        for bad in
-            ["cHNidP8", "cHNidP9=", "cHNi dP8=", "cHNidP8=\\n", "cHNidP_=", "cHNidP8=="]
-        {
+        for bad in ["cHNidP8", "cHNidP9=", "cHNi dP8=", "cHNidP8=\\n", "cHNidP_=", "cHNidP8=="] {
             let text = text.replace("cHNidP8=", bad);
             assert!(serde_json::from_str::<Payload>(&text).is_err(), "{bad}");
         }
