@@ -35,7 +35,7 @@ pub use feed::{Feed, LogObserver, feed};
 pub use log::{Keeper, Log, LogOptions, Standing};
 pub use note::{NOTE_BYTES, NOTE_SIGNATURES, Note, NoteError, VerifierKey};
 pub use proof::{ProofError, Proven, TlogProof};
-pub use receipt::{RECEIPT_BYTES, Receipt, ReceiptError};
+pub use receipt::{RECEIPT_BYTES, Receipt, ReceiptError, signing_commitment};
 pub use record::{
     Algorithm, Decision, End, Outcome, Policy, Record, RecordError, Salt, Verdict, Wallet, intent_commitment,
     request_digest,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::canonical::refuse_repeated_names;
-use crate::digest::{HexBytes, V1};
+use crate::digest::{Digest, HexBytes, V1};
 use crate::note::NoteError;
 use crate::proof::ProofError;
 use crate::record::{Decision, Outcome, Salt};
@@ -38,12 +38,26 @@ pub struct Receipt {
     /// Its C2SP tlog-proof, under the same checkpoint as the decision's.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub outcome_proof: Option<String>,
-    /// The released signature: for `secp256k1` 65 bytes, `r || s || y_parity`.
+    /// The released signature: for `secp256k1` 65 bytes, `r || s || y_parity`; where the payload needed several (Bitcoin),
+    /// one after the other.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub signature: Option<HexBytes>,
+    /// What each of several signatures is over; `decision.signing_digest` commits to the list: see [`signing_commitment`].
+    /// Empty where it is itself the digest that was signed.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub signing_digests: Vec<Digest>,
     /// The signed transaction, ready to broadcast.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub signed_transaction: Option<HexBytes>,
+}
+
+/// The signing digest of a payload that needs several signatures:
+/// `SHA-256("chancery signing digests v1\n" || digest || digest ...)`, in the order in which they are signed.
+#[must_use]
+pub fn signing_commitment(digests: &[Digest]) -> Digest {
+    let mut bytes = b"chancery signing digests v1\n".to_vec();
+    digests.iter().for_each(|digest| bytes.extend(digest.as_bytes()));
+    Digest::of(&bytes)
 }
 
 impl Receipt {

@@ -50,7 +50,8 @@ pub struct Decision {
     pub payload: String,
     /// What was asked: see [`request_digest`].
     pub request_digest: Digest,
-    /// What was, or would have been, signed.
+    /// What was, or would have been, signed: the digest itself, or what commits to several
+    /// ([`signing_commitment`](crate::signing_commitment)).
     pub signing_digest: Digest,
     /// Commits to the decoded intent: see [`intent_commitment`].
     pub intent_commitment: Digest,
@@ -112,7 +113,7 @@ pub struct Outcome {
     pub decision_leaf: u64,
     /// How.
     pub outcome: End,
-    /// SHA-256 of the released signature's bytes.
+    /// SHA-256 of the released signature's bytes, of several one after the other.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub signature_sha256: Option<Digest>,
     /// SHA-256 of the signed transaction's bytes, where one was released.
@@ -180,6 +181,9 @@ pub struct Wallet {
     pub public_key: HexBytes,
     /// The chains it may sign for, in CAIP-2 text such as `eip155:1`.
     pub chains: Vec<String>,
+    /// The output descriptor with its checksum (BIP-380), for Bitcoin: every script that is the wallet's.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub descriptor: Option<String>,
 }
 
 /// A policy bundle came into force.

@@ -2,15 +2,16 @@
 //! inclusion proofs, the rest by a digest in a record or by the wallet's signature. What is not here: that the payload
 //! decodes to the intent and to the signing digest, which needs the decoders (`chancery receipt verify` adds it).
 
+use chancery_core::Payload;
 use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
-use secp256k1::{Message, PublicKey, Secp256k1};
+use secp256k1::{Message, PublicKey, Secp256k1, VerifyOnly};
 
 use crate::checkpoint::SignedCheckpoint;
 use crate::digest::Digest;
 use crate::digest::V1;
 use crate::merkle::Hash;
 use crate::proof::{ProofError, TlogProof};
-use crate::receipt::{Receipt, ReceiptError};
+use crate::receipt::{Receipt, ReceiptError, signing_commitment};
 use crate::record::{
     Algorithm, Asked, Decision, End, Outcome, Record, Verdict, digest_of_request, intent_commitment,
 };
@@ -76,10 +77,14 @@ impl Verified {
             findings.push(format!("the request ended as `{}`, entry {leaf}", outcome.outcome.as_str()));
         }
         if self.receipt.signature.is_some() {
-            findings.push(format!(
-                "the signature is the wallet's, low-S, over {}, and the one recorded as released",
-                decision.signing_digest
-            ));
+            let what = match self.receipt.signing_digests.len() {
+                0 => "the signature is the wallet's, low-S, over".to_owned(),
+                several => {
+                    format!("{several} signatures are the wallet's, low-S, over the digests committed to by")
+                }
+            };
+            let digest = decision.signing_digest;
+            findings.push(format!("{what} {digest}, and what is recorded as released"));
         }
         if self.receipt.signed_transaction.is_some() {
             findings.push("the signed transaction is the one recorded as released".to_owned());
@@ -175,7 +180,9 @@ fn released(receipt: &Receipt) -> Result<(), ReceiptError> {
     let recorded = receipt.outcome.as_ref().filter(|outcome| outcome.outcome == End::Released);
     let (outcome, signature) = match (recorded, &receipt.signature) {
         (Some(outcome), Some(signature)) => (outcome, signature),
-        (None, None) if receipt.signed_transaction.is_none() => return Ok(()),
+        (None, None) if receipt.signed_transaction.is_none() && receipt.signing_digests.is_empty() => {
+            return Ok(());
+        }
         _ => return Err(ReceiptError::Fields("`signature` and an outcome `released` come together")),
     };
     // `belongs` has seen to it already; said again because this line is the promise.
@@ -189,30 +196,54 @@ fn released(receipt: &Receipt) -> Result<(), ReceiptError> {
     if outcome.transaction_sha256 != transaction {
         return Err(ReceiptError::Signature("the signed transaction is not the one recorded as released"));
     }
-    signed_by_wallet(&receipt.decision, signature.as_bytes()).map_err(ReceiptError::Signature)
+    signed_by_wallet(receipt, signature.as_bytes()).map_err(ReceiptError::Signature)
 }
 
-fn signed_by_wallet(decision: &Decision, signature: &[u8]) -> Result<(), &'static str> {
-    match decision.algorithm {
-        Algorithm::Secp256k1 => {
-            let (compact, parity) = match signature.split_last_chunk::<1>() {
-                Some((compact, [parity @ (0 | 1)])) if compact.len() == 64 => (compact, i32::from(*parity)),
-                _ => return Err("it is not 65 bytes with a parity of 0 or 1"),
-            };
-            let key = PublicKey::from_slice(decision.public_key.as_bytes())
-                .map_err(|_| "the wallet's public key is none")?;
-            let message = Message::from_digest(*decision.signing_digest.as_bytes());
-            let recoverable = RecoveryId::from_i32(parity)
-                .and_then(|id| RecoverableSignature::from_compact(compact, id))
-                .map_err(|_| "its numbers are out of range")?;
-            let secp = Secp256k1::verification_only();
-            // libsecp256k1 verifies low-S signatures only; recovery binds the parity byte as well.
-            secp.verify_ecdsa(&message, &recoverable.to_standard(), &key)
-                .map_err(|_| "it does not verify under the wallet's key, or is not low-S")?;
-            match secp.recover_ecdsa(&message, &recoverable) {
-                Ok(recovered) if recovered == key => Ok(()),
-                _ => Err("its parity is of another key"),
-            }
-        }
+/// Every signature under the wallet's key, over the decided digest or each of those it commits to.
+fn signed_by_wallet(receipt: &Receipt, signatures: &[u8]) -> Result<(), &'static str> {
+    let Receipt { decision, signing_digests, payload, .. } = receipt;
+    let several = matches!(payload, Payload::BitcoinPsbt { .. } | Payload::BitcoinMessage { .. });
+    if several == signing_digests.is_empty() {
+        return Err("a Bitcoin payload is signed digest by digest, and no other is");
+    }
+    if several && signing_commitment(signing_digests) != decision.signing_digest {
+        return Err("the decision did not commit to these digests");
+    }
+    let one = [decision.signing_digest];
+    let digests = if several { signing_digests.as_slice() } else { &one };
+    let Algorithm::Secp256k1 = decision.algorithm;
+    let (signatures, rest) = signatures.as_chunks::<65>();
+    if !rest.is_empty() || signatures.len() != digests.len() {
+        return Err("it is not 65 bytes for each digest");
+    }
+    let key = PublicKey::from_slice(decision.public_key.as_bytes())
+        .map_err(|_| "the wallet's public key is none")?;
+    let secp = Secp256k1::verification_only();
+    digests
+        .iter()
+        .zip(signatures)
+        .try_for_each(|(digest, signature)| signed_by(&secp, &key, digest, signature))
+}
+
+fn signed_by(
+    secp: &Secp256k1<VerifyOnly>,
+    key: &PublicKey,
+    digest: &Digest,
+    [compact @ .., parity]: &[u8; 65],
+) -> Result<(), &'static str> {
+    let parity = match parity {
+        0 | 1 => i32::from(*parity),
+        _ => return Err("its parity is neither 0 nor 1"),
+    };
+    let message = Message::from_digest(*digest.as_bytes());
+    let recoverable = RecoveryId::from_i32(parity)
+        .and_then(|id| RecoverableSignature::from_compact(compact, id))
+        .map_err(|_| "its numbers are out of range")?;
+    // libsecp256k1 verifies low-S signatures only; recovery binds the parity byte as well.
+    secp.verify_ecdsa(&message, &recoverable.to_standard(), key)
+        .map_err(|_| "it does not verify under the wallet's key, or is not low-S")?;
+    match secp.recover_ecdsa(&message, &recoverable) {
+        Ok(recovered) if recovered == *key => Ok(()),
+        _ => Err("its parity is of another key"),
     }
 }

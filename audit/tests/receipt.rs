@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use chancery_audit::{
     Digest, End, Outcome, Receipt, ReceiptError, Record, Salt, Trust, Verdict, intent_commitment,
-    request_digest, verify,
+    request_digest, signing_commitment, verify,
 };
 use chancery_core::Payload;
 use secp256k1::{PublicKey, Secp256k1, SecretKey};
@@ -343,6 +343,61 @@ async fn recorded_signatures_are_still_verified() {
         let error = verify(&bytes(&receipt), &s.trust).unwrap_err();
         assert!(matches!(error, ReceiptError::Signature(_)), "{what}: {error}");
     }
+    s.house.close().await;
+}
+
+/// A payload of several signatures, as Bitcoin's are: each is checked, and the decision committed to what each is over.
+#[tokio::test]
+async fn several_signatures_are_each_checked_against_what_was_decided() {
+    let s = setting();
+    let digests = [Digest::of(b"input 0"), Digest::of(b"input 1")];
+    // The same vector stands in `intent`, which makes what this crate checks.
+    let vector = [[1; 32], [2; 32]].map(Digest::from_bytes);
+    assert_eq!(
+        signing_commitment(&vector).to_string(),
+        "a818e8dbaa3a3158c55d3f6ae60502e5aeb68cd88d5153899892b93fa05a794d"
+    );
+    let receipt = async |digests: &[Digest], signed: Vec<u8>, told: Vec<Digest>| {
+        let asked = Asked::several(1, digests);
+        let mut receipt = asked.released_with(&s.house, signed, b"tx".to_vec()).await;
+        receipt.signing_digests = told;
+        verify(&bytes(&receipt), &s.trust)
+    };
+    let asked = Asked::several(1, &digests);
+    let [first, second] = digests.map(|digest| asked.sign(&digest));
+    let both = [first.clone(), second.clone()].concat();
+    let verified = receipt(&digests, both.clone(), digests.to_vec()).await.unwrap();
+    assert!(verified.findings().iter().any(|finding| finding.starts_with("2 signatures")));
+
+    let other = Digest::of(b"input 2");
+    let over_commitment = asked.sign(&signing_commitment(&digests));
+    for (what, signed, told) in [
+        ("the order changed", [second.clone(), first.clone()].concat(), digests.to_vec()),
+        ("one twice", [first.clone(), first.clone()].concat(), digests.to_vec()),
+        ("one missing", first.clone(), digests.to_vec()),
+        ("one too many", [both.clone(), first.clone()].concat(), digests.to_vec()),
+        (
+            "a digest that was not decided",
+            [first.clone(), asked.sign(&other)].concat(),
+            vec![digests[0], other],
+        ),
+        ("a digest left out", first.clone(), vec![digests[0]]),
+        ("no digests, signed as one", over_commitment, vec![]),
+        ("nothing", vec![], vec![]),
+    ] {
+        let error = receipt(&digests, signed, told).await.unwrap_err();
+        assert!(matches!(error, ReceiptError::Signature(_)), "{what}: {error}");
+    }
+
+    // A payload of one signature has no list: two ways to say what is signed would be one too many.
+    let one = Asked::transaction(2);
+    let (signature, digest) = (one.signature(), one.decision.signing_digest);
+    let mut listed = one.released_with(&s.house, signature, b"tx".to_vec()).await;
+    listed.signing_digests = vec![digest];
+    assert!(matches!(verify(&bytes(&listed), &s.trust), Err(ReceiptError::Signature(_))));
+    let mut unsigned = Asked::several(3, &digests).decided(&s.house).await;
+    unsigned.signing_digests = digests.to_vec();
+    assert!(matches!(verify(&bytes(&unsigned), &s.trust), Err(ReceiptError::Fields(_))), "an unbound field");
     s.house.close().await;
 }
 

@@ -82,6 +82,18 @@ pub fn read_text_or_stdin(path: &Path) -> Result<String, Error> {
         .map_err(|_| Error::content(path, "is not UTF-8 text"))
 }
 
+/// Reads bytes from standard input for `-`, and from the file otherwise.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_or_stdin(path: &Path) -> Result<Vec<u8>, Error> {
+    if path == Path::new("-") {
+        read_bounded(std::io::stdin().lock(), Path::new("standard input"))
+    } else {
+        read(path)
+    }
+}
+
 fn read_bounded(from: impl Read, path: &Path) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     from.take(READ_BYTES + 1).read_to_end(&mut bytes).map_err(Error::file("read", path))?;

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chancery_core::{Payload, limit};
 use clap::Args;
 use serde_json::Value;
@@ -10,7 +11,8 @@ use serde_json::Value;
 use crate::{Error, file};
 
 /// The flags of which one makes a payload.
-pub const PAYLOAD_FLAGS: [&str; 4] = ["transaction", "message", "typed_data", "authorization"];
+pub const PAYLOAD_FLAGS: [&str; 6] =
+    ["transaction", "message", "typed_data", "authorization", "psbt", "bitcoin_message"];
 
 /// One payload. A command that cannot do without says so with a group of [`PAYLOAD_FLAGS`].
 #[derive(Args, Debug)]
@@ -28,6 +30,12 @@ pub struct PayloadArgs {
     /// An EIP-7702 authorization to sign: `0x05 || rlp([chain_id, address, nonce])` in hexadecimal
     #[arg(long, value_name = "HEX", help_heading = "Payload")]
     authorization: Option<String>,
+    /// A PSBT: base64, `@FILE` that holds it (also as bytes), or `-` for standard input
+    #[arg(long, value_name = "BASE64|@FILE|-", help_heading = "Payload")]
+    psbt: Option<String>,
+    /// A message to sign for a Bitcoin wallet's own script (BIP-322)
+    #[arg(long, value_name = "TEXT", help_heading = "Payload")]
+    bitcoin_message: Option<String>,
 }
 
 impl PayloadArgs {
@@ -53,11 +61,40 @@ impl PayloadArgs {
         if let Some(digits) = &self.authorization {
             return Ok(Payload::EthereumAuthorization { data: hex_flag("--authorization", digits)? });
         }
+        if let Some(text) = &self.psbt {
+            return psbt(text).map(|data| Payload::BitcoinPsbt { data });
+        }
+        if let Some(text) = &self.bitcoin_message {
+            return Ok(Payload::BitcoinMessage { data: text.clone().into_bytes() });
+        }
         Err(Error::Usage {
             detail: "no payload".to_owned(),
-            hint: "give one of `--transaction`, `--message`, `--typed-data`, `--authorization`",
+            hint: "give one of `--transaction`, `--message`, `--typed-data`, `--authorization`, `--psbt`, `--bitcoin-message`",
         })
     }
+}
+
+/// A PSBT as wallets hand it around: base64, or the bytes themselves in a file.
+fn psbt(text: &str) -> Result<Vec<u8>, Error> {
+    let path = match (text.strip_prefix('@'), text) {
+        (Some(path), _) => Path::new(path),
+        (None, "-") => Path::new("-"),
+        (None, text) => {
+            return unbase64(text.as_bytes()).ok_or_else(|| Error::Usage {
+                detail: "`--psbt` is not base64".to_owned(),
+                hint: "write base64 with its padding; a file is `@FILE`",
+            });
+        }
+    };
+    let bytes = file::read_or_stdin(path)?;
+    if bytes.starts_with(b"psbt\xff") {
+        return Ok(bytes);
+    }
+    unbase64(&bytes).ok_or_else(|| Error::content(path, "is neither a PSBT nor base64"))
+}
+
+fn unbase64(text: &[u8]) -> Option<Vec<u8>> {
+    STANDARD.decode(text.trim_ascii()).ok()
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
@@ -119,6 +156,14 @@ mod tests {
                 inexact(&serde_json::from_str(text).unwrap()).is_some(),
                 "{text} would be signed as another number"
             );
+        }
+    }
+
+    #[test]
+    fn base64_is_read_strictly_but_for_the_line_it_stands_on() {
+        assert_eq!(unbase64(b"cHNidP8=\n"), Some(b"psbt\xff".to_vec()));
+        for bad in [&b"cHNidP8"[..], b"cHNi dP8=", b"70736274ff=="] {
+            assert_eq!(unbase64(bad), None, "{bad:?}");
         }
     }
 

@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 
 use chancery_core::Payload;
+use chancery_intent::bitcoin::{Network, Wallet};
 use chancery_intent::contracts::{Entry, Registry};
 use chancery_intent::model::{Description, Effect, Kind};
-use chancery_intent::{Account, Address, Standard, understand};
+use chancery_intent::{Account, Address, Standard, address_of, ethereum, understand};
 use serde_json::{Value, json};
 
 const STANDARDS: [Standard; 3] = [Standard::Erc20, Standard::Erc721, Standard::Erc1155];
@@ -21,7 +22,8 @@ pub struct Rechecked {
     pub assumed: Vec<String>,
 }
 
-/// Decodes `payload` again as of `account` and compares it with the stated intent and signing digest.
+/// Decodes `payload` again, as of the wallet with this public key, and compares it with the stated intent and signing
+/// digest. Without the key an Ethereum intent is taken at its word about whose account it is.
 ///
 /// # Errors
 /// A sentence about what differs.
@@ -29,17 +31,22 @@ pub fn recheck(
     payload: &Payload,
     stated: &Value,
     signing_digest: &[u8; 32],
-    account: Option<Address>,
+    public_key: Option<&[u8]>,
 ) -> Result<Rechecked, String> {
     let stated: Description = serde_json::from_value(stated.clone())
         .map_err(|error| format!("the intent is not of format 1: {error}"))?;
+    if is_bitcoin(payload) {
+        let key = public_key.ok_or("without the wallet's public key a Bitcoin intent cannot be checked")?;
+        return recheck_bitcoin(payload, &stated, signing_digest, key);
+    }
+    let account = public_key.map(address_of).transpose().map_err(|error| error.to_string())?;
     let named: Address =
         stated.account.parse().map_err(|_| "the intent's account is no address".to_owned())?;
     if account.is_some_and(|account| account != named) {
         return Err("the intent's account is not the one of the wallet's public key".to_owned());
     }
     let chain_ids: Vec<u64> = chain_id(&stated.chain).into_iter().collect();
-    let account_of = Account { address: named, chain_ids: &chain_ids };
+    let account_of = Account::Ethereum(ethereum::Account { address: named, chain_ids: &chain_ids });
     let agrees = |told: &Told| -> Result<(), String> {
         let intent = understand(payload, &account_of, &told.registry()?)
             .map_err(|error| format!("the payload does not decode: {error}"))?;
@@ -66,6 +73,49 @@ pub fn recheck(
         checked.push("the account is the one of the wallet's public key".to_owned());
     }
     Ok(Rechecked { checked, assumed: told.sentences() })
+}
+
+/// Whether a payload is decoded for a descriptor and not for an address.
+pub fn is_bitcoin(payload: &Payload) -> bool {
+    matches!(payload, Payload::BitcoinPsbt { .. } | Payload::BitcoinMessage { .. })
+}
+
+/// A Bitcoin intent names the descriptor it was decoded for; whether that is the wallet's is in the log.
+fn recheck_bitcoin(
+    payload: &Payload,
+    stated: &Description,
+    signing_digest: &[u8; 32],
+    public_key: &[u8],
+) -> Result<Rechecked, String> {
+    let network = Network::of_chain(&stated.chain)
+        .ok_or_else(|| "the intent's chain is no Bitcoin network".to_owned())?;
+    let descriptor = stated.detail.get("descriptor").and_then(Value::as_str);
+    let descriptor = descriptor.ok_or_else(|| "the intent names no descriptor".to_owned())?;
+    let wallet = Wallet::parse(network, descriptor, public_key).map_err(|error| error.to_string())?;
+    let open = stated.detail.get("open_to_more_inputs") == Some(&Value::Bool(true));
+    let contracts = Registry::default().with_anyone_can_pay(open);
+    let intent = understand(payload, &Account::Bitcoin(&wallet), &contracts)
+        .map_err(|error| format!("the payload does not decode: {error}"))?;
+    if intent.signing_digest() != signing_digest {
+        return Err("the signing digest is not the payload's".to_owned());
+    }
+    if intent.description() != stated {
+        let found = serde_json::to_string(intent.description()).unwrap_or_default();
+        return Err(format!("the payload does not do what the intent says; it does {found}"));
+    }
+    let mut assumed =
+        vec![format!("the wallet's descriptor is {descriptor}: the log's entry about the wallet says so")];
+    if open {
+        assumed.push("inputs may be signed so that others can add more: the policy bundle's word".to_owned());
+    }
+    Ok(Rechecked {
+        checked: vec![
+            "the payload decodes, and to exactly the stated intent".to_owned(),
+            "the signing digest commits to every digest of the payload".to_owned(),
+            "the wallet's public key stands in the descriptor".to_owned(),
+        ],
+        assumed,
+    })
 }
 
 fn chain_id(chain: &str) -> Option<u64> {
@@ -210,6 +260,38 @@ mod tests {
     const SAFE_TRANSFER: &str = "0x02f88e827a6901843b9aca00847735940082ea60945fbdb2315678afecb367f032d93f642f64180aa380b86442842e0e00000000000000000000000070997970c51812dc3a010c7d01b50e0d17dc79c800000000000000000000000070997970c51812dc3a010c7d01b50e0d17dc79c80000000000000000000000000000000000000000000000000000000000000007c0";
     const CONTRACT: &str = "0x5FbDB2315678afecb367f032d93F642f64180aa3";
 
+    /// The generator of secp256k1 and its double.
+    const ONE: &str = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798";
+    const TWO: &str = "02c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5";
+
+    fn key(digits: &str) -> Vec<u8> {
+        hex::decode(digits).unwrap()
+    }
+
+    #[test]
+    fn a_bitcoin_intent_is_checked_for_its_descriptor_and_key() {
+        let payload: Payload =
+            serde_json::from_value(json!({ "type": "bitcoin.message", "data": "0x6869" })).unwrap();
+        let wallet = Wallet::parse(Network::Signet, "wpkh(@0)", &key(ONE)).unwrap();
+        let intent = understand(&payload, &Account::Bitcoin(&wallet), &Registry::default()).unwrap();
+        let (stated, digest) = (json!(intent.description()), *intent.signing_digest());
+        let found = recheck(&payload, &stated, &digest, Some(&key(ONE))).unwrap();
+        assert!(found.assumed[0].contains("wpkh("), "the descriptor is the log's word: {found:?}");
+        assert!(recheck(&payload, &stated, &digest, Some(&key(TWO))).is_err(), "another wallet's key");
+        assert!(recheck(&payload, &stated, &digest, None).is_err(), "nobody's key");
+        assert!(recheck(&payload, &stated, &[0; 32], Some(&key(ONE))).is_err());
+        for (pointer, value) in [
+            ("/chain", json!("bip122:0f9188f13cb7b2c71f2a335e3a4fc328")),
+            ("/detail/descriptor", json!(format!("pkh({ONE})"))),
+            ("/detail/data", json!("0x6a6a")),
+            ("/account", json!("tb1q")),
+        ] {
+            let mut changed = stated.clone();
+            *changed.pointer_mut(pointer).unwrap() = value;
+            assert!(recheck(&payload, &changed, &digest, Some(&key(ONE))).is_err(), "{pointer}");
+        }
+    }
+
     fn payload(data: &str) -> Payload {
         serde_json::from_value(json!({ "type": "ethereum.transaction", "data": data })).unwrap()
     }
@@ -218,7 +300,10 @@ mod tests {
     fn stated(payload: &Payload, standard: Option<Standard>, abi: Option<&str>) -> (Value, [u8; 32]) {
         let address = CONTRACT.parse().unwrap();
         let registry = Registry::build([Entry { chain_id: 31_337, address, standard, abi }]).unwrap();
-        let account = Account { address: Address::repeat_byte(1), chain_ids: &[31_337] };
+        let account = Account::Ethereum(ethereum::Account {
+            address: address_of(&key(ONE)).unwrap(),
+            chain_ids: &[31_337],
+        });
         let intent = understand(payload, &account, &registry).unwrap();
         (json!(intent.description()), *intent.signing_digest())
     }
@@ -261,10 +346,13 @@ mod tests {
     fn digest_and_account_are_the_payloads_own() {
         let payload = payload(SETTLE);
         let (intent, mut digest) = stated(&payload, None, None);
-        let account = Address::repeat_byte(1);
-        assert_eq!(recheck(&payload, &intent, &digest, Some(account)).unwrap().assumed, Vec::<String>::new());
-        assert!(recheck(&payload, &intent, &digest, Some(Address::ZERO)).is_err());
+        assert_eq!(
+            recheck(&payload, &intent, &digest, Some(&key(ONE))).unwrap().assumed,
+            Vec::<String>::new()
+        );
+        let other = key(TWO);
+        assert!(recheck(&payload, &intent, &digest, Some(&other)).is_err());
         digest[0] ^= 1;
-        assert!(recheck(&payload, &intent, &digest, Some(account)).is_err());
+        assert!(recheck(&payload, &intent, &digest, Some(&key(ONE))).is_err());
     }
 }

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use chancery_audit::{Decision, End, Receipt, Row};
 use chancery_core::{ClientId, RequestId, UnixMillis, WalletId};
 use chancery_intent::model::Description;
-use chancery_intent::{Account, Address, understand};
+use chancery_intent::{Account, Address, ethereum, understand};
 use chancery_policy::{Bundle, Evaluation, MemorySpending, Met, Outcome, Question, Reservation, bucket_ms};
 use serde::Serialize;
 
@@ -173,10 +173,13 @@ impl Recorded {
     /// What the payload does, decoded again: what a bundle registers decides how a call reads.
     fn understand(&self, bundle: &Bundle) -> Result<Description, String> {
         let stated = self.stated()?;
+        let Some(chain) = stated.chain.strip_prefix("eip155:") else {
+            // What a PSBT does follows from its wallet; no bundle reads it otherwise.
+            return Ok(stated);
+        };
         let address: Address = stated.account.parse().map_err(|_| "the intent's account is no address")?;
-        let chain = stated.chain.strip_prefix("eip155:").and_then(|id| id.parse().ok());
-        let chain_ids: Vec<u64> = chain.into_iter().collect();
-        let account = Account { address, chain_ids: &chain_ids };
+        let chain_ids: Vec<u64> = chain.parse().into_iter().collect();
+        let account = Account::Ethereum(ethereum::Account { address, chain_ids: &chain_ids });
         let intent = understand(&self.receipt.payload, &account, bundle.contracts());
         let intent = intent.map_err(|error| format!("the payload is refused before policy: {error}"))?;
         Ok(intent.description().clone())

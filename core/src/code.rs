@@ -84,6 +84,24 @@ codes! {
     ChainIdMismatch = "chain-id-mismatch", 422, "The payload is for another chain";
     /// A nested structure is deeper or longer than allowed.
     PayloadTooComplex = "payload-too-complex", 422, "The payload is too deeply nested or has too many parts";
+    /// A PSBT field that nobody here can read, so nobody can say what it means.
+    PsbtFieldUnknown = "psbt-field-unknown", 422, "The PSBT holds an unknown field";
+    /// An input does not say what it spends, or not in a way that the signatures commit to.
+    UtxoMissing = "utxo-missing", 422, "What an input spends is not proved";
+    /// What a PSBT says of a spent output contradicts itself or the outpoint.
+    UtxoMismatch = "utxo-mismatch", 422, "What an input spends is contradicted";
+    /// A script or key in the PSBT is not the one that the wallet's descriptor derives.
+    ScriptMismatch = "script-mismatch", 422, "A script is not the one it should be";
+    /// A signature of this sighash type would leave parts of the transaction open.
+    SighashNotAllowed = "sighash-not-allowed", 422, "The sighash type is not allowed";
+    /// The fee is beyond any reason.
+    FeeAbsurd = "fee-absurd", 422, "The fee is absurd";
+    /// Amounts that cannot be: more than there is, or more out than in.
+    AmountOutOfRange = "amount-out-of-range", 422, "An amount is out of range";
+    /// No input of the transaction is the wallet's.
+    NothingToSign = "nothing-to-sign", 422, "Nothing here is this wallet's to sign";
+    /// A Schnorr signature is needed (taproot), which no PKCS#11 token makes.
+    SchnorrUnavailable = "schnorr-unavailable", 501, "Schnorr signatures are not available";
     /// The policy bundle does not parse, type-check or pass its own tests.
     BundleInvalid = "bundle-invalid", 422, "The policy bundle is not valid";
     /// More requests than this client may make; see `Retry-After`.

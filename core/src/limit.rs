@@ -10,6 +10,20 @@ pub const HEADERS: usize = 64;
 pub const PAYLOAD_BYTES: usize = 128 * 1024;
 /// A typed-data document, in bytes of its compact JSON.
 pub const TYPED_DATA_BYTES: usize = 128 * 1024;
+/// A PSBT, in bytes; each input brings the transaction it spends from.
+pub const PSBT_BYTES: usize = 256 * 1024;
+/// Inputs of a PSBT; each of ours is one signature.
+pub const PSBT_INPUTS: usize = 128;
+/// Outputs of a PSBT.
+pub const PSBT_OUTPUTS: usize = 128;
+/// Derivation indexes that are tried for one input or output of a wallet with many scripts.
+pub const PSBT_INDEXES: usize = 4;
+/// A Bitcoin fee, in satoshi for each virtual byte: what Bitcoin Core refuses to relay for its own wallet.
+pub const FEE_RATE_SAT_PER_VB: u64 = 10_000;
+/// A Bitcoin fee may be one part in so many of what the inputs hold.
+pub const FEE_PART: u64 = 4;
+/// A Bitcoin output descriptor, in bytes.
+pub const DESCRIPTOR_BYTES: usize = 8 * 1024;
 /// Nesting of typed data and of ABI arguments.
 pub const NESTING: usize = 16;
 /// Effects of one intent: token movements, delegations.

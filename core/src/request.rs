@@ -17,7 +17,8 @@ pub struct SignRequest {
     pub payload: Payload,
 }
 
-/// What shall be signed. The wire form is `{"type": "...", "data": "0x..."}`; typed data carries JSON instead.
+/// What shall be signed. The wire form is `{"type": "...", "data": "0x..."}`; typed data carries JSON instead, and a PSBT
+/// the base64 that it is known by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", deny_unknown_fields)]
 pub enum Payload {
@@ -49,6 +50,20 @@ pub enum Payload {
         /// The document.
         document: serde_json::Value,
     },
+    /// A partially signed Bitcoin transaction of version 0 (BIP-174) or 2 (BIP-370).
+    #[serde(rename = "bitcoin.psbt")]
+    BitcoinPsbt {
+        /// The bytes; on the wire base64 with its padding (RFC 4648 section 4), not a character more.
+        #[serde(with = "padded_base64")]
+        data: Vec<u8>,
+    },
+    /// A message to sign for the wallet's own script (BIP-322, format `simple`).
+    #[serde(rename = "bitcoin.message")]
+    BitcoinMessage {
+        /// The message's bytes.
+        #[serde(with = "prefixed_hex")]
+        data: Vec<u8>,
+    },
 }
 
 impl Payload {
@@ -60,6 +75,8 @@ impl Payload {
             Self::EthereumAuthorization { .. } => "ethereum.authorization",
             Self::EthereumMessage { .. } => "ethereum.message",
             Self::EthereumTypedData { .. } => "ethereum.typed_data",
+            Self::BitcoinPsbt { .. } => "bitcoin.psbt",
+            Self::BitcoinMessage { .. } => "bitcoin.message",
         }
     }
 }
@@ -76,6 +93,21 @@ mod prefixed_hex {
         let digits =
             text.strip_prefix("0x").ok_or_else(|| D::Error::custom("hexadecimal must start with `0x`"))?;
         hex::decode(digits).map_err(|_| D::Error::custom("not an even number of hexadecimal digits"))
+    }
+}
+
+mod padded_base64 {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    // One spelling: this engine refuses other alphabets, white space, missing padding and stray bits.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        STANDARD.decode(text.as_bytes()).map_err(|_| D::Error::custom("not base64 with its padding"))
     }
 }
 
@@ -96,6 +128,18 @@ mod tests {
             r#"{"type":"raw","data":"0x02"}"#,
         ] {
             assert!(serde_json::from_str::<Payload>(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn base64_has_one_spelling() {
+        let text = r#"{"type":"bitcoin.psbt","data":"cHNidP8="}"#;
+        let payload: Payload = serde_json::from_str(text).unwrap();
+        assert_eq!(payload, Payload::BitcoinPsbt { data: b"psbt\xff".to_vec() });
+        assert_eq!(serde_json::to_string(&payload).unwrap(), text);
+        for bad in ["cHNidP8", "cHNidP9=", "cHNi dP8=", "cHNidP8=\\n", "cHNidP_=", "cHNidP8=="] {
+            let text = text.replace("cHNidP8=", bad);
+            assert!(serde_json::from_str::<Payload>(&text).is_err(), "{bad}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What the walk answers: plain data for the door to write out. Nothing here can make a signature or a record.
 
-use chancery_audit::{HexBytes, Receipt, V1};
+use chancery_audit::{Digest, HexBytes, Receipt, V1};
 use chancery_core::{RequestId, UnixMillis};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -29,8 +29,11 @@ pub struct Released {
 pub struct Signed {
     /// The format.
     pub v: V1,
-    /// `r || s || y_parity`: 65 bytes.
+    /// `r || s || y_parity`, 65 bytes, for each signature that the payload needs, in their order.
     pub signature: HexBytes,
+    /// What each of several is over; empty where the one signature is over the signing digest itself.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub signing_digests: Vec<Digest>,
     /// The transaction with its signature, ready for the network.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub signed_transaction: Option<HexBytes>,
@@ -40,6 +43,12 @@ pub struct Signed {
     /// The JSON-RPC form of a signed EIP-7702 authorization.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub signed_authorization: Option<Value>,
+    /// The PSBT with our signatures in it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub signed_psbt: Option<HexBytes>,
+    /// A BIP-322 signature, format `simple`: base64.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub message_signature: Option<String>,
 }
 
 /// A request that waits for its obligations.

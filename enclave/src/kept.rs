@@ -3,8 +3,8 @@
 
 use chancery_audit::{Digest, Salt, V1};
 use chancery_core::{Code, IdempotencyKey, Payload};
-use chancery_hsm::Signature;
-use chancery_intent::{Artifact, Intent};
+use chancery_hsm as hsm;
+use chancery_intent::{Artifact, Intent, Signature};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -25,31 +25,34 @@ pub(crate) struct Kept {
 }
 
 impl Signed {
-    /// A signature in the form that its payload asks for.
-    pub(crate) fn of(signature: &Signature, intent: &Intent) -> Result<Self, Refusal> {
-        let parity = signature
-            .recovery_id
-            .ok_or_else(|| Refusal::new(Code::Internal, "a signature without parity"))?;
-        let (mut r, mut s) = ([0; 32], [0; 32]);
-        let (first, second) = signature.bytes.split_at(32);
-        r.copy_from_slice(first);
-        s.copy_from_slice(second);
-        let mut bytes = signature.bytes.to_vec();
-        bytes.push(parity);
+    /// Signatures in the forms that their payload asks for.
+    pub(crate) fn of(signatures: &[hsm::Signature], intent: &Intent) -> Result<Self, Refusal> {
+        let made = signatures.iter().map(opened).collect::<Result<Vec<_>, _>>()?;
+        let parts = made.iter().flat_map(|one| [&one.r[..], &one.s, &[u8::from(one.y_parity)]].concat());
         let mut signed = Self {
             v: V1,
-            signature: bytes.into(),
+            signature: parts.collect::<Vec<u8>>().into(),
+            signing_digests: apart(intent),
             signed_transaction: None,
             transaction_hash: None,
             signed_authorization: None,
+            signed_psbt: None,
+            message_signature: None,
         };
-        match intent.finish(&r, &s, parity == 1).artifact {
+        match intent.finish(&made)? {
             Artifact::Transaction { raw, hash } => {
                 signed.signed_transaction = Some(raw.into());
                 signed.transaction_hash = Some(hash.as_slice().into());
             }
             Artifact::Authorization { json, .. } => signed.signed_authorization = Some(json),
-            Artifact::Signature => {}
+            Artifact::Signature { .. } => {}
+            Artifact::Psbt { psbt, transaction } => {
+                signed.signed_psbt = Some(psbt.into());
+                let (raw, hash) = transaction.unzip();
+                signed.signed_transaction = raw.map(Into::into);
+                signed.transaction_hash = hash.map(|hash| hash.as_slice().into());
+            }
+            Artifact::Proof { simple } => signed.message_signature = Some(simple),
         }
         Ok(signed)
     }
@@ -60,6 +63,23 @@ impl Signed {
 
     pub(crate) fn transaction_digest(&self) -> Option<Digest> {
         self.signed_transaction.as_ref().map(|raw| Digest::of(raw.as_bytes()))
+    }
+}
+
+/// A token's signature in its numbers.
+fn opened(signature: &hsm::Signature) -> Result<Signature, Refusal> {
+    let defect = |what| Refusal::new(Code::Internal, what);
+    let parity = signature.recovery_id.ok_or_else(|| defect("a signature without parity"))?;
+    let (r, s) = signature.bytes.split_at_checked(32).ok_or_else(|| defect("a signature cut short"))?;
+    let number = |bytes: &[u8]| bytes.try_into().map_err(|_| defect("a signature of another length"));
+    Ok(Signature { r: number(r)?, s: number(s)?, y_parity: parity == 1 })
+}
+
+/// The digests that the signing digest commits to, where it is not itself what is signed.
+fn apart(intent: &Intent) -> Vec<Digest> {
+    match intent.signings() {
+        [one] if one.digest == *intent.signing_digest() => Vec::new(),
+        several => several.iter().map(|signing| Digest::from_bytes(signing.digest)).collect(),
     }
 }
 

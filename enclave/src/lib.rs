@@ -27,6 +27,8 @@ use std::sync::Arc;
 use chancery_core::SignRequest;
 use chancery_identity::Client;
 
+pub use chancery_intent::bitcoin::Network;
+
 pub use answer::{Answer, Pending, Released, Signed};
 pub use house::House;
 pub use in_flight::InFlight;
@@ -35,7 +37,7 @@ pub use preview::Preview;
 pub use query::{Component, Figures, Listed, RequestFilter, RequestState};
 pub use refusal::Refusal;
 pub use start::{Enclave, StartError, init_token};
-pub use wallet::{CHAINS, Wallet};
+pub use wallet::{CHAINS, Design, Holding, Wallet};
 
 impl Enclave {
     /// Walks one request to a released signature or a refusal. The walk goes on to its end even when the caller stops

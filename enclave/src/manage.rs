@@ -15,21 +15,21 @@ use crate::house::House;
 use crate::policy::InForce;
 use crate::refusal::Refusal;
 use crate::start::Enclave;
-use crate::wallet::{CHAINS, Wallet};
+use crate::wallet::{Design, Wallet};
 
 impl Enclave {
     /// Makes a wallet around a fresh key in the HSM.
     ///
     /// # Errors
-    /// [`Code::BadRequest`] for its chains, [`Code::AlreadyExists`] for its name, and what the HSM or store answer.
+    /// [`Code::BadRequest`] for its chains or its descriptor, [`Code::AlreadyExists`] for its name, and what the HSM or store answer.
     pub async fn create_wallet(
         &self,
         operator: Operator,
         id: WalletId,
-        chain_ids: Vec<u64>,
+        design: Design,
     ) -> Result<Arc<Wallet>, Refusal> {
         let house = Arc::clone(self.house());
-        self.run(async move { create_wallet(&house, &operator, id, chain_ids).await }).await
+        self.run(async move { create_wallet(&house, &operator, id, design).await }).await
     }
 
     /// Compiles a bundle, runs its tests, has its limits count what is still in their windows, and puts it in force from
@@ -47,16 +47,9 @@ async fn create_wallet(
     house: &Arc<House>,
     operator: &Operator,
     id: WalletId,
-    chain_ids: Vec<u64>,
+    design: Design,
 ) -> Result<Arc<Wallet>, Refusal> {
-    let mut distinct = chain_ids.clone();
-    distinct.sort_unstable();
-    distinct.dedup();
-    if !(1..=CHAINS).contains(&chain_ids.len()) || distinct.len() != chain_ids.len() || chain_ids.contains(&0)
-    {
-        let detail = format!("`chain_ids` must be 1 to {CHAINS} distinct EIP-155 chain ids above zero");
-        return Err(Refusal::new(Code::BadRequest, detail));
-    }
+    design.check()?;
     house.disk.admit()?;
     let tenant = operator.tenant().clone();
     let taken = || Refusal::new(Code::AlreadyExists, format!("a wallet `{id}` exists already"));
@@ -68,7 +61,7 @@ async fn create_wallet(
     let key = KeyId::fresh();
     let public = house.hsm.generate(key, &format!("chancery/{tenant}/{id}"), Algorithm::Secp256k1).await?;
     let now = house.clock.now()?;
-    let wallet = Wallet::around(KeyRef { id: key, public }, tenant.clone(), id.clone(), chain_ids, now)?;
+    let wallet = Wallet::around(KeyRef { id: key, public }, tenant.clone(), id.clone(), design, now)?;
     let record = audit::Record::Wallet(audit::Wallet {
         v: V1,
         tenant: tenant.clone(),
@@ -80,6 +73,7 @@ async fn create_wallet(
         algorithm: audit::Algorithm::Secp256k1,
         public_key: wallet.public_key().into(),
         chains: wallet.chains(),
+        descriptor: wallet.descriptor(),
     });
     let (row_id, bytes) = (id.clone(), wallet.record()?);
     let written = house

@@ -35,8 +35,10 @@ fn assemble(
     opened: Option<Signed>,
 ) -> Receipt {
     let (outcome, outcome_proof) = outcome.map(|(record, ended)| (record, ended.proof().to_string())).unzip();
-    let (signature, signed_transaction) =
-        opened.map_or((None, None), |opened| (Some(opened.signature), opened.signed_transaction));
+    let (signature, signing_digests, signed_transaction) = opened
+        .map_or((None, Vec::new(), None), |opened| {
+            (Some(opened.signature), opened.signing_digests, opened.signed_transaction)
+        });
     Receipt {
         v: V1,
         decision,
@@ -48,6 +50,7 @@ fn assemble(
         outcome,
         outcome_proof,
         signature,
+        signing_digests,
         signed_transaction,
     }
 }

@@ -34,12 +34,16 @@ impl Standard {
     }
 }
 
-/// What the policy bundle knows about contracts. Answers must depend on nothing but the bundle.
+/// What the policy bundle says about decoding: contracts mostly. Answers must depend on nothing but the bundle.
 pub trait Contracts {
     /// The standard of a registered token.
     fn standard(&self, chain_id: u64, contract: &Address) -> Option<Standard>;
     /// The methods of a contract whose ABI is registered.
     fn abi(&self, chain_id: u64, contract: &Address) -> Option<&Abi>;
+    /// Whether Bitcoin inputs may be signed so that others can add inputs (SIGHASH_ALL | SIGHASH_ANYONECANPAY).
+    fn anyone_can_pay(&self) -> bool {
+        false
+    }
 }
 
 /// A contract's methods, compiled once and found by selector.
@@ -111,6 +115,7 @@ pub struct Entry<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     contracts: HashMap<(u64, Address), Registered>,
+    anyone_can_pay: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -135,7 +140,13 @@ impl Registry {
                 return Err(IntentError::RegisteredTwice { chain_id, contract: address });
             }
         }
-        Ok(Self { contracts })
+        Ok(Self { contracts, anyone_can_pay: false })
+    }
+
+    /// The same, with an answer to [`Contracts::anyone_can_pay`].
+    #[must_use]
+    pub fn with_anyone_can_pay(self, anyone_can_pay: bool) -> Self {
+        Self { anyone_can_pay, ..self }
     }
 }
 
@@ -146,6 +157,10 @@ impl Contracts for Registry {
 
     fn abi(&self, chain_id: u64, contract: &Address) -> Option<&Abi> {
         self.contracts.get(&(chain_id, *contract))?.abi.as_ref()
+    }
+
+    fn anyone_can_pay(&self) -> bool {
+        self.anyone_can_pay
     }
 }
 

@@ -55,6 +55,71 @@ pub enum IntentError {
         /// The most that is read.
         limit: usize,
     },
+    /// A field of a PSBT that is not read here.
+    #[error("field {keytype:#04x} of the PSBT's {map} is not one that is read here")]
+    FieldUnknown {
+        /// `globals`, `inputs` or `outputs`.
+        map: &'static str,
+        /// The field's type.
+        keytype: u64,
+    },
+    /// An input without the output it spends, or with less of it than its signature needs.
+    #[error("input {input} does not prove what it spends: {reason}")]
+    UtxoMissing {
+        /// The input.
+        input: usize,
+        /// What is missing.
+        reason: &'static str,
+    },
+    /// An input whose spent output contradicts the outpoint or itself.
+    #[error("input {input} contradicts itself: {reason}")]
+    UtxoMismatch {
+        /// The input.
+        input: usize,
+        /// What contradicts what.
+        reason: &'static str,
+    },
+    /// A script or key that is not the one of the wallet's descriptor.
+    #[error("{place} {index}: {reason}")]
+    ScriptMismatch {
+        /// `input` or `output`.
+        place: &'static str,
+        /// Which.
+        index: usize,
+        /// What differs.
+        reason: &'static str,
+    },
+    /// A sighash type that leaves parts of the transaction open.
+    #[error("input {input} asks for sighash type {sighash:#04x}")]
+    Sighash {
+        /// The input.
+        input: usize,
+        /// The type as it stands there.
+        sighash: u32,
+    },
+    /// A fee beyond the written limits.
+    #[error("a fee of {fee_sat} sat is {above}")]
+    Fee {
+        /// The fee, in satoshi.
+        fee_sat: u64,
+        /// Which limit it passes.
+        above: String,
+    },
+    /// Amounts that cannot be.
+    #[error("{0}")]
+    Amount(&'static str),
+    /// None of the inputs is the wallet's.
+    #[error("no input spends an output of this wallet")]
+    NothingToSign,
+    /// A descriptor that a wallet cannot have.
+    #[error("not a descriptor for a wallet: {0}")]
+    Descriptor(Cow<'static, str>),
+    /// The payload is for another kind of chain than the account.
+    #[error("the account is not of the payload's chain")]
+    OtherChain,
+    /// Other signatures than the intent asked for.
+    #[error("the signatures are not those that the intent asks for")]
+    Signatures,
     /// The public key is not a point of secp256k1 in SEC1 form.
     #[error("not a secp256k1 public key in SEC1 form")]
     PublicKey(#[source] secp256k1::Error),
@@ -91,7 +156,17 @@ impl IntentError {
             Self::ChainIdMissing(_) => Code::ChainIdMissing,
             Self::ChainIdMismatch(_) => Code::ChainIdMismatch,
             Self::TooComplex { .. } => Code::PayloadTooComplex,
-            Self::PublicKey(_) => Code::Internal,
+            Self::FieldUnknown { .. } => Code::PsbtFieldUnknown,
+            Self::UtxoMissing { .. } => Code::UtxoMissing,
+            Self::UtxoMismatch { .. } => Code::UtxoMismatch,
+            Self::ScriptMismatch { .. } => Code::ScriptMismatch,
+            Self::Sighash { .. } => Code::SighashNotAllowed,
+            Self::Fee { .. } => Code::FeeAbsurd,
+            Self::Amount(_) => Code::AmountOutOfRange,
+            Self::NothingToSign => Code::NothingToSign,
+            Self::Descriptor(_) => Code::BadRequest,
+            Self::OtherChain => Code::ChainIdMismatch,
+            Self::PublicKey(_) | Self::Signatures => Code::Internal,
             Self::Abi { .. } | Self::RegisteredTwice { .. } => Code::BundleInvalid,
         }
     }

@@ -1,41 +1,53 @@
 //! Payload bytes to what they would do: decode, re-encode, require the same bytes, describe, and only then hash.
-//! Pure parsers, no I/O; trusts the caller for the wallet's address and chains and for what contracts are registered.
+//! Pure parsers, no I/O; trusts the caller for the wallet's account and for what contracts are registered.
 //! If this is wrong, policy decides about something else than what the key signs.
 
+mod artifact;
+pub mod bitcoin;
 pub mod contracts;
 mod error;
-mod ethereum;
+pub mod ethereum;
 pub mod model;
+mod signing;
+mod text;
 
 use alloy_primitives::keccak256;
 use chancery_core::Payload;
 
 pub use alloy_primitives::Address;
+pub use artifact::Artifact;
 pub use contracts::{Contracts, Standard};
 pub use error::IntentError;
-pub use ethereum::{Artifact, Finished, address_of};
+pub use ethereum::address_of;
 pub use model::Description;
+pub use signing::{Scheme, Signature, Signing};
 
-use ethereum::Document;
-
-/// The account that a wallet's key controls, and where it may be used.
+/// What a wallet's key controls, and where.
 #[derive(Clone, Copy, Debug)]
-pub struct Account<'a> {
-    /// The address of the wallet's key.
-    pub address: Address,
-    /// The EIP-155 chain ids the wallet may sign for.
-    pub chain_ids: &'a [u64],
+pub enum Account<'a> {
+    /// One address on some chains.
+    Ethereum(ethereum::Account<'a>),
+    /// The scripts of a descriptor on one network.
+    Bitcoin(&'a bitcoin::Wallet),
 }
 
-/// A payload that was understood: what it would do, and the digest that signs exactly that.
+/// A payload that was understood: what it would do, and the digests that sign exactly that.
 ///
-/// Evidence: made only by [`understand`], so whoever holds one knows that the description and the digest belong together.
+/// Evidence: made only by [`understand`], so whoever holds one knows that the description and the digests belong together.
 #[derive(Clone, Debug)]
 pub struct Intent {
     description: Description,
     preimage: Vec<u8>,
     digest: [u8; 32],
+    signings: Vec<Signing>,
     document: Document,
+}
+
+/// What is left to do once signatures exist.
+#[derive(Clone, Debug)]
+enum Document {
+    Ethereum(Box<ethereum::Document>),
+    Bitcoin(Box<bitcoin::Document>),
 }
 
 impl Intent {
@@ -45,26 +57,60 @@ impl Intent {
         &self.description
     }
 
-    /// The digest to sign: Keccak-256 of [`preimage`](Self::preimage).
+    /// What is permitted, recorded and signed, in one digest. Of an Ethereum payload it is the digest that is signed:
+    /// Keccak-256 of [`preimage`](Self::preimage). Of a Bitcoin payload, which may need a signature for each input, it is
+    /// SHA-256 of the same and commits to every one of [`signings`](Self::signings).
     #[must_use]
     pub fn signing_digest(&self) -> &[u8; 32] {
         &self.digest
     }
 
-    /// The bytes that are hashed for signing, as this crate encoded them: the EIP-2718 signing form of a transaction,
-    /// `0x05 || rlp` of an authorization, the prefixed EIP-191 message, `0x1901 || domain || message` of EIP-712.
+    /// Every signature that the payload needs, in their order; at least one.
+    #[must_use]
+    pub fn signings(&self) -> &[Signing] {
+        &self.signings
+    }
+
+    /// What [`signing_digest`](Self::signing_digest) hashes, as this crate encoded it: the EIP-2718 signing form of a
+    /// transaction, `0x05 || rlp` of an authorization, the prefixed EIP-191 message, `0x1901 || domain || message` of
+    /// EIP-712; for Bitcoin `"chancery signing digests v1\n"` and each digest.
     #[must_use]
     pub fn preimage(&self) -> &[u8] {
         &self.preimage
     }
 
-    /// Puts a signature over [`signing_digest`](Self::signing_digest) into its final form.
+    /// Puts signatures, one for each of [`signings`](Self::signings), into their final form. They are not verified here:
+    /// the caller holds signatures already verified under the pinned key, and low-S.
     ///
-    /// `r` and `s` are big-endian scalars, `y_parity` is true where the nonce point's y is odd. They are not verified
-    /// here: the caller holds a signature already verified under the pinned key, and low-S.
-    #[must_use]
-    pub fn finish(&self, r: &[u8; 32], s: &[u8; 32], y_parity: bool) -> Finished {
-        self.document.finish(r, s, y_parity)
+    /// # Errors
+    /// [`IntentError::Signatures`] where there are more or fewer, or Schnorr signatures are asked for.
+    pub fn finish(&self, signatures: &[Signature]) -> Result<Artifact, IntentError> {
+        match (&self.document, signatures) {
+            (Document::Ethereum(document), [one]) => Ok(document.finish(one)),
+            (Document::Ethereum(_), _) => Err(IntentError::Signatures),
+            (Document::Bitcoin(document), all) => document.finish(all),
+        }
+    }
+
+    fn of_ethereum(understood: ethereum::Understood) -> Self {
+        let digest = keccak256(&understood.preimage).0;
+        Self {
+            description: understood.description,
+            preimage: understood.preimage,
+            digest,
+            signings: vec![Signing { scheme: Scheme::Ecdsa, digest }],
+            document: Document::Ethereum(Box::new(understood.document)),
+        }
+    }
+
+    fn of_bitcoin(understood: bitcoin::Understood) -> Self {
+        Self {
+            description: understood.description,
+            digest: signing::sha256(&understood.preimage),
+            preimage: understood.preimage,
+            signings: understood.signings,
+            document: Document::Bitcoin(Box::new(understood.document)),
+        }
     }
 }
 
@@ -78,19 +124,25 @@ pub fn understand(
     account: &Account<'_>,
     contracts: &dyn Contracts,
 ) -> Result<Intent, IntentError> {
-    let understood = match payload {
-        Payload::EthereumTransaction { data } => ethereum::transaction::understand(data, account, contracts),
-        Payload::EthereumAuthorization { data } => ethereum::authorization::understand(data, account),
-        Payload::EthereumMessage { data } => ethereum::message::understand(data, account),
-        Payload::EthereumTypedData { document } => {
-            ethereum::typed_data::understand(document, account, contracts)
+    match (payload, account) {
+        (Payload::EthereumTransaction { data }, Account::Ethereum(account)) => {
+            ethereum::transaction::understand(data, account, contracts).map(Intent::of_ethereum)
         }
-    }?;
-    let digest = keccak256(&understood.preimage).0;
-    Ok(Intent {
-        description: understood.description,
-        preimage: understood.preimage,
-        digest,
-        document: understood.document,
-    })
+        (Payload::EthereumAuthorization { data }, Account::Ethereum(account)) => {
+            ethereum::authorization::understand(data, account).map(Intent::of_ethereum)
+        }
+        (Payload::EthereumMessage { data }, Account::Ethereum(account)) => {
+            ethereum::message::understand(data, account).map(Intent::of_ethereum)
+        }
+        (Payload::EthereumTypedData { document }, Account::Ethereum(account)) => {
+            ethereum::typed_data::understand(document, account, contracts).map(Intent::of_ethereum)
+        }
+        (Payload::BitcoinPsbt { data }, Account::Bitcoin(wallet)) => {
+            bitcoin::psbt(data, wallet, contracts).map(Intent::of_bitcoin)
+        }
+        (Payload::BitcoinMessage { data }, Account::Bitcoin(wallet)) => {
+            bitcoin::message(data, wallet).map(Intent::of_bitcoin)
+        }
+        _ => Err(IntentError::OtherChain),
+    }
 }

@@ -15,12 +15,13 @@ pub struct Description {
     pub v: u8,
     /// The payload's wire name, such as `ethereum.transaction`.
     pub payload: String,
-    /// CAIP-2 chain, such as `eip155:1`; `eip155:*` where the payload is valid on any chain (messages).
+    /// CAIP-2 chain, such as `eip155:1` or `bip122:000000000019d6689c085ae165831e93`; `eip155:*` where the payload is
+    /// valid on any EVM chain (messages).
     pub chain: String,
     /// The chain's own account of the payload's form: `legacy`, `eip2930`, `eip1559`, `eip4844`, `eip7702`,
-    /// `eip191`, `eip712`, `authorization`.
+    /// `eip191`, `eip712`, `authorization`; `psbt0`, `psbt2`, `bip322`.
     pub form: String,
-    /// The account the wallet's key controls on that chain: EIP-55 text.
+    /// The account the wallet's key controls on that chain: EIP-55 text, or the Bitcoin wallet's first address.
     pub account: String,
     /// One to 64 effects, in the order they happen.
     pub effects: Vec<Effect>,
@@ -39,7 +40,7 @@ pub struct Description {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// The chain's own coin moves.
+    /// The chain's own coin moves. On Bitcoin one for each output that is not change; where all is change, one for each.
     Transfer,
     /// A token moves (ERC-20, ERC-721, ERC-1155).
     TokenTransfer,
@@ -55,6 +56,8 @@ pub enum Kind {
     Message,
     /// An EIP-712 document that is not a known permit.
     TypedData,
+    /// Data is written to the chain (Bitcoin's OP_RETURN); coins that it carries are burnt.
+    Data,
 }
 
 impl Kind {
@@ -68,6 +71,7 @@ impl Kind {
         Self::Authorization,
         Self::Message,
         Self::TypedData,
+        Self::Data,
     ];
 
     /// The wire name, such as `token_transfer`.
@@ -82,6 +86,7 @@ impl Kind {
             Self::Authorization => "authorization",
             Self::Message => "message",
             Self::TypedData => "typed_data",
+            Self::Data => "data",
         }
     }
 }
@@ -93,18 +98,19 @@ pub struct Effect {
     /// What sort of thing.
     pub kind: Kind,
     /// CAIP-19 asset, such as `eip155:1/slip44:60` (the chain's own coin, on every EVM chain),
-    /// `eip155:1/erc20:0xA0b8...`, `eip155:1/erc721:0x.../42`. A contract that nobody registered is called as a token
+    /// `eip155:1/erc20:0xA0b8...`, `eip155:1/erc721:0x.../42`, `bip122:000000000019d6689c085ae165831e93/slip44:0`. A contract that nobody registered is called as a token
     /// but not known to be one: `eip155:1/token:0x...`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub asset: Option<String>,
-    /// The amount in the asset's base units (wei), exact. For `contract_call` and `deployment`: the coin sent along.
+    /// The amount in the asset's base units (wei, satoshi), exact. For `contract_call` and `deployment`: the coin sent along.
     #[serde(skip_serializing_if = "Option::is_none", default, with = "decimal")]
     pub amount: Option<U256>,
     /// An approval without a bound: 2^255 or more (2^159 of Permit2's 160-bit amounts), `setApprovalForAll(true)`.
     /// An approval of amount 0 revokes.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub unlimited: bool,
-    /// Who gains: the recipient, the spender, the called or delegated contract. EIP-55 text.
+    /// Who gains: the recipient, the spender, the called or delegated contract. EIP-55 text; on Bitcoin the address, and
+    /// `script-` with the output's script in hexadecimal where there is none.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub destination: Option<String>,
     /// Whose tokens move, where that is not the wallet's account (`transferFrom`). EIP-55 text.
@@ -151,7 +157,7 @@ pub struct Argument {
 pub struct Fee {
     /// CAIP-19 asset of the fee.
     pub asset: String,
-    /// Upper bound in base units: gas limit times highest price, blobs included.
+    /// Upper bound in base units: gas limit times highest price, blobs included; on Bitcoin the fee itself.
     #[serde(with = "decimal_always")]
     pub maximum: U256,
 }

@@ -8,8 +8,8 @@ use alloy_eips::Decodable2718 as _;
 use alloy_primitives::{Address, Signature};
 use chancery_core::Payload;
 use chancery_intent::contracts::Registry;
-use chancery_intent::{Account, Artifact, understand};
-use fixture::{ACCOUNT, WALLET, WALLET_KEY, ask, recovered, sign};
+use chancery_intent::{Account, Artifact, Intent, ethereum, understand};
+use fixture::{WALLET, WALLET_KEY, ask, recovered, sign};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -35,6 +35,10 @@ fn unsigned(signed: &[u8]) -> (Vec<u8>, Signature) {
     }
 }
 
+fn finished(intent: &Intent, r: [u8; 32], s: [u8; 32], y_parity: bool) -> Artifact {
+    intent.finish(&[chancery_intent::Signature { r, s, y_parity }]).unwrap()
+}
+
 #[test]
 fn published_transactions_come_back_byte_for_byte() {
     let vectors: Vec<Vector> = serde_json::from_str(include_str!("vectors/transactions.json")).unwrap();
@@ -43,7 +47,10 @@ fn published_transactions_come_back_byte_for_byte() {
         let signed = hex::decode(&vector.signed).unwrap();
         let (data, signature) = unsigned(&signed);
         let chains = [vector.chain_id];
-        let account = Account { address: vector.sender.unwrap_or_default(), chain_ids: &chains };
+        let account = Account::Ethereum(ethereum::Account {
+            address: vector.sender.unwrap_or_default(),
+            chain_ids: &chains,
+        });
         let intent =
             understand(&Payload::EthereumTransaction { data: data.clone() }, &account, &Registry::default())
                 .unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -64,8 +71,7 @@ fn published_transactions_come_back_byte_for_byte() {
                 "{name}: published sender"
             );
         }
-        let finished = intent.finish(&r, &s, signature.v());
-        let Artifact::Transaction { raw, hash } = finished.artifact else {
+        let Artifact::Transaction { raw, hash } = finished(&intent, r, s, signature.v()) else {
             panic!("{name}: not a transaction")
         };
         assert_eq!(raw, signed, "{name}: published bytes");
@@ -87,9 +93,8 @@ fn the_mail_of_eip_712_has_its_published_digest_and_signature() {
         (hex::encode(r).as_str(), hex::encode(s).as_str()),
         (vector["r"].as_str().unwrap(), vector["s"].as_str().unwrap())
     );
-    let finished = intent.finish(&r, &s, y_parity);
-    assert_eq!(finished.signature[64], 28, "v of the published signature");
-    assert_eq!(finished.artifact, Artifact::Signature);
+    let Artifact::Signature { bytes } = finished(&intent, r, s, y_parity) else { panic!("not a signature") };
+    assert_eq!(bytes[64], 28, "v of the published signature");
 }
 
 #[test]
@@ -101,8 +106,9 @@ fn hello_world_has_its_published_digest_and_signature() {
         "d9eba16ed0ecae432b71fe008c98cc872bb4cc214d3220a36f365326cf807d68"
     );
     let (r, s, y_parity) = sign(WALLET_KEY, intent.signing_digest());
+    let Artifact::Signature { bytes } = finished(&intent, r, s, y_parity) else { panic!("not a signature") };
     assert_eq!(
-        hex::encode(intent.finish(&r, &s, y_parity).signature),
+        hex::encode(bytes),
         "a461f509887bd19e312c0c58467ce8ff8e300d3c1a90b608a760c5b80318eaf15fe57c96f9175d6cd4daad4663763baa7e78836e067d0163e9a2ccf2ff753f5b1b"
     );
     assert_eq!(intent.description().detail["text"], "hello world");
@@ -115,8 +121,8 @@ fn an_authorization_has_its_published_signature() {
     let intent = ask(&Payload::EthereumAuthorization { data: data.clone() }).unwrap();
     assert_eq!(intent.preimage(), data);
     let (r, s, y_parity) = sign(WALLET_KEY, intent.signing_digest());
-    let finished = intent.finish(&r, &s, y_parity);
-    let Artifact::Authorization { rlp, json } = &finished.artifact else { panic!("{finished:?}") };
+    let finished = finished(&intent, r, s, y_parity);
+    let Artifact::Authorization { rlp, json } = &finished else { panic!("{finished:?}") };
     assert_eq!(
         *json,
         serde_json::json!({
@@ -132,5 +138,5 @@ fn an_authorization_has_its_published_signature() {
         alloy_rlp::Decodable::decode(&mut &rlp[..]).unwrap();
     assert_eq!((signed.y_parity(), signed.r().to_be_bytes()), (0, r));
     assert_eq!(recovered(intent.signing_digest(), &r, &s, y_parity), WALLET);
-    assert_eq!(intent.description().account, ACCOUNT.address.to_string());
+    assert_eq!(intent.description().account, WALLET.to_string());
 }

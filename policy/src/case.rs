@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use alloy_primitives::{Address, U256};
 use cedar_policy::Policy;
 use chancery_core::{ClientId, Payload, Tenant, UnixMillis, WalletId};
-use chancery_intent::Account;
 use chancery_intent::model::{self, Description, Effect, Fee, Kind, Method};
+use chancery_intent::{Account, ethereum};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
@@ -30,6 +30,8 @@ pub const CASES: usize = 5_000;
 /// The time of a case that names none: a Monday noon.
 const DEFAULT_NOW: &str = "2026-01-05T12:00:00Z";
 const DEFAULT_ACCOUNT: &str = "0x0000000000000000000000000000000000000000";
+/// Nobody's account on a Bitcoin network: the empty script.
+const DEFAULT_SCRIPT: &str = "script-";
 
 /// What one test case gave.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -191,8 +193,11 @@ pub(crate) fn read_one(bundle: &Bundle, text: &str) -> Result<Case, String> {
 }
 
 /// The payload's type and form that an effect of this kind usually has.
-pub(crate) fn usual(kind: Kind) -> (&'static str, &'static str) {
+pub(crate) fn usual(kind: Kind, chain: &str) -> (&'static str, &'static str) {
+    let bitcoin = chain.starts_with("bip122:");
     match kind {
+        Kind::Message if bitcoin => ("bitcoin.message", "bip322"),
+        _ if bitcoin => ("bitcoin.psbt", "psbt0"),
         Kind::Message => ("ethereum.message", "eip191"),
         Kind::TypedData => ("ethereum.typed_data", "eip712"),
         Kind::Authorization => ("ethereum.authorization", "authorization"),
@@ -286,8 +291,8 @@ impl<'a> Names<'a> {
         if !registry::is_chain(&chain) {
             return Err(value(format!("`{chain}` is not a chain")));
         }
-        let account = entry.account.as_deref().unwrap_or(DEFAULT_ACCOUNT);
-        let account = self.address(&chain, account)?;
+        let default = if chain.starts_with("bip122:") { DEFAULT_SCRIPT } else { DEFAULT_ACCOUNT };
+        let account = self.address(&chain, entry.account.as_deref().unwrap_or(default))?;
         if let Some(payload) = &entry.payload {
             let made_up = entry.fee.is_some() || entry.form.is_some() || entry.payload_type.is_some();
             if made_up || !entry.effects.is_empty() {
@@ -300,7 +305,7 @@ impl<'a> Names<'a> {
         let Some(first) = entry.effects.first() else {
             return Err(value("it has neither a `[[case.effect]]` nor a `payload`"));
         };
-        let (payload_type, form) = usual(first.kind);
+        let (payload_type, form) = usual(first.kind, &chain);
         let effects: Result<Vec<_>, _> =
             entry.effects.iter().map(|effect| self.effect(&chain, effect)).collect();
         let fee = match &entry.fee {
@@ -332,7 +337,7 @@ impl<'a> Names<'a> {
         let chain_id = chain.strip_prefix("eip155:").and_then(|id| id.parse::<u64>().ok());
         let chain_ids = [chain_id.ok_or_else(|| value(format!("`{chain}` is not a chain of payloads")))?];
         let address = Address::parse_checksummed(account, None).map_err(|error| value(error.to_string()))?;
-        let account = Account { address, chain_ids: &chain_ids };
+        let account = Account::Ethereum(ethereum::Account { address, chain_ids: &chain_ids });
         let intent = chancery_intent::understand(payload, &account, &self.registry.decoding);
         intent
             .map(|intent| intent.description().clone())
@@ -368,7 +373,7 @@ impl<'a> Names<'a> {
 
     /// An address, or the name of one in the address book of this chain.
     fn address(&self, chain: &str, text: &str) -> Result<String, Refusal> {
-        if registry::is_address(text) {
+        if registry::is_address(chain, text) {
             return Ok(text.to_owned());
         }
         let prefix = format!("{chain}:");

@@ -36,6 +36,16 @@ pub(crate) struct Manifest {
     pub contracts: Vec<Spanned<ContractEntry>>,
     #[serde(default, rename = "limit")]
     pub limits: Vec<Spanned<LimitEntry>>,
+    #[serde(default)]
+    pub bitcoin: BitcoinEntry,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BitcoinEntry {
+    /// Whether inputs may be signed so that others can add more (SIGHASH_ALL | SIGHASH_ANYONECANPAY).
+    #[serde(default)]
+    pub anyone_can_pay: bool,
 }
 
 #[derive(Default, Deserialize)]

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use alloy_json_abi::JsonAbi;
 use alloy_primitives::{Address, U256};
 use chancery_core::UnixMillis;
+use chancery_intent::bitcoin::Network;
 use chancery_intent::contracts::{Abi, Entry as DecodingEntry, Registry as Contracts};
 use chancery_intent::{IntentError, Standard};
 use time::OffsetDateTime;
@@ -24,10 +25,11 @@ pub const ENTRIES: usize = 20_000;
 /// LIMIT: groups of one asset, address, client or wallet.
 pub const GROUPS_OF_ONE: usize = 16;
 
-const CHAIN_FORM: &str = "a chain is CAIP-2, such as `eip155:1`";
+const CHAIN_FORM: &str = "a chain is CAIP-2, such as `eip155:1` or `bip122:000000000019d6689c085ae165831e93`";
 const ASSET_FORM: &str = "an asset is CAIP-19 without a token id, such as `eip155:1/slip44:60` or `eip155:1/erc20:0x...` with \
                           the address in EIP-55 letters";
-const ADDRESS_FORM: &str = "an address is `0x` and 40 hexadecimal digits with the capitals of EIP-55";
+const ADDRESS_FORM: &str = "an address is `0x` and 40 hexadecimal digits with the capitals of EIP-55; on Bitcoin it is one of the \
+                            network's in the letters that wallets show, or `script-` and hexadecimal where there is none";
 
 /// An asset as registered.
 #[derive(Clone, Debug)]
@@ -88,14 +90,23 @@ pub(crate) fn is_chain(text: &str) -> bool {
     })
 }
 
-/// An address in the one spelling that `intent` gives it.
-pub(crate) fn is_address(text: &str) -> bool {
+/// An EVM address in the one spelling that `intent` gives it.
+fn is_eip55(text: &str) -> bool {
     Address::parse_checksummed(text, None).is_ok()
+}
+
+/// An address on a chain, in the one spelling that `intent` gives it: EIP-55, or what Bitcoin's network has.
+pub(crate) fn is_address(chain: &str, text: &str) -> bool {
+    if chain.starts_with("bip122:") {
+        Network::of_chain(chain).is_some_and(|network| network.has_destination(text))
+    } else {
+        is_eip55(text)
+    }
 }
 
 /// `chain:address` (CAIP-10).
 pub(crate) fn is_account(text: &str) -> bool {
-    text.rsplit_once(':').is_some_and(|(chain, address)| is_chain(chain) && is_address(address))
+    text.rsplit_once(':').is_some_and(|(chain, address)| is_chain(chain) && is_address(chain, address))
 }
 
 /// A CAIP-19 asset without a token id.
@@ -107,7 +118,7 @@ pub(crate) fn is_asset(text: &str) -> bool {
                     && namespace.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
                     && (1..=128).contains(&reference.len())
                     && reference.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'%'))
-                    && (!reference.starts_with("0x") || is_address(reference))
+                    && (!reference.starts_with("0x") || is_eip55(reference))
             })
     })
 }
@@ -168,13 +179,15 @@ impl Entry<'_, '_> {
 
     /// The CAIP-10 names of an address on its chains.
     fn accounts(&mut self, address: &str, chains: &[String]) -> Vec<String> {
-        let message = format!("`{address}` is not an address");
-        let known = self.check(is_address(address), FindingCode::Value, message, ADDRESS_FORM);
         self.check(!chains.is_empty(), FindingCode::Value, "`chains` is empty", CHAIN_FORM);
         let mut accounts = Vec::new();
         for chain in chains {
             let message = format!("`{chain}` is not a chain");
-            if self.check(is_chain(chain), FindingCode::Value, message, CHAIN_FORM) && known {
+            if !self.check(is_chain(chain), FindingCode::Value, message, CHAIN_FORM) {
+                continue;
+            }
+            let message = format!("`{address}` is not an address on {chain}");
+            if self.check(is_address(chain, address), FindingCode::Value, message, ADDRESS_FORM) {
                 accounts.push(format!("{chain}:{address}"));
             }
         }
@@ -216,7 +229,9 @@ impl Registry {
             registry.contract(entry.get_ref(), &mut names, &mut locate(entry, at, findings));
         }
         match registry.decoding(source) {
-            Ok(decoding) => registry.decoding = decoding,
+            Ok(decoding) => {
+                registry.decoding = decoding.with_anyone_can_pay(manifest.bitcoin.anyone_can_pay);
+            }
             Err(error) => findings.add(at, None, FindingCode::Value, error.to_string(), ""),
         }
         registry
@@ -399,10 +414,10 @@ mod tests {
 
     #[test]
     fn spellings_are_canonical() {
-        assert!(is_address(TOKEN));
+        assert!(is_eip55(TOKEN));
         for bad in ["", "0x", &TOKEN.to_lowercase(), &TOKEN.to_uppercase(), &TOKEN[2..], &format!("{TOKEN}0")]
         {
-            assert!(!is_address(bad), "{bad}");
+            assert!(!is_eip55(bad), "{bad}");
         }
         assert!(is_asset("eip155:1/slip44:60") && is_asset(&format!("eip155:1/erc20:{TOKEN}")));
         for bad in [
@@ -416,6 +431,23 @@ mod tests {
         }
         assert!(is_account(&format!("eip155:1:{TOKEN}")) && is_account(&format!("eip155:*:{TOKEN}")));
         assert!(!is_account(TOKEN));
+
+        let (mainnet, signet) =
+            ("bip122:000000000019d6689c085ae165831e93", "bip122:00000008819873e925422c1ff0f99f7c");
+        let address = "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4";
+        assert!(is_asset(&format!("{mainnet}/slip44:0")));
+        assert!(is_account(&format!("{mainnet}:{address}")));
+        assert!(is_account(&format!("{mainnet}:script-6a026869")));
+        for bad in [
+            format!("{signet}:{address}"),
+            format!("{mainnet}:{}", address.to_uppercase()),
+            format!("{mainnet}:{TOKEN}"),
+            format!("eip155:1:{address}"),
+            format!("bip122:*:{address}"),
+            format!("bip122:0:{address}"),
+        ] {
+            assert!(!is_account(&bad), "{bad}: a rule with it could never apply");
+        }
     }
 
     #[test]

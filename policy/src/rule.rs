@@ -224,7 +224,7 @@ pub(crate) fn check_literals(found: &Found<'_>, vocabulary: &Vocabulary<'_>, fin
                 "written as `<tenant>/<name>`, such as `default/treasury`"
             }
             "Address" if !registry::is_account(id) => {
-                "written as CAIP-10 with the capitals of EIP-55, such as `eip155:1:0x70997970C51812dc3A010C7d01b50e0d17dc79C8`"
+                "written as CAIP-10 in the chain's own spelling, such as `eip155:1:0x70997970C51812dc3A010C7d01b50e0d17dc79C8`"
             }
             "Asset" if !registry::is_asset(id) => {
                 "written as CAIP-19 without a token id, such as `eip155:1/slip44:60`"

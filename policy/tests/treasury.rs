@@ -5,7 +5,7 @@ use std::path::Path;
 
 use alloy_primitives::Address;
 use chancery_core::{ClientId, Payload, Tenant, UnixMillis, WalletId};
-use chancery_intent::{Account, Intent, understand};
+use chancery_intent::{Account, Intent, ethereum, understand};
 use chancery_policy::{Asked, Decision, Met, Source, SupposedSpending, Tested, decide};
 
 fn treasury() -> Tested {
@@ -18,7 +18,8 @@ fn treasury() -> Tested {
 fn one_ether(policy: &Tested) -> Intent {
     let data = "02f1827a6980843b9aca0084773594008252089470997970c51812dc3a010c7d01b50e0d17dc79c8880de0b6b3a764000080c0";
     let payload = Payload::EthereumTransaction { data: hex::decode(data).unwrap() };
-    let account = Account { address: Address::repeat_byte(1), chain_ids: &[31337] };
+    let account =
+        Account::Ethereum(ethereum::Account { address: Address::repeat_byte(1), chain_ids: &[31337] });
     understand(&payload, &account, policy.bundle().contracts()).unwrap()
 }
 

@@ -19,7 +19,7 @@ use base64::Engine as _;
 use chancery_audit::{
     Algorithm, Appended, AuditError, CheckpointSigner, Decision, Digest, End, Feed, Keeper, Log, LogOptions,
     Outcome, Receipt, Record, Salt, SignerError, Signing, Trust, V1, Verdict, VerifierKey, append, feed,
-    intent_commitment, request_digest,
+    intent_commitment, request_digest, signing_commitment,
 };
 use chancery_core::{Code, Payload, RequestId, SignRequest, Tenant, UnixMillis};
 use chancery_store::{Store, StoreError};
@@ -225,7 +225,18 @@ impl Asked {
     }
 
     pub fn signature(&self) -> Vec<u8> {
-        let message = Message::from_digest(*self.decision.signing_digest.as_bytes());
+        self.sign(&self.decision.signing_digest)
+    }
+
+    /// A payload that needs a signature for each of `digests`.
+    pub fn several(n: u64, digests: &[Digest]) -> Self {
+        let mut asked = Self::of(Payload::BitcoinPsbt { data: n.to_be_bytes().to_vec() }, n);
+        asked.decision.signing_digest = signing_commitment(digests);
+        asked
+    }
+
+    pub fn sign(&self, digest: &Digest) -> Vec<u8> {
+        let message = Message::from_digest(*digest.as_bytes());
         let signature = Secp256k1::signing_only().sign_ecdsa_recoverable(&message, &self.wallet);
         let (parity, compact) = signature.serialize_compact();
         [compact.as_slice(), &[u8::try_from(parity.to_i32()).unwrap()]].concat()
@@ -267,6 +278,7 @@ impl Asked {
             outcome: None,
             outcome_proof: None,
             signature: None,
+            signing_digests: Vec::new(),
             signed_transaction: None,
         }
     }
@@ -295,6 +307,7 @@ impl Asked {
             outcome: Some(outcome),
             outcome_proof: Some(outcome_proof),
             signature: Some(signature.into()),
+            signing_digests: Vec::new(),
             signed_transaction: Some(raw.into()),
         }
     }

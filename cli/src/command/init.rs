@@ -293,7 +293,7 @@ fn make_token(chanceryd: &Path, dir: &Path, output: &Output) -> Result<(), Error
 fn random_pin() -> Result<Zeroizing<String>, Error> {
     let mut bytes = Zeroizing::new([0_u8; 16]);
     getrandom::fill(bytes.as_mut()).map_err(Error::Random)?;
-    Ok(Zeroizing::new(hex::encode(bytes.as_ref())))
+    Ok(Zeroizing::new(hex::encode(bytes.as_slice())))
 }
 
 /// A TOML string.

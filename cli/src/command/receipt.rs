@@ -142,10 +142,8 @@ fn check(bytes: &[u8], trust: &Trust) -> Result<Found, String> {
     let verified = chancery_audit::verify(bytes, trust).map_err(|error| causes(&error))?;
     let receipt = verified.receipt();
     let decision = &receipt.decision;
-    let account =
-        chancery_intent::address_of(decision.public_key.as_bytes()).map_err(|error| causes(&error))?;
-    let again =
-        recheck(&receipt.payload, &receipt.intent, decision.signing_digest.as_bytes(), Some(account))?;
+    let key = decision.public_key.as_bytes();
+    let again = recheck(&receipt.payload, &receipt.intent, decision.signing_digest.as_bytes(), Some(key))?;
     let mut checked = verified.findings();
     checked.extend(again.checked);
     Ok(Found {

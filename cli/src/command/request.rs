@@ -123,6 +123,8 @@ fn show(request: &Value, output: &Output) -> Result<(), Error> {
         ("bundle", "/bundle"),
         ("signed", "/signed_transaction"),
         ("bytes", "/signature/bytes"),
+        ("psbt", "/signed_psbt"),
+        ("proof", "/message_signature"),
     ] {
         if request.pointer(pointer).is_some() {
             output.line(&format!("{name:<8}  {}", cell(request, pointer)))?;

@@ -13,17 +13,18 @@ use crate::connection::Connection;
 use crate::http::{Answer, Api, Call};
 use crate::output::{cell, one_line};
 use crate::payload::{PAYLOAD_FLAGS, PayloadArgs};
-use crate::recheck::recheck;
+use crate::recheck::{is_bitcoin, recheck};
 use crate::{Error, Exit, Output, file};
 
 const SIGN_HELP: &str = "\
-Prints the signed transaction, the signed authorization, or the bare signature. While the request is pending the exit \
+Prints the signed transaction, the signed authorization, the PSBT that others still have to sign, or the bare signature. While the request is pending the exit \
 code is 3; a denial is 4. With `--wait`, a request that expires is 5.
 
 Examples:
   chancery sign --wallet treasury --transaction @unsigned.hex --receipt receipt.json
   chancery sign --wallet treasury --message hello --idempotency-key order-42
-  chancery sign --wallet treasury --typed-data permit.json --wait --timeout 10m";
+  chancery sign --wallet treasury --typed-data permit.json --wait --timeout 10m
+  chancery sign --wallet vault --psbt @payment.psbt --receipt receipt.json";
 
 /// `chancery sign`.
 #[derive(Args, Debug)]
@@ -128,15 +129,20 @@ fn signed(answer: &Answer, document: &Value, payload: &Payload, output: &Output)
     hex::decode_to_slice(&stated, &mut digest)
         .map_err(|_| answer.unexpected("has a signing digest that is none"))?;
     let intent = document.get("intent").ok_or_else(|| answer.unexpected("has no intent"))?;
-    if let Err(difference) = recheck(payload, intent, &digest, None) {
+    // Of a Bitcoin wallet the receipt says the key, which its descriptor is read with.
+    let key = document.pointer("/receipt/decision/public_key").and_then(Value::as_str).map(hex::decode);
+    let key = key.and_then(Result::ok).filter(|_| is_bitcoin(payload));
+    if let Err(difference) = recheck(payload, intent, &digest, key.as_deref()) {
         // The signature exists by now; hiding it would lose it. The receipt is what settles who is wrong.
         output.say(&format!("WARNING: do not rely on this signature: {difference}"));
     }
     if let Some(authorization) = document.get("signed_authorization").filter(|value| value.is_object()) {
         return Ok(authorization.to_string());
     }
-    match document.get("signed_transaction").and_then(Value::as_str) {
-        Some(transaction) => Ok(transaction.to_owned()),
+    // In the order of use: what the network takes, what other signers take, what a verifier takes.
+    let forms = ["signed_transaction", "signed_psbt", "message_signature"];
+    match forms.into_iter().find_map(|form| document.get(form).and_then(Value::as_str)) {
+        Some(text) => Ok(text.to_owned()),
         None => answer.text(document, "/signature/bytes"),
     }
 }

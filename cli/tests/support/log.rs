@@ -22,7 +22,7 @@ use chancery_audit::{
 };
 use chancery_core::{Payload, RequestId, SignRequest, Tenant, UnixMillis};
 use chancery_intent::contracts::Registry;
-use chancery_intent::{Account, Artifact, Intent, address_of, understand};
+use chancery_intent::{Account, Artifact, Intent, Signature, address_of, ethereum, understand};
 use secp256k1::{Message, PublicKey, Secp256k1, SecretKey};
 use serde_json::{Value, json};
 
@@ -39,7 +39,10 @@ fn wallet() -> SecretKey {
 
 /// A payload understood for this wallet on chain 31337.
 pub fn intent(payload: &Payload, contracts: &Registry) -> Intent {
-    let account = Account { address: address_of(&public_key()).unwrap(), chain_ids: &[31_337] };
+    let account = Account::Ethereum(ethereum::Account {
+        address: address_of(&public_key()).unwrap(),
+        chain_ids: &[31_337],
+    });
     understand(payload, &account, contracts).unwrap()
 }
 
@@ -70,7 +73,8 @@ impl Log {
         let odd = parity.to_i32() == 1;
         let signature = [compact.as_slice(), &[u8::from(odd)]].concat();
         let (r, s) = compact.split_at(32);
-        let raw = match intent.finish(r.try_into().unwrap(), s.try_into().unwrap(), odd).artifact {
+        let made = Signature { r: r.try_into().unwrap(), s: s.try_into().unwrap(), y_parity: odd };
+        let raw = match intent.finish(&[made]).unwrap() {
             Artifact::Transaction { raw, .. } => Some(raw),
             _ => None,
         };
@@ -132,6 +136,7 @@ impl Log {
                 outcome: Some(outcome),
                 outcome_proof: Some(String::new()),
                 signature: Some(signature.into()),
+                signing_digests: Vec::new(),
                 signed_transaction: raw.map(Into::into),
             },
             key,

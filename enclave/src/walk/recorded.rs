@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chancery_audit::{self as audit, Appended};
 use chancery_core::{Code, RequestId};
 use chancery_hsm::Message;
-use chancery_intent::Intent;
+use chancery_intent::{Intent, Scheme};
 use chancery_policy::Permit;
 
 use super::Sealed;
@@ -31,28 +31,45 @@ pub struct Recorded {
 }
 
 impl Recorded {
-    /// Has the HSM sign the digest that policy permitted.
+    /// Has the HSM sign what policy permitted: one digest, or each of those that the permitted one commits to.
     ///
     /// # Errors
-    /// [`Code::HsmUnavailable`], [`Code::Overloaded`] or [`Code::KeyQuarantined`]. The request is then on record as
+    /// [`Code::HsmUnavailable`], [`Code::Overloaded`] or [`Code::KeyQuarantined`]; [`Code::SchnorrUnavailable`] where a
+    /// signature is asked for that no token makes. The request is then on record as
     /// failed, and its idempotency key is free for another try.
     pub async fn seal(self, house: &Arc<House>) -> Result<Sealed, Refusal> {
         // INVARIANT: a permit is for one digest and one wallet; whatever mixes them up ends here.
         let permitted = self.permit.signing_digest() == self.intent.signing_digest()
             && *self.permit.wallet() == self.wallet.id
             && *self.permit.tenant() == self.wallet.tenant;
-        let refusal = if permitted {
-            match house.hsm.sign(&self.wallet.key, Message::Digest(*self.permit.signing_digest())).await {
-                Ok(signature) => return Ok(Sealed { recorded: self, signature }),
-                Err(error) => {
-                    tracing::warn!(request = %self.id, wallet = %self.wallet.id, %error, "not signed");
-                    Refusal::from(error)
-                }
-            }
+        let signed = if permitted {
+            self.sign_each(house).await
         } else {
-            Refusal::new(Code::Internal, "the permit is for another request")
+            Err(Refusal::new(Code::Internal, "the permit is for another request"))
+        };
+        let refusal = match signed {
+            Ok(signatures) => return Ok(Sealed { recorded: self, signatures }),
+            Err(refusal) => refusal,
         };
         resolve::fail(house, self.id, self.wallet.tenant.clone(), self.leaf.index(), refusal.code).await;
         Err(refusal.of(self.id))
+    }
+
+    /// All signatures or none: a failure on the way leaves those before it sealed, and they are dropped unread.
+    async fn sign_each(&self, house: &House) -> Result<Vec<chancery_hsm::Sealed>, Refusal> {
+        let signings = self.intent.signings();
+        if signings.iter().any(|signing| signing.scheme == Scheme::Schnorr) {
+            let detail = "the payload needs Schnorr signatures (taproot), which the HSM cannot make";
+            return Err(Refusal::new(Code::SchnorrUnavailable, detail));
+        }
+        let mut signatures = Vec::with_capacity(signings.len());
+        for signing in signings {
+            let signature = house.hsm.sign(&self.wallet.key, Message::Digest(signing.digest)).await;
+            signatures.push(signature.map_err(|error| {
+                tracing::warn!(request = %self.id, wallet = %self.wallet.id, %error, "not signed");
+                Refusal::from(error)
+            })?);
+        }
+        Ok(signatures)
     }
 }

@@ -13,10 +13,10 @@ use crate::kept;
 use crate::receipts;
 use crate::refusal::Refusal;
 
-/// A signature nobody has read, and the request it is for.
+/// Signatures nobody has read, and the request they are for.
 pub struct Sealed {
     pub(super) recorded: Recorded,
-    pub(super) signature: chancery_hsm::Sealed,
+    pub(super) signatures: Vec<chancery_hsm::Sealed>,
 }
 
 impl Sealed {
@@ -26,8 +26,9 @@ impl Sealed {
     /// What keeps the store from recording: nothing is released, and the resolver ends the request. What keeps the log
     /// from signing a checkpoint: the outcome stands, and a retry under the same key gets signature and receipt.
     pub async fn release(self, house: &Arc<House>) -> Result<Released, Refusal> {
-        let Self { recorded: Recorded { id, intent, leaf, record, kept, in_flight, .. }, signature } = self;
-        let opened = Signed::of(&signature.open(), &intent)?;
+        let Self { recorded: Recorded { id, intent, leaf, record, kept, in_flight, .. }, signatures } = self;
+        let opened: Vec<_> = signatures.into_iter().map(chancery_hsm::Sealed::open).collect();
+        let opened = Signed::of(&opened, &intent)?;
         let outcome = audit::Outcome {
             v: V1,
             tenant: record.tenant.clone(),

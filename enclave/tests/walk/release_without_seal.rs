@@ -1,4 +1,4 @@
-//! Recorded is not sealed: only `Sealed` can be released, and its signature cannot be taken out of it.
+//! Recorded is not sealed: only `Sealed` can be released, and its signatures cannot be taken out of it.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ async fn short_cut(house: &Arc<House>, recorded: Recorded) -> Released {
 }
 
 fn peek(sealed: Sealed) -> [u8; 64] {
-    sealed.signature.open().bytes
+    sealed.signatures.remove(0).open().bytes
 }
 
 fn main() {}

@@ -12,13 +12,14 @@ use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
 use secp256k1::{Message, Secp256k1, VerifyOnly};
 use serde_json::{Map, Value, json};
 
+use super::Account;
 use super::rlp::{self, Shape};
 use super::{
     Document, Understood, address_of_point, chain, checked_chain, checked_encoding, checked_nonce,
     checked_size, decimal, other_owner,
 };
+use crate::IntentError;
 use crate::model::{self, Description, Effect, Kind};
-use crate::{Account, IntentError};
 
 /// `chain_id, address, nonce`; the signed tuple goes on with y parity, r and s.
 const UNSIGNED: &[Shape] = &[Shape::Integer(32), Shape::Fixed(20), Shape::Integer(8)];

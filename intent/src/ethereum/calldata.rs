@@ -4,12 +4,13 @@
 use alloy_dyn_abi::DynSolValue;
 use alloy_primitives::{Address, TxKind, U256};
 
+use super::Account;
 use super::abi::Method;
 use super::tokens::{self, Call};
 use super::{chain, coin, prefixed_hex};
+use crate::IntentError;
 use crate::contracts::Contracts;
 use crate::model::{self, Effect, Kind};
-use crate::{Account, IntentError};
 
 /// The outer call of a transaction.
 pub(super) struct Outer<'a> {

@@ -20,13 +20,21 @@ use secp256k1::PublicKey;
 use serde_json::Value;
 
 use crate::contracts::Standard;
-use crate::{Account, Description, IntentError};
+use crate::{Description, IntentError};
 
 pub(crate) use abi::Method;
-pub use finish::{Artifact, Finished};
 
 /// Uniswap's Permit2, at one address on every chain.
 pub(crate) const PERMIT2: Address = address!("000000000022D473030F116dDEE9F6B43aC78BA3");
+
+/// The account that a wallet's key controls, and where it may be used.
+#[derive(Clone, Copy, Debug)]
+pub struct Account<'a> {
+    /// The address of the wallet's key.
+    pub address: Address,
+    /// The EIP-155 chain ids the wallet may sign for.
+    pub chain_ids: &'a [u64],
+}
 
 /// What one of the parsers found.
 pub(crate) struct Understood {

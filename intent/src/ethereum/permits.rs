@@ -6,11 +6,12 @@ use alloy_dyn_abi::DynSolValue as D;
 use alloy_primitives::{Address, U256};
 use chancery_core::limit;
 
+use super::Account;
 use super::tokens::{approved, moved};
 use super::{PERMIT2, token};
+use crate::IntentError;
 use crate::contracts::{Contracts, Standard};
 use crate::model::Effect;
-use crate::{Account, IntentError};
 
 const PERMIT: &str = "Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)";
 const PERMIT_DAI: &str = "Permit(address holder,address spender,uint256 nonce,uint256 expiry,bool allowed)";

@@ -10,11 +10,12 @@ use alloy_json_abi::Function;
 use alloy_primitives::{Address, U256};
 use chancery_core::limit;
 
+use super::Account;
 use super::abi::Method;
 use super::{PERMIT2, chain, other_owner, token};
+use crate::IntentError;
 use crate::contracts::{Contracts, Standard};
 use crate::model::{Effect, Kind};
-use crate::{Account, IntentError};
 
 /// A call of a contract.
 pub(super) struct Call<'a> {

@@ -13,15 +13,16 @@ use alloy_rlp::Decodable;
 use chancery_core::limit;
 use serde_json::{Map, Value, json};
 
+use super::Account;
 use super::calldata::{self, Outer};
 use super::rlp::{self, Item, Shape};
 use super::{
     Document, Understood, authorization, chain, checked_chain, checked_encoding, checked_nonce, checked_size,
     coin, decimal,
 };
+use crate::IntentError;
 use crate::contracts::Contracts;
 use crate::model::{self, Description, Fee};
-use crate::{Account, IntentError};
 
 /// LIMIT: addresses and storage keys of one access list together.
 const ACCESS_LIST_ITEMS: usize = 1_024;

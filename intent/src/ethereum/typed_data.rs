@@ -11,12 +11,13 @@ use alloy_primitives::{Address, B256, I256, U256, keccak256};
 use chancery_core::limit;
 use serde_json::{Map, Value};
 
+use super::Account;
 use super::abi::shown;
 use super::permits::{self, Signed};
 use super::{ANY_CHAIN, Document, JSON_INTEGER_MAX, Understood, chain, checked_chain};
+use crate::IntentError;
 use crate::contracts::Contracts;
 use crate::model::{self, Description, Effect, Kind};
-use crate::{Account, IntentError};
 
 /// LIMIT: struct types of one document, and members of one struct.
 const TYPES: usize = 64;

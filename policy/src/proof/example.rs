@@ -99,7 +99,8 @@ impl Claim<'_> {
         let bundle = self.bundle;
         let time = fact::time_of(now, bundle.utc_offset_s).ok()?;
         let time: Vec<_> = time.iter().map(|(name, value)| format!("{name}: {value}")).collect();
-        let usual = case::usual(self.kind());
+        // Examples are of EVM chains.
+        let usual = case::usual(self.kind(), "eip155:");
         let mut conditions = vec![
             format!("context.time == {{ {} }}", time.join(", ")),
             "context.effects == 1".to_owned(),
@@ -364,7 +365,7 @@ impl Written<'_> {
         lines.push("chain", chain);
         lines.push("now", &now);
         lines.push("account", self.address("account").ok_or("a request without account")?);
-        let (payload, form) = case::usual(self.claim.kind());
+        let (payload, form) = case::usual(self.claim.kind(), chain);
         for (key, name, usual) in [("payload_type", "payload", payload), ("form", "form", form)] {
             if let Some(text) = self.text(name).filter(|text| *text != usual) {
                 lines.push(key, text);

@@ -27,6 +27,7 @@ use crate::rate::{Limiter, RetryAfter};
         (status = 409, description = "The key names another request, or the first is in progress", body = ProblemSchema),
         (status = 422, description = "Not one canonical payload that this wallet may sign", body = ProblemSchema),
         (status = 429, description = "Too many requests; see Retry-After", body = ProblemSchema),
+        (status = 501, description = "A Schnorr signature is needed, which no token makes", body = ProblemSchema),
         (status = 503, description = "HSM, store or policy unavailable; see Retry-After", body = ProblemSchema),
     )
 )]

@@ -4,10 +4,10 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use chancery_core::WalletId;
-use chancery_enclave::Enclave;
+use chancery_enclave::{Design, Enclave};
 
 use super::peer::{Anyone, AsOperator};
-use super::wire::{Chain, NewWallet, Page, ProblemSchema, Wallet, Wallets};
+use super::wire::{NewWallet, Page, ProblemSchema, Wallet, Wallets};
 use super::{blocking, name, rows};
 use crate::problem::Problem;
 
@@ -16,6 +16,7 @@ use crate::problem::Problem;
     post, path = "/v1/wallets", tag = "wallets", request_body = NewWallet,
     responses(
         (status = 201, description = "Made and on record", body = Wallet),
+        (status = 400, description = "Such chains or such a descriptor cannot be a wallet's", body = ProblemSchema),
         (status = 403, description = "Needs the role `operator`", body = ProblemSchema),
         (status = 409, description = "The name is taken", body = ProblemSchema),
     )
@@ -23,9 +24,13 @@ use crate::problem::Problem;
 pub(crate) async fn create(
     State(enclave): State<Enclave>,
     AsOperator(operator): AsOperator,
-    Json(NewWallet { id, chain: Chain::Ethereum, chain_ids }): Json<NewWallet>,
+    Json(wanted): Json<NewWallet>,
 ) -> Result<(StatusCode, Json<Wallet>), Problem> {
-    let wallet = enclave.create_wallet(operator, id, chain_ids).await?;
+    let (id, design) = match wanted {
+        NewWallet::Ethereum { id, chain_ids } => (id, Design::Ethereum { chain_ids }),
+        NewWallet::Bitcoin { id, network, descriptor } => (id, Design::Bitcoin { network, descriptor }),
+    };
+    let wallet = enclave.create_wallet(operator, id, design).await?;
     Ok((StatusCode::CREATED, Json(Wallet::from(&*wallet))))
 }
 

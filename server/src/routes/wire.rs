@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chancery_audit::{self as audit, HexBytes, Receipt};
 use chancery_core::{ClientId, Payload, RequestId, Tenant, UnixMillis, WalletId};
-use chancery_enclave as enclave;
+use chancery_enclave::{self as enclave, Network};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -52,6 +53,18 @@ pub(crate) enum PayloadSchema {
         /// `types`, `primaryType`, `domain` and `message`.
         document: Value,
     },
+    /// A partially signed Bitcoin transaction of version 0 (BIP-174) or 2 (BIP-370).
+    #[serde(rename = "bitcoin.psbt")]
+    Psbt {
+        /// The bytes: base64 with its padding.
+        data: String,
+    },
+    /// A message to sign for the wallet's own script (BIP-322, format `simple`).
+    #[serde(rename = "bitcoin.message")]
+    BitcoinMessage {
+        /// The bytes: `0x` and hexadecimal.
+        data: String,
+    },
 }
 
 /// A released signature and its receipt.
@@ -65,7 +78,7 @@ pub(crate) struct Released {
     /// The wallet that signed.
     #[schema(value_type = String)]
     pub wallet: WalletId,
-    /// The digest that was signed: 64 hexadecimal digits.
+    /// The digest that was signed, or what commits to the digests of `signatures`: 64 hexadecimal digits.
     #[schema(value_type = String)]
     pub signing_digest: audit::Digest,
     /// What the payload does.
@@ -82,8 +95,18 @@ pub(crate) struct Released {
 /// A signature in the forms it is used in.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Signed {
-    /// The signature.
-    pub signature: Signature,
+    /// The signature, of an Ethereum payload.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
+    /// Every signature of a Bitcoin payload, in the order of the inputs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub signatures: Vec<DigestSignature>,
+    /// The PSBT with our signatures in it: base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signed_psbt: Option<String>,
+    /// A BIP-322 signature, format `simple`: base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_signature: Option<String>,
     /// The transaction with its signature, ready for the network: `0x` and hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signed_transaction: Option<String>,
@@ -109,14 +132,28 @@ pub(crate) struct Signature {
     pub bytes: String,
 }
 
+/// One of several ECDSA signatures over secp256k1, low-S.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DigestSignature {
+    /// What it is over: 64 hexadecimal digits.
+    #[schema(value_type = String)]
+    pub digest: audit::Digest,
+    /// 32 bytes: `0x` and hexadecimal.
+    pub r: String,
+    /// 32 bytes, in the lower half of the order.
+    pub s: String,
+    /// The parity of the nonce point: 0 or 1.
+    pub y_parity: u8,
+}
+
 fn prefixed(bytes: &[u8]) -> String {
     format!("0x{}", hex::encode(bytes))
 }
 
 impl Signature {
-    fn of(bytes: &HexBytes) -> Self {
+    fn of(bytes: &[u8]) -> Self {
         // 65 bytes: r, s, parity; the enclave makes no others.
-        let (r, rest) = bytes.as_bytes().split_at_checked(32).unwrap_or_default();
+        let (r, rest) = bytes.split_at_checked(32).unwrap_or_default();
         let (s, parity) = rest.split_at_checked(32).unwrap_or_default();
         let y_parity = parity.first().copied().unwrap_or_default();
         let mut ethereum = [r, s].concat();
@@ -128,8 +165,16 @@ impl Signature {
 impl From<enclave::Signed> for Signed {
     fn from(signed: enclave::Signed) -> Self {
         let text = |bytes: &HexBytes| prefixed(bytes.as_bytes());
+        let bytes = signed.signature.as_bytes();
+        let signatures = signed.signing_digests.iter().zip(bytes.chunks(65)).map(|(digest, bytes)| {
+            let Signature { r, s, y_parity, .. } = Signature::of(bytes);
+            DigestSignature { digest: *digest, r, s, y_parity }
+        });
         Self {
-            signature: Signature::of(&signed.signature),
+            signature: signed.signing_digests.is_empty().then(|| Signature::of(bytes)),
+            signatures: signatures.collect(),
+            signed_psbt: signed.signed_psbt.as_ref().map(|psbt| STANDARD.encode(psbt.as_bytes())),
+            message_signature: signed.message_signature,
             signed_transaction: signed.signed_transaction.as_ref().map(text),
             transaction_hash: signed.transaction_hash.as_ref().map(text),
             signed_authorization: signed.signed_authorization,
@@ -193,15 +238,28 @@ pub(crate) struct Preview {
 
 /// A wallet to make.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct NewWallet {
-    /// Its name.
-    #[schema(value_type = String, example = "treasury")]
-    pub id: WalletId,
-    /// The kind of chain.
-    pub chain: Chain,
-    /// The EIP-155 chain ids it may sign for, 1 to 16.
-    pub chain_ids: Vec<u64>,
+#[serde(tag = "chain", rename_all = "lowercase", deny_unknown_fields)]
+pub(crate) enum NewWallet {
+    /// One address on Ethereum and its kin.
+    Ethereum {
+        /// Its name.
+        #[schema(value_type = String, example = "treasury")]
+        id: WalletId,
+        /// The EIP-155 chain ids it may sign for, 1 to 16.
+        chain_ids: Vec<u64>,
+    },
+    /// The scripts of an output descriptor.
+    Bitcoin {
+        /// Its name.
+        #[schema(value_type = String, example = "vault")]
+        id: WalletId,
+        /// `mainnet`, `testnet4`, `signet` or `regtest`.
+        #[schema(value_type = String)]
+        network: Network,
+        /// `pkh`, `sh(wpkh)`, `wpkh`, `wsh` or `tr` (BIP-380), with `@0` for the wallet's own key.
+        #[schema(value_type = String, example = "wpkh(@0)")]
+        descriptor: String,
+    },
 }
 
 /// A kind of chain.
@@ -210,6 +268,8 @@ pub(crate) struct NewWallet {
 pub(crate) enum Chain {
     /// Ethereum and its kin; secp256k1 keys.
     Ethereum,
+    /// Bitcoin; secp256k1 keys.
+    Bitcoin,
 }
 
 /// A wallet.
@@ -227,10 +287,17 @@ pub(crate) struct Wallet {
     pub algorithm: &'static str,
     /// The public key: compressed SEC 1, hexadecimal.
     pub public_key: String,
-    /// The account it controls: EIP-55 text.
+    /// The account it controls: EIP-55 text, or the first address of a Bitcoin wallet.
     pub address: String,
     /// The EIP-155 chain ids it may sign for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub chain_ids: Vec<u64>,
+    /// The Bitcoin network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<&'static str>,
+    /// The descriptor with the wallet's key in it and its checksum.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub descriptor: Option<String>,
     /// When it was made.
     #[schema(value_type = i64)]
     pub created_ms: UnixMillis,
@@ -240,14 +307,25 @@ pub(crate) struct Wallet {
 
 impl From<&enclave::Wallet> for Wallet {
     fn from(wallet: &enclave::Wallet) -> Self {
+        let (chain, address, chain_ids, network) = match &wallet.holding {
+            enclave::Holding::Ethereum { address, chain_ids } => {
+                (Chain::Ethereum, address.to_string(), chain_ids.clone(), None)
+            }
+            enclave::Holding::Bitcoin(held) => {
+                let address = held.address().unwrap_or_default();
+                (Chain::Bitcoin, address, Vec::new(), Some(held.network().as_str()))
+            }
+        };
         Self {
             tenant: wallet.tenant.clone(),
             id: wallet.id.clone(),
-            chain: Chain::Ethereum,
+            chain,
             algorithm: "secp256k1",
             public_key: hex::encode(wallet.public_key()),
-            address: wallet.address.to_string(),
-            chain_ids: wallet.chain_ids.clone(),
+            address,
+            chain_ids,
+            network,
+            descriptor: wallet.descriptor(),
             created_ms: wallet.created_ms,
             leaf: wallet.leaf,
         }
@@ -474,6 +552,8 @@ mod tests {
             PayloadSchema::Authorization { data: data() },
             PayloadSchema::Message { data: data() },
             PayloadSchema::TypedData { document: Value::Null },
+            PayloadSchema::Psbt { data: "cHNidP8=".to_owned() },
+            PayloadSchema::BitcoinMessage { data: data() },
         ] {
             let written = serde_json::to_value(&schema).unwrap();
             let payload: Payload = serde_json::from_value(written.clone()).unwrap();

@@ -59,6 +59,9 @@ pub enum Error {
     /// An address or number that is none.
     #[error("`{0}` is not what this option takes")]
     Option(String),
+    /// A Bitcoin transaction is not what it should be.
+    #[error("not a payment that the network takes: {0}")]
+    Payment(String),
 }
 
 impl Error {

@@ -2,6 +2,7 @@
 //! it believes the wire, the command line's verifier and the kernel's accounts only.
 
 pub mod api;
+pub mod coins;
 pub mod door;
 pub mod error;
 pub mod kill;

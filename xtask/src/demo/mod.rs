@@ -2,6 +2,7 @@
 //! pretended: each line it prints was just done, and whatever does not go as told ends the demonstration as a failure.
 
 mod chain;
+mod coins;
 mod sign;
 
 use std::fs;
@@ -127,6 +128,8 @@ fn show(tree: &Tree, dir: &Path, keep: bool, log: &mut Option<PathBuf>) -> Resul
         return Err(pending.unexpected("pending"));
     }
     step("chancery sign", &format!("50 ETH: pending, {}", pending.rules));
+
+    receipts.push(coins::show(tree, &appliance)?);
 
     let verify = appliance.chancery(None).args(["receipt", "verify", "--trust"]).arg(&trust).args(&receipts);
     verify.quiet()?;

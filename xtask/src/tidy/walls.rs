@@ -107,6 +107,17 @@ const WALLS: &[(&str, &[&str], &str)] = &[
         "outside bytes are decoded in `intent`",
     ),
     ("alloy-dyn-abi", &["chancery-intent", "chancery-load"], "outside bytes are decoded in `intent`"),
+    (
+        "bitcoin",
+        &["chancery-intent", "chancery-load", "chancery-server"],
+        "outside bytes are decoded in `intent`; the others make them, to try it",
+    ),
+    ("miniscript", &["chancery-intent"], "what a descriptor derives is asked in one place"),
+    (
+        "bitcoinconsensus",
+        &["chancery-intent", "chancery-load", "chancery-server"],
+        "the network's own code is the judge in tests; nothing that ships calls it",
+    ),
 ];
 
 /// One workspace crate and what it names.

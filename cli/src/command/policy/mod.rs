@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use chancery_core::{ClientId, Payload, Tenant, UnixMillis, WalletId};
-use chancery_intent::{Account, Address, understand};
+use chancery_intent::{Account, Address, ethereum, understand};
 use chancery_policy::{
     Bundle, Evaluation, Met, Outcome, PolicyError, Question, Source, SupposedSpending, Tested,
 };
@@ -305,7 +305,8 @@ impl Simulate {
                 hint: "`--spent` takes the name of a limit in `bundle.toml`",
             });
         }
-        let account = Account { address: self.account, chain_ids: &self.chain_id };
+        let account =
+            Account::Ethereum(ethereum::Account { address: self.account, chain_ids: &self.chain_id });
         let intent = understand(&asked.payload, &account, bundle.contracts()).map_err(|error| {
             Error::Failed(format!("the payload is refused before policy: {error} [{}]", error.code()))
         })?;

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use alloy_primitives::{Address, U256};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chancery_load::transaction::{self, Moves};
-use chancery_load::{Error, api, scratch};
+use chancery_load::{Error, api, coins, scratch};
 use clap::{Args as Group, Parser, Subcommand};
 use xtask::appliance::Programs;
 use xtask::talk;
@@ -29,6 +30,37 @@ enum Task {
         chancery-load unsigned --chain-id 1 --nonce 0 --to 0x1111111111111111111111111111111111111111 --amount 1000 \
         --token 0x2222222222222222222222222222222222222222")]
     Unsigned(Unsigned),
+    /// Print a PSBT that spends from a wallet on regtest, with change, in base64
+    #[command(after_help = "Examples:\n  \
+        chancery-load psbt --from bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080 \
+        --to bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080 --amount 20000000")]
+    Psbt(Payment),
+    /// Say whether Bitcoin's consensus code accepts a signed transaction as the one of a PSBT, and print its txid
+    #[command(after_help = "Examples:\n  chancery-load accepted --psbt cHNidP8... --transaction 0x0200...")]
+    Accepted(Accepted),
+}
+
+#[derive(Debug, Group)]
+struct Payment {
+    /// The wallet's address
+    #[arg(long)]
+    from: String,
+    /// To whom
+    #[arg(long)]
+    to: String,
+    /// How much, in satoshi
+    #[arg(long)]
+    amount: u64,
+}
+
+#[derive(Debug, Group)]
+struct Accepted {
+    /// What was asked for, in base64
+    #[arg(long)]
+    psbt: String,
+    /// What came of it, in hexadecimal
+    #[arg(long)]
+    transaction: String,
 }
 
 #[derive(Debug, Group)]
@@ -70,6 +102,10 @@ fn main() -> ExitCode {
             write(unsigned);
             Ok(())
         }
+        Task::Psbt(Payment { from, to, amount }) => {
+            coins::payment(from, to, *amount).map(|psbt| talk::data(&STANDARD.encode(psbt)))
+        }
+        Task::Accepted(accepted) => judge(accepted),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -78,6 +114,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn judge(args: &Accepted) -> Result<(), Error> {
+    let psbt = STANDARD.decode(&args.psbt).map_err(|_| Error::Option(args.psbt.clone()))?;
+    let digits = args.transaction.trim_start_matches("0x");
+    let raw = hex::decode(digits).map_err(|_| Error::Option(args.transaction.clone()))?;
+    talk::data(&coins::accepted(&psbt, &raw)?.to_string());
+    Ok(())
 }
 
 fn measure(args: &Api) -> Result<(), Error> {

@@ -1,0 +1,67 @@
+//! Bitcoin: PSBTs and BIP-322 messages for a wallet that is a descriptor. A PSBT is read, written again to the same bytes,
+//! described from what the wallet derives and the signatures commit to, and only then hashed.
+//! If this is wrong, somebody else's script passes for change, or a fee for nothing.
+
+mod describe;
+mod finish;
+mod message;
+mod psbt;
+mod spend;
+mod wallet;
+
+use crate::signing::{Signature, Signing, commitment};
+use crate::{Artifact, Contracts, Description, IntentError};
+
+pub use wallet::{Network, OWN_KEY, Wallet};
+
+/// What is left to do once signatures exist.
+#[derive(Clone, Debug)]
+pub(crate) struct Document {
+    key: ::bitcoin::PublicKey,
+    asked: Asked,
+}
+
+#[derive(Clone, Debug)]
+enum Asked {
+    Spending(Box<spend::Spending>),
+    Proof(Box<message::Proof>),
+}
+
+/// What one of the parsers found.
+pub(crate) struct Understood {
+    pub description: Description,
+    pub preimage: Vec<u8>,
+    pub signings: Vec<Signing>,
+    pub document: Document,
+}
+
+pub(crate) fn psbt(
+    data: &[u8],
+    wallet: &Wallet,
+    contracts: &dyn Contracts,
+) -> Result<Understood, IntentError> {
+    let psbt = psbt::Psbt::read(data)?;
+    let spending = spend::Spending::of(psbt, wallet, contracts.anyone_can_pay())?;
+    let description = spending.describe(wallet)?;
+    Ok(understood(description, spending.signings.clone(), wallet, Asked::Spending(Box::new(spending))))
+}
+
+pub(crate) fn message(data: &[u8], wallet: &Wallet) -> Result<Understood, IntentError> {
+    let proof = message::Proof::of(data, wallet)?;
+    let description = describe::message(wallet, data)?;
+    Ok(understood(description, proof.signings.clone(), wallet, Asked::Proof(Box::new(proof))))
+}
+
+fn understood(description: Description, signings: Vec<Signing>, wallet: &Wallet, asked: Asked) -> Understood {
+    let document = Document { key: *wallet.key(), asked };
+    Understood { description, preimage: commitment(&signings), signings, document }
+}
+
+impl Document {
+    pub fn finish(&self, signatures: &[Signature]) -> Result<Artifact, IntentError> {
+        match &self.asked {
+            Asked::Spending(spending) => spending.finish(&self.key, signatures),
+            Asked::Proof(proof) => proof.finish(&self.key, signatures),
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! What is to be signed. One payload may need several signatures; they are permitted together, under one digest that
+//! commits to all of them in their order. If that digest missed one, it would be signed without a decision.
+
+use bitcoin::hashes::{Hash as _, sha256 as sha};
+
+/// Starts what [`commitment`] hashes, so that it is no other 32 bytes that anybody signs.
+const DOMAIN: &[u8] = b"chancery signing digests v1\n";
+
+/// How a digest is signed. Both on secp256k1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// ECDSA, low-S.
+    Ecdsa,
+    /// BIP-340.
+    Schnorr,
+}
+
+/// One signature that a payload needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Signing {
+    /// How.
+    pub scheme: Scheme,
+    /// Over what.
+    pub digest: [u8; 32],
+}
+
+/// An ECDSA signature as a token gives it, low-S.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signature {
+    /// Big-endian.
+    pub r: [u8; 32],
+    /// Big-endian.
+    pub s: [u8; 32],
+    /// True where the nonce point's y is odd.
+    pub y_parity: bool,
+}
+
+/// What commits to several digests: a domain, then each digest. SHA-256 of it is the intent's signing digest.
+///
+/// Every digest is of one length, so two lists never give the same bytes. The scheme follows from the wallet and the
+/// payload, which the decision names.
+pub(crate) fn commitment(signings: &[Signing]) -> Vec<u8> {
+    let mut bytes = DOMAIN.to_vec();
+    for signing in signings {
+        bytes.extend(signing.digest);
+    }
+    bytes
+}
+
+pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
+    sha::Hash::hash(bytes).to_byte_array()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commitment_is_to_each_digest_in_its_place() {
+        let signing = |byte| Signing { scheme: Scheme::Ecdsa, digest: [byte; 32] };
+        let digest =
+            |bytes: &[u8]| sha256(&commitment(&bytes.iter().copied().map(signing).collect::<Vec<_>>()));
+        // Computed apart: sha256("chancery signing digests v1\n" || 01 * 32 || 02 * 32). `audit` has the same vector.
+        assert_eq!(
+            hex::encode(digest(&[1, 2])),
+            "a818e8dbaa3a3158c55d3f6ae60502e5aeb68cd88d5153899892b93fa05a794d"
+        );
+        for other in [&[1][..], &[2, 1], &[1, 2, 2], &[]] {
+            assert_ne!(digest(other), digest(&[1, 2]), "{other:?}");
+        }
+    }
+}
