@@ -244,7 +244,8 @@ async fn a_log_that_was_set_back_or_forked_is_not_cosigned() {
         house.fill(entries).await;
         let error = house.log.checkpoint_covering(entries - 1).await.unwrap_err();
         assert_eq!(error.code(), Code::NotCosigned, "{entries}: {error}");
-        house.close().await;
+        house.keeper.stop().await.unwrap_err();
+        house.store.close().await;
     }
 }
 
