@@ -21,6 +21,9 @@ use crate::submission::Submission;
 /// Between two tries to reach a witness.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// LIMIT: how often a witness may correct the size it saw last. A request that was given up can still arrive and move it.
+const CORRECTIONS: usize = 4;
+
 /// Why a request did not reach a witness, or its answer not us.
 pub type CourierError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -122,8 +125,7 @@ impl Seat {
 
     async fn ask(&self, inner: &Inner, checkpoint: &SignedCheckpoint) -> Result<Cosignature, Unwilling> {
         let size = checkpoint.size();
-        let mut corrected = false;
-        loop {
+        for _ in 0..CORRECTIONS {
             let old = self.seen.load(Ordering::Acquire).min(size);
             let proof = merkle::prove_consistency(&inner.tree, old, size)?;
             let submission = Submission { old, proof, note: checkpoint.note().to_owned() };
@@ -143,16 +145,16 @@ impl Seat {
                         return Err(Unwilling::Ahead { seen, size });
                     }
                     // The witness was told its own size and still conflicts: its root is another.
-                    if corrected || seen == old {
+                    if seen == old {
                         return Err(Unwilling::Forked);
                     }
-                    corrected = true;
                     self.seen.store(seen, Ordering::Release);
                 }
                 422 => return Err(Unwilling::Forked),
                 status => return Err(Unwilling::Refused(status)),
             }
         }
+        Err(Unwilling::Refused(409))
     }
 
     /// Tries again where the witness cannot be reached or cannot answer now; the caller bounds the time.
