@@ -7,8 +7,9 @@ use std::pin::Pin;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::cosignature::Cosignature;
 use crate::merkle::Hash;
-use crate::note::{Note, NoteError, VerifierKey};
+use crate::note::{CosignerKey, Note, NoteError, VerifierKey};
 use crate::trust::Trust;
 use crate::{AuditError, SignerError};
 
@@ -62,26 +63,57 @@ pub(crate) fn hash(text: &str) -> Option<Hash> {
     STANDARD.decode(text).ok()?.try_into().ok()
 }
 
-/// A checkpoint whose signature was verified.
+/// A checkpoint whose signature was verified, and those of the witnesses that cosigned it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SignedCheckpoint {
     checkpoint: Checkpoint,
     note: String,
+    cosignatures: Vec<Cosignature>,
 }
 
 impl SignedCheckpoint {
-    /// Reads a signed checkpoint and verifies it.
+    /// Reads a signed checkpoint and verifies it: the log's signature, and as many cosignatures as `trust` asks for.
     ///
     /// # Errors
     /// [`NoteError`] says what is wrong; another log's checkpoint is [`NoteError::Origin`].
     pub fn open(note: &[u8], trust: &Trust) -> Result<Self, NoteError> {
-        let text = Note::parse(note)?.verify(trust.log_keys())?;
+        let parsed = Note::parse(note)?;
+        let text = parsed.verify(trust.log_keys())?;
         let checkpoint = Checkpoint::parse(text)?;
         if checkpoint.origin != trust.origin() {
             return Err(NoteError::Origin { expected: trust.origin().to_owned(), found: checkpoint.origin });
         }
+        let mut cosignatures = Vec::new();
+        for witness in trust.witness_keys() {
+            cosignatures.extend(Cosignature::find(&parsed, text, witness)?);
+        }
+        // INVARIANT: the witnesses of a trust file are different keys, so each one counts once.
+        let (found, needed) = (cosignatures.len(), trust.quorum());
+        if found < needed {
+            return Err(NoteError::Cosignatures { found, needed });
+        }
         let note = String::from_utf8(note.to_vec()).map_err(|_| NoteError::Malformed("not UTF-8"))?;
-        Ok(Self { checkpoint, note })
+        Ok(Self { checkpoint, note, cosignatures })
+    }
+
+    /// The cosignature that a witness's answer (c2sp.org/tlog-witness: signature lines) gives this checkpoint.
+    ///
+    /// # Errors
+    /// [`NoteError::Unsigned`] where the answer has none by this witness, else what is wrong with it.
+    pub fn cosignature_in(&self, answer: &str, witness: &CosignerKey) -> Result<Cosignature, NoteError> {
+        let text = self.checkpoint.text();
+        let note = format!("{text}\n{answer}");
+        Cosignature::find(&Note::parse(note.as_bytes())?, &text, witness)?.ok_or(NoteError::Unsigned)
+    }
+
+    /// This checkpoint with one more cosignature, which must be of it. A second one by the same witness changes nothing.
+    #[must_use]
+    pub(crate) fn cosigned(mut self, cosignature: Cosignature) -> Self {
+        if self.cosignatures.iter().all(|known| known.witness() != cosignature.witness()) {
+            self.note.push_str(cosignature.line());
+            self.cosignatures.push(cosignature);
+        }
+        self
     }
 
     /// Signs a checkpoint and verifies the signature before anybody can see it.
@@ -95,7 +127,8 @@ impl SignedCheckpoint {
         if !key.verifies(text.as_bytes(), &signature) {
             return Err(AuditError::SignatureWrong);
         }
-        Ok(Self { checkpoint, note: key.note(&text, &signature) })
+        let note = format!("{text}\n{}", key.line(&signature));
+        Ok(Self { checkpoint, note, cosignatures: Vec::new() })
     }
 
     /// What it says.
@@ -114,6 +147,12 @@ impl SignedCheckpoint {
     #[must_use]
     pub fn root(&self) -> &Hash {
         &self.checkpoint.root
+    }
+
+    /// The witnesses that cosigned it, of those that are trusted.
+    #[must_use]
+    pub fn cosignatures(&self) -> &[Cosignature] {
+        &self.cosignatures
     }
 
     /// The signed note, as served and as carried in proofs.

@@ -7,6 +7,7 @@ use chancery_core::Code;
 use chancery_store::StoreError;
 
 use crate::note::NoteError;
+use crate::trust::TrustError;
 
 /// The signer of checkpoints did not sign.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +69,17 @@ pub enum AuditError {
     /// An attempt to sign failed for everybody who waited for it.
     #[error("no checkpoint could be made: {0}")]
     NoCheckpoint(Arc<AuditError>),
+    /// Too few witnesses cosigned; the next attempt asks them again.
+    #[error("{found} of {needed} witnesses cosigned the checkpoint")]
+    NotCosigned {
+        /// Valid cosignatures got.
+        found: usize,
+        /// Those asked for.
+        needed: usize,
+    },
+    /// The witnesses cannot be asked for so many cosignatures.
+    #[error("the log's witnesses cannot be relied on: the trust in them {0}")]
+    Witnesses(#[source] TrustError),
     /// Tiles have not been written for so long that memory would grow without bound.
     #[error("{tiles} tiles wait to be written")]
     Unpublished {
@@ -134,7 +146,8 @@ impl AuditError {
             Self::LeafTooLong { .. } => Code::PayloadTooComplex,
             Self::Stopping => Code::ShuttingDown,
             Self::OutOfRange { .. } => Code::NotFound,
-            Self::Encode(_) | Self::Origin { .. } => Code::Internal,
+            Self::NotCosigned { .. } => Code::NotCosigned,
+            Self::Encode(_) | Self::Origin { .. } | Self::Witnesses(_) => Code::Internal,
             Self::Io { .. }
             | Self::RolledBack { .. }
             | Self::Forked { .. }

@@ -5,6 +5,7 @@
 mod append;
 mod canonical;
 mod checkpoint;
+mod cosignature;
 mod digest;
 mod error;
 mod export;
@@ -19,21 +20,24 @@ mod receipt;
 mod record;
 mod recover;
 mod source;
+mod submission;
 mod tile;
 mod tree;
 mod trust;
 mod verify;
 mod verify_log;
+mod witness;
 
 pub use append::{Appended, Leaf, append};
 pub use canonical::{SAFE_INTEGER, canonical};
 pub use checkpoint::{Checkpoint, CheckpointSigner, SignedCheckpoint, Signing};
+pub use cosignature::Cosignature;
 pub use digest::{Digest, HexBytes, HexError, V1};
 pub use error::{AuditError, SignerError};
 pub use export::{ExportError, Filter, Row, rows, write_csv, write_json_lines};
 pub use feed::{Feed, LogObserver, feed};
 pub use log::{Keeper, Log, LogOptions, Standing};
-pub use note::{NOTE_BYTES, NOTE_SIGNATURES, Note, NoteError, VerifierKey};
+pub use note::{CosignerKey, NOTE_BYTES, NOTE_SIGNATURES, NamedKey, Note, NoteError, VerifierKey};
 pub use proof::{ProofError, Proven, TlogProof};
 pub use receipt::{RECEIPT_BYTES, Receipt, ReceiptError, signing_commitment};
 pub use record::{
@@ -41,6 +45,8 @@ pub use record::{
     request_digest,
 };
 pub use source::LeafSource;
+pub use submission::Submission;
 pub use trust::{LOG_KEYS, TRUST_BYTES, Trust, TrustError};
 pub use verify::{Verified, verify};
 pub use verify_log::{LogError, LogReport, verify_log};
+pub use witness::{Carrying, Courier, CourierError, Reply, Witness};

@@ -1,5 +1,5 @@
-//! The running log: the tree grows as the store commits, checkpoints are signed for whoever waits, tiles are published
-//! beside that. Trusts the store's order of leaves and the signer's key, which verifies every signature before use. If
+//! The running log: the tree grows as the store commits, checkpoints are signed and cosigned for whoever waits, tiles are
+//! published beside that. Trusts the store's order of leaves and the signer's key, which verifies every signature before use. If
 //! this is wrong, receipts are handed out that no stranger can verify.
 
 use std::path::PathBuf;
@@ -20,18 +20,22 @@ use crate::recover::{RECHECKED_LEAVES, recover};
 use crate::source::LeafSource;
 use crate::tree::Tree;
 use crate::trust::Trust;
-use crate::{AuditError, publish};
+use crate::witness::{Seat, Witness};
+use crate::{AuditError, publish, witness};
 
 /// LIMIT: how long a leaf that the store shows may stay unheard of, in milliseconds.
 const HEARING_MS: u32 = 500;
 
-/// Where a log lives and what it is called.
-#[derive(Clone, Debug)]
+/// Where a log lives, what it is called and who watches it.
 pub struct LogOptions {
     /// The log's name, in every checkpoint.
     pub origin: String,
     /// The folder of static files.
     pub directory: PathBuf,
+    /// Who is asked to cosign every checkpoint.
+    pub witnesses: Vec<Witness>,
+    /// How many of them must have cosigned a checkpoint before it is used.
+    pub quorum: usize,
 }
 
 /// How the log stands, for health and metrics.
@@ -41,7 +45,9 @@ pub struct Standing {
     pub size: u64,
     /// Leaves under the newest signed checkpoint.
     pub signed: u64,
-    /// Leaves under the newest checkpoint that is on disk with its tiles.
+    /// Leaves under the newest checkpoint with as many cosignatures as are asked for.
+    pub cosigned: u64,
+    /// Leaves under the newest head that is on disk with its tiles.
     pub published: u64,
     /// Whether the last attempt to publish failed.
     pub publishing_fails: bool,
@@ -49,7 +55,10 @@ pub struct Standing {
 
 #[derive(Default)]
 pub(crate) struct Signed {
+    /// The newest that the log's own key signed.
     latest: Option<Arc<SignedCheckpoint>>,
+    /// The newest with as many cosignatures as are asked for; the same one where none are.
+    cosigned: Option<Arc<SignedCheckpoint>>,
     /// Attempts begun since the start.
     begun: u64,
     failed: Option<(u64, Arc<AuditError>)>,
@@ -59,10 +68,13 @@ pub(crate) struct Signed {
 pub(crate) struct Inner {
     pub(crate) tree: Tree,
     pub(crate) files: Files,
+    pub(crate) seats: Vec<Seat>,
     pub(crate) published: AtomicU64,
+    /// Leaves under `checkpoint` on disk, which lags `published` while witnesses are missing.
+    pub(crate) checkpointed: AtomicU64,
     pub(crate) publishing_fails: AtomicBool,
+    pub(crate) trust: Trust,
     key: VerifierKey,
-    trust: Trust,
     signer: Arc<dyn CheckpointSigner>,
     signed: watch::Sender<Signed>,
     wanted: Notify,
@@ -75,7 +87,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens the log: compares the store's leaves with the remembered head and repairs the static files. Reads up to
+    /// Opens the log with its witnesses, of whom none is asked yet: compares the store's leaves with the remembered head and repairs the static files. Reads up to
     /// 2^18 leaves, so it blocks; call it before serving. `feed` is of the observer that the store was opened with.
     ///
     /// # Errors
@@ -84,26 +96,34 @@ impl Log {
     pub fn open(
         source: Arc<dyn LeafSource>,
         feed: &Feed,
-        options: &LogOptions,
+        options: LogOptions,
         signer: Arc<dyn CheckpointSigner>,
     ) -> Result<Self, AuditError> {
         let public_key = signer.public_key();
         let named = |_| AuditError::Origin { origin: options.origin.clone() };
         let key = VerifierKey::new(&options.origin, public_key).map_err(named)?;
-        let trust = Trust::in_key(&options.origin, public_key).map_err(named)?;
+        let witness_keys = options.witnesses.iter().map(|witness| witness.key.clone()).collect();
+        let trust = Trust::in_key(&options.origin, public_key)
+            .map_err(named)?
+            .with_witnesses(witness_keys, options.quorum)
+            .map_err(AuditError::Witnesses)?;
         let files = Files::create(&options.directory)?;
-        let recovered = recover(&*source, &files, &trust, RECHECKED_LEAVES)?;
-        let published = recovered.head.as_ref().map_or(0, SignedCheckpoint::size);
-        let signed = Signed { latest: recovered.head.map(Arc::new), ..Signed::default() };
+        // What this log remembers is its own word: it needs no witness.
+        let recovered = recover(&*source, &files, &trust.without_quorum(), RECHECKED_LEAVES)?;
+        let latest = recovered.head.map(Arc::new);
+        let cosigned = latest.clone().filter(|head| head.cosignatures().len() >= trust.quorum());
+        let size = |head: &Option<Arc<SignedCheckpoint>>| head.as_ref().map_or(0, |head| head.size());
         let inner = Arc::new(Inner {
             tree: Tree::new(recovered.edge, files.clone(), source),
             files,
-            published: AtomicU64::new(published),
+            seats: options.witnesses.into_iter().map(Seat::of).collect(),
+            published: AtomicU64::new(size(&latest)),
+            checkpointed: AtomicU64::new(size(&cosigned)),
             publishing_fails: AtomicBool::new(false),
             key,
             trust,
             signer,
-            signed: watch::Sender::new(signed),
+            signed: watch::Sender::new(Signed { latest, cosigned, ..Signed::default() }),
             wanted: Notify::new(),
         });
         feed.follow(&inner);
@@ -119,8 +139,8 @@ impl Log {
         Keeper { inner: Arc::clone(&self.inner), stop, signing, publishing }
     }
 
-    /// A signed checkpoint that covers leaf `index`, which must be committed. Whoever waits while one signature is being
-    /// made shares the next one.
+    /// A signed checkpoint that covers leaf `index`, which must be committed, with as many cosignatures as are asked for.
+    /// Whoever waits while one is being made shares the next one.
     ///
     /// # Errors
     /// [`AuditError::NoCheckpoint`] where the attempt failed; asking again makes a new attempt.
@@ -131,7 +151,7 @@ impl Log {
         loop {
             {
                 let signed = signed.borrow_and_update();
-                if let Some(latest) = signed.latest.as_ref().filter(|latest| latest.size() > index) {
+                if let Some(latest) = signed.cosigned.as_ref().filter(|latest| latest.size() > index) {
                     return Ok(Arc::clone(latest));
                 }
                 if signed.stopped {
@@ -164,10 +184,30 @@ impl Log {
         Err(AuditError::Gap { expected: self.inner.tree.size(), found: index })
     }
 
-    /// The newest signed checkpoint, if there is one.
+    /// The newest checkpoint with as many cosignatures as are asked for; before there is one, the newest signed.
     #[must_use]
     pub fn latest(&self) -> Option<Arc<SignedCheckpoint>> {
+        let signed = self.inner.signed.borrow();
+        signed.cosigned.clone().or_else(|| signed.latest.clone())
+    }
+
+    /// The newest checkpoint that the log's own key signed, cosigned or not.
+    pub(crate) fn signed(&self) -> Option<Arc<SignedCheckpoint>> {
         self.inner.signed.borrow().latest.clone()
+    }
+
+    /// Asks every witness to cosign a checkpoint that needs no cosignature, and keeps what comes of it.
+    pub(crate) async fn invite(&self, checkpoint: Arc<SignedCheckpoint>) -> Arc<SignedCheckpoint> {
+        let cosigned = witness::cosign(&self.inner, &checkpoint, self.inner.seats.len()).await;
+        self.inner.signed.send_if_modified(|signed| {
+            for kept in [&mut signed.latest, &mut signed.cosigned].into_iter().flatten() {
+                if kept.checkpoint() == cosigned.checkpoint() {
+                    *kept = Arc::clone(&cosigned);
+                }
+            }
+            false
+        });
+        cosigned
     }
 
     /// Proves an appended leaf under a checkpoint, and verifies the proof before it is handed out.
@@ -244,14 +284,15 @@ impl Log {
     pub fn standing(&self) -> Standing {
         Standing {
             size: self.inner.tree.size(),
-            signed: self.latest().map_or(0, |latest| latest.size()),
+            signed: self.signed().map_or(0, |latest| latest.size()),
+            cosigned: self.inner.signed.borrow().cosigned.as_ref().map_or(0, |latest| latest.size()),
             published: self.inner.published.load(Ordering::Acquire),
             publishing_fails: self.inner.publishing_fails.load(Ordering::Acquire),
         }
     }
 }
 
-/// One signature at a time: whoever asks while one is being made waits for the next, which covers them all.
+/// One signature and one round of the witnesses at a time: whoever asks meanwhile waits for the next, which covers them all.
 async fn sign_when_wanted(inner: Arc<Inner>) {
     loop {
         inner.wanted.notified().await;
@@ -264,11 +305,21 @@ async fn sign_when_wanted(inner: Arc<Inner>) {
             attempt = signed.begun;
             false
         });
-        let result = sign_newest(&inner).await;
+        let result = match sign_newest(&inner).await {
+            Ok(checkpoint) => {
+                // Nobody waits for this half: a wake would only ask for another round.
+                inner.signed.send_if_modified(|signed| {
+                    signed.latest = Some(Arc::clone(&checkpoint));
+                    false
+                });
+                cosign_enough(&inner, checkpoint).await
+            }
+            Err(error) => Err(error),
+        };
         inner.signed.send_modify(|signed| match result {
-            Ok(checkpoint) => signed.latest = Some(checkpoint),
+            Ok(checkpoint) => signed.cosigned = Some(checkpoint),
             Err(error) => {
-                tracing::warn!(%error, "no checkpoint was signed");
+                tracing::warn!(%error, "no checkpoint can be used");
                 signed.failed = Some((attempt, Arc::new(error)));
             }
         });
@@ -282,6 +333,26 @@ async fn sign_newest(inner: &Inner) -> Result<Arc<SignedCheckpoint>, AuditError>
     }
     let checkpoint = Checkpoint { origin: inner.trust.origin().to_owned(), size, root };
     SignedCheckpoint::sign(checkpoint, &inner.key, &*inner.signer).await.map(Arc::new)
+}
+
+/// INVARIANT: where cosignatures are asked for, no checkpoint without them reaches a receipt. Where none are, nobody waits
+/// for a witness.
+async fn cosign_enough(
+    inner: &Arc<Inner>,
+    checkpoint: Arc<SignedCheckpoint>,
+) -> Result<Arc<SignedCheckpoint>, AuditError> {
+    let needed = inner.trust.quorum();
+    if needed == 0 {
+        return Ok(checkpoint);
+    }
+    if let Some(had) = inner.signed.borrow().cosigned.as_ref().filter(|had| had.size() == checkpoint.size()) {
+        return Ok(Arc::clone(had));
+    }
+    let cosigned = witness::cosign(inner, &checkpoint, needed).await;
+    match cosigned.cosignatures().len() {
+        found if found < needed => Err(AuditError::NotCosigned { found, needed }),
+        _ => Ok(cosigned),
+    }
 }
 
 /// Keeps a started log signing and publishing until it is stopped.

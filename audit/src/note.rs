@@ -1,5 +1,6 @@
 //! C2SP signed notes (c2sp.org/signed-note) with Ed25519 keys: text, a blank line, signature lines. A note's text is
 //! worth nothing until `verify` has returned; unknown keys are ignored, a wrong signature of a known key is fatal.
+//! A key's type is part of its type here, so that a witness's key cannot stand for the log's.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,6 +16,7 @@ pub const NOTE_BYTES: usize = 64 * 1024;
 pub const NOTE_SIGNATURES: usize = 32;
 
 const ED25519_TYPE: u8 = 1;
+pub(crate) const COSIGNATURE_TYPE: u8 = 4;
 const DASH: &str = "\u{2014} ";
 
 /// What is wrong with a note, a checkpoint or a verifier key.
@@ -43,6 +45,14 @@ pub enum NoteError {
         /// The checkpoint's.
         found: String,
     },
+    /// Fewer witnesses than the trust file asks for have cosigned.
+    #[error("{found} of the {needed} cosignatures that are asked for are there")]
+    Cosignatures {
+        /// Valid cosignatures by witnesses in the trust file.
+        found: usize,
+        /// The trust file's `cosignatures`.
+        needed: usize,
+    },
     /// Not a verifier key.
     #[error("not a verifier key `name+hash+base64`: {0}")]
     Key(&'static str),
@@ -53,15 +63,21 @@ pub(crate) fn is_name(text: &str) -> bool {
     (1..=256).contains(&text.len()) && !text.chars().any(|c| c == '+' || c.is_whitespace() || c.is_control())
 }
 
-/// An Ed25519 key that verifies notes. Its text form is `name+hash+base64(0x01 || key)`.
+/// An Ed25519 key with a name. Its text form is `name+hash+base64(TYPE || key)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VerifierKey {
+pub struct NamedKey<const TYPE: u8> {
     name: String,
     id: [u8; 4],
     key: [u8; 32],
 }
 
-impl VerifierKey {
+/// A log's key: it signs the note's text as it is (type 1).
+pub type VerifierKey = NamedKey<ED25519_TYPE>;
+
+/// A witness's key: it signs a cosignature's message (type 4, c2sp.org/tlog-cosignature).
+pub type CosignerKey = NamedKey<COSIGNATURE_TYPE>;
+
+impl<const TYPE: u8> NamedKey<TYPE> {
     /// The key of this name.
     ///
     /// # Errors
@@ -70,12 +86,8 @@ impl VerifierKey {
         if !is_name(name) {
             return Err(NoteError::Key("the name"));
         }
-        let hash: [u8; 32] = Sha256::new()
-            .chain_update(name)
-            .chain_update([b'\n', ED25519_TYPE])
-            .chain_update(key)
-            .finalize()
-            .into();
+        let hash: [u8; 32] =
+            Sha256::new().chain_update(name).chain_update([b'\n', TYPE]).chain_update(key).finalize().into();
         let [a, b, c, d, ..] = hash;
         Ok(Self { name: name.to_owned(), id: [a, b, c, d], key })
     }
@@ -92,29 +104,28 @@ impl VerifierKey {
         &self.key
     }
 
-    /// Whether `signature` is this key's over `text`.
+    /// Whether `signature` is this key's over `message`.
     #[must_use]
-    pub fn verifies(&self, text: &[u8], signature: &[u8]) -> bool {
-        UnparsedPublicKey::new(&ED25519, &self.key).verify(text, signature).is_ok()
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        UnparsedPublicKey::new(&ED25519, &self.key).verify(message, signature).is_ok()
     }
 
-    /// The whole note: `text`, a blank line and this key's signature line. `text` ends in a newline.
-    pub(crate) fn note(&self, text: &str, signature: &[u8; 64]) -> String {
-        let mut blob = self.id.to_vec();
-        blob.extend_from_slice(signature);
-        format!("{text}\n{DASH}{} {}\n", self.name, STANDARD.encode(blob))
+    /// This key's signature line, newline included.
+    pub(crate) fn line(&self, signature: &[u8]) -> String {
+        let blob = [self.id.as_slice(), signature].concat();
+        format!("{DASH}{} {}\n", self.name, STANDARD.encode(blob))
     }
 }
 
-impl fmt::Display for VerifierKey {
+impl<const TYPE: u8> fmt::Display for NamedKey<TYPE> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut blob = vec![ED25519_TYPE];
+        let mut blob = vec![TYPE];
         blob.extend_from_slice(&self.key);
         write!(f, "{}+{}+{}", self.name, hex::encode(self.id), STANDARD.encode(blob))
     }
 }
 
-impl FromStr for VerifierKey {
+impl<const TYPE: u8> FromStr for NamedKey<TYPE> {
     type Err = NoteError;
 
     fn from_str(text: &str) -> Result<Self, NoteError> {
@@ -123,8 +134,9 @@ impl FromStr for VerifierKey {
             return Err(NoteError::Key("three parts are needed"));
         };
         let blob = STANDARD.decode(blob).map_err(|_| NoteError::Key("the base64"))?;
-        let Some((&ED25519_TYPE, key)) = blob.split_first() else {
-            return Err(NoteError::Key("only Ed25519 (type 1) is known"));
+        let key = match blob.split_first() {
+            Some((kind, key)) if *kind == TYPE => key,
+            _ => return Err(NoteError::Key("its type is another: 1 signs a log, 4 cosigns")),
         };
         let key = key.try_into().map_err(|_| NoteError::Key("the key's length"))?;
         let parsed = Self::new(name, key)?;
@@ -178,17 +190,28 @@ impl<'a> Note<'a> {
     pub fn verify(&self, keys: &[VerifierKey]) -> Result<&'a str, NoteError> {
         let mut signed = false;
         for key in keys {
-            let mut lines = self.lines.iter().filter(|line| line.name == key.name && line.id == key.id);
-            let Some(line) = lines.next() else { continue };
-            if lines.next().is_some() {
-                return Err(NoteError::Malformed("a key signed twice"));
-            }
-            if !key.verifies(self.text.as_bytes(), &line.signature) {
+            let Some(signature) = self.signature(key)? else { continue };
+            if !key.verifies(self.text.as_bytes(), signature) {
                 return Err(NoteError::WrongSignature(key.name.clone()));
             }
             signed = true;
         }
         if signed { Ok(self.text) } else { Err(NoteError::Unsigned) }
+    }
+
+    /// The text, which nobody has verified.
+    #[must_use]
+    pub fn unverified_text(&self) -> &'a str {
+        self.text
+    }
+
+    /// What stands in this key's line, not yet verified; `None` where there is no such line.
+    pub(crate) fn signature<const TYPE: u8>(&self, key: &NamedKey<TYPE>) -> Result<Option<&[u8]>, NoteError> {
+        let mut lines = self.lines.iter().filter(|line| line.name == key.name && line.id == key.id);
+        match (lines.next(), lines.next()) {
+            (_, Some(_)) => Err(NoteError::Malformed("a key signed twice")),
+            (line, None) => Ok(line.map(|line| line.signature.as_slice())),
+        }
     }
 }
 

@@ -1,11 +1,12 @@
-//! `trust.json`: which log a stranger believes, `{"v":1,"origin":"...","log_keys":["<vkey>"]}`. Everything an offline
-//! verification proves is proved relative to this file, so it must come by another way than the receipts.
+//! `trust.json`: which log a stranger believes, `{"v":1,"origin":"...","log_keys":["<vkey>"]}`, and in format 2 which
+//! witnesses, `"witness_keys":["<vkey>"],"cosignatures":<n>`. Everything an offline verification proves is proved relative
+//! to this file, so it must come by another way than the receipts.
 
+use chancery_core::limit;
 use serde::{Deserialize, Serialize};
 
 use crate::canonical::refuse_repeated_names;
-use crate::digest::V1;
-use crate::note::{NoteError, VerifierKey, is_name};
+use crate::note::{CosignerKey, NoteError, VerifierKey, is_name};
 
 /// LIMIT: a trust file, in bytes.
 pub const TRUST_BYTES: usize = 64 * 1024;
@@ -27,21 +28,30 @@ pub enum TrustError {
     /// A key that is none.
     #[error("`log_keys` holds a text that is {0}")]
     Key(#[source] NoteError),
+    /// A witness's key that is none.
+    #[error("`witness_keys` holds a text that is {0}")]
+    Witness(#[source] NoteError),
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    v: V1,
+    v: u8,
     origin: String,
     log_keys: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    witness_keys: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    cosignatures: Option<usize>,
 }
 
-/// A log's name and the keys that sign its checkpoints.
+/// A log's name, the keys that sign its checkpoints, and the witnesses of whom some must have cosigned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trust {
     origin: String,
     log_keys: Vec<VerifierKey>,
+    witness_keys: Vec<CosignerKey>,
+    quorum: usize,
 }
 
 impl Trust {
@@ -50,10 +60,38 @@ impl Trust {
     /// # Errors
     /// [`NoteError::Key`] where `origin` cannot name a key.
     pub fn in_key(origin: &str, public_key: [u8; 32]) -> Result<Self, NoteError> {
-        Ok(Self { origin: origin.to_owned(), log_keys: vec![VerifierKey::new(origin, public_key)?] })
+        let log_keys = vec![VerifierKey::new(origin, public_key)?];
+        Ok(Self { origin: origin.to_owned(), log_keys, witness_keys: Vec::new(), quorum: 0 })
     }
 
-    /// Reads `trust.json`.
+    /// The same log, believed only where `quorum` of these witnesses have cosigned.
+    ///
+    /// # Errors
+    /// [`TrustError::Rule`]: one key under two names would count twice, the log's own key is no witness, and a quorum of
+    /// more than all can never be met.
+    pub fn with_witnesses(self, witness_keys: Vec<CosignerKey>, quorum: usize) -> Result<Self, TrustError> {
+        let rule = |holds: bool, rule| if holds { Ok(()) } else { Err(TrustError::Rule(rule)) };
+        rule(witness_keys.len() <= limit::WITNESSES, "must hold at most 16 witnesses")?;
+        rule(quorum <= witness_keys.len(), "asks for more cosignatures than it has witnesses")?;
+        for (at, key) in witness_keys.iter().enumerate() {
+            let others = || witness_keys.iter().take(at);
+            rule(others().all(|other| other.key() != key.key()), "holds one witness's key twice")?;
+            rule(others().all(|other| other.name() != key.name()), "holds two witnesses of one name")?;
+            rule(
+                self.log_keys.iter().all(|log| log.key() != key.key()),
+                "holds the log's own key as a witness",
+            )?;
+        }
+        Ok(Self { witness_keys, quorum, ..self })
+    }
+
+    /// The same log and witnesses, without asking for any cosignature.
+    #[must_use]
+    pub fn without_quorum(&self) -> Self {
+        Self { quorum: 0, ..self.clone() }
+    }
+
+    /// Reads `trust.json`, of format 1 or 2.
     ///
     /// # Errors
     /// [`TrustError`].
@@ -63,6 +101,16 @@ impl Trust {
         }
         refuse_repeated_names(bytes)?;
         let file: File = serde_json::from_slice(bytes)?;
+        let (witness_keys, quorum) = match (file.v, file.witness_keys, file.cosignatures) {
+            (1, None, None) => (Vec::new(), 0),
+            (2, Some(keys), Some(quorum)) => (keys, quorum),
+            (1 | 2, ..) => {
+                return Err(TrustError::Rule(
+                    "has `witness_keys` and `cosignatures` in format 2, and only there",
+                ));
+            }
+            _ => return Err(TrustError::Rule("is of a format that this program does not read")),
+        };
         if !is_name(&file.origin) {
             return Err(TrustError::Rule("names an origin that is empty or holds spaces or `+`"));
         }
@@ -77,17 +125,27 @@ impl Trust {
         if log_keys.iter().any(|key| key.name() != file.origin) {
             return Err(TrustError::Rule("holds a key of another name than the origin"));
         }
-        Ok(Self { origin: file.origin, log_keys })
+        let witness_keys = witness_keys
+            .iter()
+            .map(|text| text.parse().map_err(TrustError::Witness))
+            .collect::<Result<Vec<CosignerKey>, _>>()?;
+        Self { origin: file.origin, log_keys, witness_keys: Vec::new(), quorum: 0 }
+            .with_witnesses(witness_keys, quorum)
     }
 
-    /// The file's text.
+    /// The file's text: format 1 where there are no witnesses.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let (origin, log_keys) =
-            (self.origin.clone(), self.log_keys.iter().map(ToString::to_string).collect());
-        let text = serde_json::to_string_pretty(&File { v: V1, origin, log_keys });
-        // Three fields of plain text always encode.
-        text.unwrap_or_default() + "\n"
+        let witnessed = !self.witness_keys.is_empty();
+        let file = File {
+            v: if witnessed { 2 } else { 1 },
+            origin: self.origin.clone(),
+            log_keys: self.log_keys.iter().map(ToString::to_string).collect(),
+            witness_keys: witnessed.then(|| self.witness_keys.iter().map(ToString::to_string).collect()),
+            cosignatures: witnessed.then_some(self.quorum),
+        };
+        // Fields of plain text and a number always encode.
+        serde_json::to_string_pretty(&file).unwrap_or_default() + "\n"
     }
 
     /// The log's name.
@@ -100,5 +158,17 @@ impl Trust {
     #[must_use]
     pub fn log_keys(&self) -> &[VerifierKey] {
         &self.log_keys
+    }
+
+    /// The witnesses that are believed.
+    #[must_use]
+    pub fn witness_keys(&self) -> &[CosignerKey] {
+        &self.witness_keys
+    }
+
+    /// How many of them must have cosigned a checkpoint.
+    #[must_use]
+    pub fn quorum(&self) -> usize {
+        self.quorum
     }
 }

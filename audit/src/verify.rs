@@ -73,6 +73,12 @@ impl Verified {
             ),
             "the intent is the one the decision committed to".to_owned(),
         ];
+        for cosignature in self.checkpoint.cosignatures() {
+            let (witness, time_s) = (cosignature.witness(), cosignature.time_s());
+            findings.push(format!(
+                "witness `{witness}` cosigned that checkpoint at {time_s} s since 1970, having seen no other history"
+            ));
+        }
         if let (Some(outcome), Some(leaf)) = (&self.receipt.outcome, self.outcome_leaf) {
             findings.push(format!("the request ended as `{}`, entry {leaf}", outcome.outcome.as_str()));
         }

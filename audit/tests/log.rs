@@ -411,13 +411,15 @@ async fn leaves_the_log_has_not_heard_of_are_waited_for_and_gaps_stop_it() {
     let options = chancery_audit::LogOptions {
         origin: support::ORIGIN.to_owned(),
         directory: folder.path().to_owned(),
+        witnesses: Vec::new(),
+        quorum: 0,
     };
     let hash = |n: u64| chancery_audit::merkle::leaf_hash(&n.to_be_bytes());
     // Committed before the log is there, and seen by both ways.
     observer.committed(0, &[hash(0)]);
     source.0.store(1, Ordering::SeqCst);
     let log =
-        chancery_audit::Log::open(Arc::<Leaves>::clone(&source), &feed, &options, Arc::new(Key::fresh()))
+        chancery_audit::Log::open(Arc::<Leaves>::clone(&source), &feed, options, Arc::new(Key::fresh()))
             .unwrap();
     let keeper = log.start();
     assert_eq!(log.checkpoint_covering(0).await.unwrap().size(), 1);

@@ -122,6 +122,8 @@ codes! {
     StoreUnavailable = "store-unavailable", 503, "The store cannot record";
     /// The disk has less room left than is kept in reserve.
     DiskFull = "disk-full", 503, "The disk is nearly full";
+    /// Fewer witnesses than the configuration asks for have cosigned the log; see `Retry-After`.
+    NotCosigned = "not-cosigned", 503, "Too few witnesses have cosigned the log";
     /// The wall clock stands behind the latest recorded time.
     ClockBehind = "clock-behind", 503, "The clock cannot be trusted";
     /// The appliance is stopping.

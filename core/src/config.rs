@@ -75,6 +75,22 @@ pub struct Log {
     pub origin: String,
     /// The folder of static tiles.
     pub directory: PathBuf,
+    /// How many witnesses must have cosigned a checkpoint before a receipt under it is released.
+    #[serde(default)]
+    pub cosignatures: usize,
+    /// Who is asked to cosign every checkpoint.
+    #[serde(default)]
+    pub witness: Vec<Witness>,
+}
+
+/// A witness (C2SP tlog-witness).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Witness {
+    /// Where `/add-checkpoint` is found. What comes back is verified under `key`, so plain HTTP is no danger to it.
+    pub url: String,
+    /// Its verifier key, `name+hash+base64`, got from the witness by another way.
+    pub key: String,
 }
 
 /// The PKCS#11 module and token.
@@ -200,6 +216,18 @@ impl Config {
             "log.origin",
             "must be a schema-less URL: 1 to 255 visible characters without `+`",
         )?;
+        let witnesses = &config.log.witness;
+        rule(witnesses.len() <= limit::WITNESSES, "log.witness", "must be at most 16")?;
+        rule(
+            config.log.cosignatures <= witnesses.len(),
+            "log.cosignatures",
+            "must not be more than there are witnesses",
+        )?;
+        rule(
+            witnesses.iter().all(|w| w.url.starts_with("https://") || w.url.starts_with("http://")),
+            "log.witness.url",
+            "must begin with https:// or http://",
+        )?;
         rule(
             config.listen.ops.ip().is_loopback() || !config.mode.is_production(),
             "listen.ops",
@@ -282,6 +310,20 @@ mod tests {
             .replace("{ file = \"hsm/pin\" }", "{ fd = 3 }")
             .replace("127.0.0.1:9443", "0.0.0.0:9443");
         assert!(Config::parse(&open, Path::new("/")).is_err());
+    }
+
+    #[test]
+    fn a_quorum_that_can_never_be_met_is_refused() {
+        let with = |log: &str| {
+            let inline = "log = { origin = \"localhost/chancery\", directory = \"log\" }";
+            let text = GOOD.replace(inline, "") + "[log]\norigin = \"o\"\ndirectory = \"log\"\n" + log;
+            Config::parse(&text, Path::new("/"))
+        };
+        let one = "[[log.witness]]\nurl = \"http://127.0.0.1:1\"\nkey = \"k\"\n";
+        assert_eq!(with(&format!("cosignatures = 1\n{one}")).unwrap().log.cosignatures, 1);
+        let error = with(&format!("cosignatures = 2\n{one}")).unwrap_err();
+        assert_eq!(error.to_string(), "`log.cosignatures` must not be more than there are witnesses");
+        assert!(with(&one.replace("http:", "ftp:")).is_err());
     }
 
     #[test]

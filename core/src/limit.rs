@@ -86,3 +86,9 @@ pub const IDENTITY_MS: i64 = 1_000;
 pub const RATE_KEYS: usize = 65_536;
 /// How long a pending request waits for its obligations when the policy does not say, in milliseconds.
 pub const PENDING_MS: i64 = 24 * 60 * 60 * 1_000;
+/// Witnesses of one log.
+pub const WITNESSES: usize = 16;
+/// How long the witnesses may take together to cosign a checkpoint, in milliseconds.
+pub const WITNESS_MS: u64 = 3_000;
+/// What a witness may be sent, in bytes: a checkpoint with all its signatures, and a consistency proof.
+pub const WITNESS_BYTES: usize = 16 * 1024;

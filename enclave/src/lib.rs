@@ -4,6 +4,7 @@
 
 mod answer;
 mod backfill;
+mod courier;
 mod disk;
 mod house;
 mod in_flight;
@@ -30,6 +31,7 @@ use chancery_identity::Client;
 pub use chancery_intent::bitcoin::Network;
 
 pub use answer::{Answer, Pending, Released, Signed};
+pub use courier::WitnessError;
 pub use house::House;
 pub use in_flight::InFlight;
 pub use policy::InForce;

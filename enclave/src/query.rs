@@ -206,7 +206,10 @@ impl Enclave {
             Component {
                 name: "log",
                 ready: !log.publishing_fails,
-                detail: format!("{} entries, {} signed, {} published", log.size, log.signed, log.published),
+                detail: format!(
+                    "{} entries, {} signed, {} cosigned, {} published",
+                    log.size, log.signed, log.cosigned, log.published
+                ),
             },
             Component {
                 name: "clock",

@@ -14,6 +14,7 @@ use chancery_secret::Pin;
 use chancery_store::{Store, StoreError};
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::courier::{self, WitnessError};
 use crate::disk::Disk;
 use crate::house::House;
 use crate::in_flight::Walks;
@@ -41,6 +42,9 @@ pub enum StartError {
     /// The solver.
     #[error("goals cannot be proved: {0}")]
     Solver(#[from] ProveError),
+    /// The log's witnesses.
+    #[error(transparent)]
+    Witness(#[from] WitnessError),
     /// What the store holds.
     #[error("{0}")]
     Content(#[from] Refusal),
@@ -84,9 +88,13 @@ impl Enclave {
         let empty = store.read(|rows| rows.tree_size())? == 0;
         let signer = LogSigner::find_or_make(&hsm, &config.log.origin, empty).await?;
 
-        let options =
-            LogOptions { origin: config.log.origin.clone(), directory: config.log.directory.clone() };
-        let log = Log::open(Arc::new(store.clone()), &feed, &options, signer)?;
+        let options = LogOptions {
+            origin: config.log.origin.clone(),
+            directory: config.log.directory.clone(),
+            witnesses: courier::witnesses(&config.log.witness)?,
+            quorum: config.log.cosignatures,
+        };
+        let log = Log::open(Arc::new(store.clone()), &feed, options, signer)?;
         let keeper = log.start();
 
         let tenant = config.tenant();

@@ -25,7 +25,12 @@ impl Collector for Rooms {
             ("disk_free_bytes", "Room on the fuller of the disks of store and log", disk_free_bytes),
             ("hsm_restarts", "HSM workers that were lost since the start", hsm_restarts),
             ("hsm_quarantined_keys", "Keys that the token answered wrongly with", hsm_quarantined_keys),
-            ("log_published", "Entries under the newest checkpoint on disk", log.published),
+            (
+                "log_cosigned",
+                "Entries under the newest checkpoint with the cosignatures asked for",
+                log.cosigned,
+            ),
+            ("log_published", "Entries under the newest remembered head on disk", log.published),
         ] {
             let gauge = ConstGauge::new(number(value));
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;

@@ -32,6 +32,10 @@ fn serve(path: &Path) -> Result<(), setup::Failure> {
     if !config.mode.is_production() {
         tracing::warn!("DEVELOPMENT MODE: dev-only providers are allowed; do not guard real keys with this");
     }
+    // For the client that asks the log's witnesses; the door names its own.
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        tracing::debug!("a cryptographic provider was installed before");
+    }
     let pin = Pin::read(&config.hsm.pin)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -64,8 +64,8 @@ impl Setting {
     fn remember(&self, size: u64) {
         let checkpoint = crate::Checkpoint { origin: "log.example".to_owned(), size, root: self.root(size) };
         let text = checkpoint.text();
-        let signature = self.pair.sign(text.as_bytes()).as_ref().try_into().unwrap();
-        let note = self.key.note(&text, &signature);
+        let signature = self.pair.sign(text.as_bytes());
+        let note = format!("{text}\n{}", self.key.line(signature.as_ref()));
         self.files.write(&[(Files::CHECKPOINT.to_owned(), note.into_bytes())]).unwrap();
     }
 

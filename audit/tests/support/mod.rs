@@ -18,8 +18,8 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine as _;
 use chancery_audit::{
     Algorithm, Appended, AuditError, CheckpointSigner, Decision, Digest, End, Feed, Keeper, Log, LogOptions,
-    Outcome, Receipt, Record, Salt, SignerError, Signing, Trust, V1, Verdict, VerifierKey, append, feed,
-    intent_commitment, request_digest, signing_commitment,
+    Outcome, Receipt, Record, Salt, SignerError, Signing, Trust, V1, Verdict, VerifierKey, Witness, append,
+    feed, intent_commitment, request_digest, signing_commitment,
 };
 use chancery_core::{Code, Payload, RequestId, SignRequest, Tenant, UnixMillis};
 use chancery_store::{Store, StoreError};
@@ -115,9 +115,18 @@ pub fn tiles(folder: &Path) -> PathBuf {
 
 impl House {
     pub fn open(folder: &Path, key: &Arc<Key>) -> Result<Self, AuditError> {
+        Self::open_watched(folder, key, Vec::new(), 0)
+    }
+
+    pub fn open_watched(
+        folder: &Path,
+        key: &Arc<Key>,
+        witnesses: Vec<Witness>,
+        quorum: usize,
+    ) -> Result<Self, AuditError> {
         let (store, feed) = Self::store(folder);
-        let options = LogOptions { origin: ORIGIN.to_owned(), directory: tiles(folder) };
-        let log = Log::open(Arc::new(store.clone()), &feed, &options, Arc::<Key>::clone(key))?;
+        let options = LogOptions { origin: ORIGIN.to_owned(), directory: tiles(folder), witnesses, quorum };
+        let log = Log::open(Arc::new(store.clone()), &feed, options, Arc::<Key>::clone(key))?;
         let keeper = log.start();
         Ok(Self { store, log, keeper, key: Arc::clone(key) })
     }

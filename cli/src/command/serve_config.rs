@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use chancery_audit::CosignerKey;
 use chancery_core::config::{Config, PinSource};
 use clap::Subcommand;
 use serde::Serialize;
@@ -116,6 +117,7 @@ fn check(path: &Path) -> Result<Vec<Finding>, Error> {
             listen(&config, &mut findings);
             tls(&config, &mut findings);
             folders(&config, &mut findings);
+            witnesses(&config, &mut findings);
             hsm(&config, &mut findings);
         }
     }
@@ -218,6 +220,24 @@ fn folders(config: &Config, findings: &mut Findings) {
                 format!("`{}` cannot be made: its parent is missing", path.display()),
             );
         }
+    }
+}
+
+fn witnesses(config: &Config, findings: &mut Findings) {
+    let log = &config.log;
+    let mut keys: Vec<CosignerKey> = Vec::new();
+    for witness in &log.witness {
+        match witness.key.parse::<CosignerKey>() {
+            Err(error) => findings.add(Level::Error, "log.witness", format!("`{}`: {error}", witness.url)),
+            Ok(key) if keys.iter().any(|other| other.key() == key.key() || other.name() == key.name()) => {
+                findings.add(Level::Error, "log.witness", format!("`{}` is there twice", key.name()));
+            }
+            Ok(key) => keys.push(key),
+        }
+    }
+    if log.cosignatures > 0 && log.cosignatures == log.witness.len() {
+        let message = "every witness is needed: one that is away stops every receipt";
+        findings.add(Level::Warning, "log.cosignatures", message);
     }
 }
 

@@ -28,6 +28,8 @@ const ROOMS: &[(&str, &[&str])] = &[
             "chancery-policy",
         ],
     ),
+    // A witness is another organisation's program: of this house it shares the formats and nothing that signs or decides.
+    ("chancery-witness", &["chancery-core", "chancery-audit"]),
     ("chancery-hsm", &["chancery-core", "chancery-secret"]),
     (
         "chancery-enclave",
@@ -72,11 +74,15 @@ const WALLS: &[(&str, &[&str], &str)] = &[
     ("cryptoki-sys", &[], "PKCS#11 is reached through `cryptoki` alone"),
     ("libc", &["chancery-secret"], "raw system calls need `unsafe`, which only `secret` writes"),
     ("axum", &["chancery-server"], "only the door speaks HTTP to the outside"),
-    ("hyper", &["chancery-server", "chancery-load"], "only the door listens; the load generator is a client"),
+    (
+        "hyper",
+        &["chancery-server", "chancery-witness", "chancery-load"],
+        "only the door and a witness listen; the load generator is a client",
+    ),
     (
         "hyper-util",
-        &["chancery-server", "chancery-load"],
-        "only the door listens; the load generator is a client",
+        &["chancery-server", "chancery-witness", "chancery-load"],
+        "only the door and a witness listen; the load generator is a client",
     ),
     (
         "tokio-rustls",
@@ -90,8 +96,8 @@ const WALLS: &[(&str, &[&str], &str)] = &[
     ),
     (
         "reqwest",
-        &["chancery-cli", "chancery-server"],
-        "the command line is a client; the door uses it in tests",
+        &["chancery-cli", "chancery-enclave", "chancery-server"],
+        "the command line is a client, the enclave asks witnesses; the door uses it in tests",
     ),
     ("rusqlite", &["chancery-store"], "one writer owns the database"),
     (

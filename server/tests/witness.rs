@@ -1,0 +1,180 @@
+//! The appliance and its witnesses, all of them real processes: a receipt is released with the cosignatures that are asked
+//! for or not at all, and an appliance that was set back whole is refused by whoever remembers.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "test code"
+)]
+
+mod appliance;
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use alloy_consensus::{SignableTransaction, TxEip1559};
+use alloy_primitives::{TxKind, U256, address};
+use appliance::{Appliance, treasury};
+
+struct Witness {
+    program: PathBuf,
+    folder: PathBuf,
+    key: String,
+    address: String,
+    child: Option<Child>,
+}
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl Witness {
+    /// `None` where the program was not built beside `chanceryd`.
+    fn init(folder: &Path, name: &str) -> Option<Self> {
+        let program = Path::new(env!("CARGO_BIN_EXE_chanceryd")).with_file_name("chancery-witness");
+        if !program.exists() {
+            eprintln!("skipped: no `chancery-witness` beside `chanceryd` (cargo build -p chancery-witness)");
+            return None;
+        }
+        let folder = folder.join(name);
+        let made =
+            Command::new(&program).args(["init", "--name", name, "--folder"]).arg(&folder).output().unwrap();
+        assert!(made.status.success());
+        let key = String::from_utf8(made.stdout).unwrap().trim().to_owned();
+        Some(Self { program, folder, key, address: "127.0.0.1:0".to_owned(), child: None })
+    }
+
+    /// On the port it had before, if it had one.
+    fn start(&mut self) {
+        let mut child = Command::new(&self.program)
+            .args(["serve", "--listen", &self.address, "--folder"])
+            .arg(&self.folder)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let address = lines.map_while(Result::ok).find_map(|line| {
+            let (_, rest) = line.split_once("\"address\":\"")?;
+            Some(rest.split('"').next()?.to_owned())
+        });
+        self.address = address.expect("it is ready");
+        self.child = Some(child);
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    fn watch(&self, trust: &str) {
+        std::fs::write(self.folder.join("logs/log.json"), trust).unwrap();
+    }
+
+    fn entry(&self) -> String {
+        format!("{{ url = \"http://{}\", key = \"{}\" }}", self.address, self.key)
+    }
+}
+
+fn transfer(nonce: u64) -> Vec<u8> {
+    TxEip1559 {
+        chain_id: 31337,
+        nonce,
+        gas_limit: 21_000,
+        max_fee_per_gas: 2_000_000_000,
+        max_priority_fee_per_gas: 1_000_000_000,
+        to: TxKind::Call(address!("70997970C51812dc3A010C7d01b50e0d17dc79C8")),
+        value: U256::from(1_000_000_000_000_000_000_u64),
+        ..TxEip1559::default()
+    }
+    .encoded_for_signing()
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to.join(entry.file_name()));
+        } else {
+            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn receipts_wait_for_their_witnesses_and_a_set_back_appliance_gets_none() {
+    let Some(mut appliance) = Appliance::prepare() else { return };
+    let Some(mut one) = Witness::init(appliance.folder.path(), "w1") else { return };
+    let mut two = Witness::init(appliance.folder.path(), "w2").unwrap();
+
+    // The first start makes the log's key; the witnesses are told of it.
+    appliance.start();
+    appliance.furnish("treasury", &treasury()).await;
+    let trust = appliance.trust().await.to_json();
+    appliance.stop();
+    for witness in [&mut one, &mut two] {
+        witness.watch(&trust);
+        witness.start();
+    }
+    appliance.reconfigure(
+        "directory = \"log\" }",
+        &format!("directory = \"log\", cosignatures = 2, witness = [{}, {}] }}", one.entry(), two.entry()),
+    );
+    appliance.start();
+    let trust = appliance.trust().await;
+    assert_eq!(
+        (trust.witness_keys().len(), trust.quorum()),
+        (2, 2),
+        "the appliance hands out what it demands"
+    );
+    let backend = appliance.peer("client", "backend");
+    let answer = backend.sign("treasury", &transfer(0), "order-0").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.verified(&trust).checkpoint().cosignatures().len(), 2);
+
+    // One away: the outcome is on record, the signature is not out.
+    two.kill();
+    let refused = backend.sign("treasury", &transfer(1), "order-1").await;
+    assert_eq!((refused.status, refused.code()), (503, "not-cosigned"), "{refused:?}");
+    assert!(refused.retry_after.is_some() && !refused.body.to_string().contains("signature"), "{refused:?}");
+    let id = refused.body["request_id"].as_str().unwrap().to_owned();
+    let receipt = backend.get(&format!("/v1/requests/{id}/receipt")).await;
+    assert_eq!(
+        (receipt.status, receipt.code()),
+        (503, "not-cosigned"),
+        "nor is it by the other way: {receipt:?}"
+    );
+    two.start();
+    let again = backend.sign("treasury", &transfer(1), "order-1").await;
+    assert_eq!(again.status, 200, "{again:?}");
+    assert_eq!(again.body["request_id"], id.as_str(), "the same request, not a second signature");
+    again.verified(&trust);
+
+    // The whole state is set back to now, two signatures later: only the witnesses remember.
+    appliance.stop();
+    for part in ["store", "log"] {
+        copy(&appliance.at(part), &appliance.at("kept").join(part));
+    }
+    appliance.start();
+    let backend = appliance.peer("client", "backend");
+    assert_eq!(backend.sign("treasury", &transfer(2), "order-2").await.status, 200);
+    assert_eq!(backend.sign("treasury", &transfer(3), "order-3").await.status, 200);
+    appliance.stop();
+    for part in ["store", "log"] {
+        std::fs::remove_dir_all(appliance.at(part)).unwrap();
+        copy(&appliance.at("kept").join(part), &appliance.at(part));
+    }
+    appliance.start();
+    let backend = appliance.peer("client", "backend");
+    let refused = backend.sign("treasury", &transfer(2), "order-4").await;
+    assert_eq!((refused.status, refused.code()), (503, "not-cosigned"), "{refused:?}");
+    let said = appliance.running().log.lock().unwrap().join("\n");
+    assert!(said.contains("this log was rolled back"), "{said}");
+}
