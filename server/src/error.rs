@@ -52,8 +52,17 @@ pub enum ServerError {
         path: PathBuf,
     },
     /// Certificate and key do not go together, or TLS cannot be set up with them.
-    #[error("tls cannot be set up")]
-    Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("tls cannot be set up with the key of `{key}`")]
+    Tls {
+        /// The key's file.
+        key: PathBuf,
+        /// Why not.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Nothing can be judged by its dates.
+    #[error("certificates cannot be judged now")]
+    Clock(#[source] chancery_core::ClockError),
     /// The address cannot be listened on.
     #[error("`{address}` cannot be listened on")]
     Listen {

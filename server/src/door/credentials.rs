@@ -13,14 +13,15 @@ use chancery_identity::{Authority, Dates};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use super::tls::{Threshold, configure};
 use crate::ServerError;
 
-/// What the files hold, not yet looked into. The key's bytes live as long as this does: not long.
+/// What the files hold, not yet looked into. The key's bytes are wiped with it.
 pub(crate) struct Credentials {
     certificate: Vec<u8>,
-    key: Vec<u8>,
+    key: Zeroizing<Vec<u8>>,
     /// The key file's permission bits.
     key_mode: u32,
     client_ca: Vec<u8>,
@@ -39,7 +40,7 @@ impl Credentials {
         let (key, key_mode) = read(&tls.key)?;
         Ok(Self {
             certificate: read(&tls.certificate)?.0,
-            key,
+            key: Zeroizing::new(key),
             key_mode,
             client_ca: read(&tls.client_ca)?.0,
             crl: tls.crl.iter().map(|path| Ok(read(path)?.0)).collect::<Result<_, ServerError>>()?,
@@ -48,7 +49,7 @@ impl Credentials {
 
     pub(crate) fn digest(&self) -> Digested {
         let mut hash = Sha256::new_with_prefix(self.key_mode.to_be_bytes());
-        for bytes in [&self.certificate, &self.key, &self.client_ca].into_iter().chain(&self.crl) {
+        for bytes in [&self.certificate, &*self.key, &self.client_ca].into_iter().chain(&self.crl) {
             hash.update(bytes.len().to_be_bytes());
             hash.update(bytes);
         }
@@ -87,7 +88,8 @@ impl Credentials {
             .flatten()
             .filter(|dates| dates.hold(now))
             .ok_or_else(|| ServerError::CertificateOutOfTime { path: tls.certificate.clone() })?;
-        configure(certificates, key, client_ca, authority, server).map_err(ServerError::Tls)
+        configure(certificates, key, client_ca, authority, server)
+            .map_err(|source| ServerError::Tls { key: tls.key.clone(), source })
     }
 }
 
@@ -95,8 +97,11 @@ impl Credentials {
 fn read(path: &Path) -> Result<(Vec<u8>, u32), ServerError> {
     let open = || {
         let file = File::open(path)?;
-        let mode = file.metadata()?.permissions().mode() & 0o7777;
-        let mut bytes = Vec::new();
+        let metadata = file.metadata()?;
+        let mode = metadata.permissions().mode() & 0o7777;
+        // All of it at once: a buffer that grows leaves copies of the key behind.
+        let length = metadata.len().min(limit::CERTIFICATES_BYTES);
+        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0).saturating_add(64));
         file.take(limit::CERTIFICATES_BYTES + 1).read_to_end(&mut bytes)?;
         if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > limit::CERTIFICATES_BYTES {
             return Err(std::io::ErrorKind::FileTooLarge.into());

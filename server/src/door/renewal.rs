@@ -58,7 +58,7 @@ impl Certificates {
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, ServerError> {
         let credentials = Credentials::read(&tls)?;
-        let now = clock.now().map_err(|source| ServerError::Tls(source.into()))?;
+        let now = clock.now().map_err(ServerError::Clock)?;
         let threshold = credentials.lay(&tls, mode, now)?;
         let files = Files { in_force: credentials.digest(), ..Files::default() };
         Ok(Arc::new(Self {
