@@ -52,6 +52,24 @@ pub fn write_result(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     write().map_err(Error::file("write", path))
 }
 
+/// Replaces a file that a running server may be reading: it sees the old one or the new one, whole.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let write = || {
+        let mut beside = tempfile::NamedTempFile::new_in(folder)?;
+        beside.write_all(bytes)?;
+        beside.as_file().set_permissions(Permissions::from_mode(mode))?;
+        // ORDER: its bytes are on the disk before its name is; a crash leaves the old file or the new.
+        beside.as_file().sync_all()?;
+        beside.persist(path).map_err(|error| error.error)?;
+        File::open(folder)?.sync_all()
+    };
+    write().map_err(Error::file("replace", path))
+}
+
 /// Reads a whole file of at most [`READ_BYTES`].
 ///
 /// # Errors

@@ -1,21 +1,23 @@
 //! The certificate authority of one appliance: it names the server, and every client with tenant, role and name in
 //! one URI. Holds the CA's private key while a command runs. If this is wrong, somebody is let in as somebody else.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use chancery_core::{ClientId, Tenant, UnixMillis};
 use clap::ValueEnum;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    RevokedCertParams, SanType, SerialNumber,
 };
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use serde::Serialize;
 use time::OffsetDateTime;
 use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{ASN1Time, CertificateRevocationList, FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
 use crate::{Error, file};
@@ -111,6 +113,19 @@ impl Authority {
         &self.certificate
     }
 
+    /// True if this authority signed the first certificate of a PEM text.
+    #[must_use]
+    pub fn issued(&self, pem: &[u8]) -> bool {
+        let (ours, theirs) = (
+            CertificateDer::from_pem_slice(self.certificate.as_bytes()),
+            CertificateDer::from_pem_slice(pem),
+        );
+        let (Ok(ours), Ok(theirs)) = (ours, theirs) else { return false };
+        let parsed = X509Certificate::from_der(&ours).ok().zip(X509Certificate::from_der(&theirs).ok());
+        parsed
+            .is_some_and(|((_, ours), (_, theirs))| theirs.verify_signature(Some(ours.public_key())).is_ok())
+    }
+
     /// A server certificate for these host names and IP addresses.
     ///
     /// # Errors
@@ -144,6 +159,55 @@ impl Authority {
         params.subject_alt_names.push(SanType::URI(subject.to_string().as_str().try_into()?));
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.issue(&params)
+    }
+
+    /// Signs a list of everything revoked so far and of `serials`, now. Without `days` it lasts as long as the authority
+    /// itself. Returns how many it holds.
+    ///
+    /// # Errors
+    /// [`Error::Content`] when the list at `path` is of another authority, [`Error::File`], [`Error::Usage`].
+    pub fn revoke(
+        &self,
+        path: &Path,
+        serials: &[Vec<u8>],
+        days: Option<u32>,
+        now: UnixMillis,
+    ) -> Result<(usize, UnixMillis), Error> {
+        let mut number = 1_u128;
+        let mut revoked: BTreeMap<Vec<u8>, UnixMillis> = BTreeMap::new();
+        if path.exists() {
+            let [list] = &read_lists(path, &file::read(path)?)?[..] else {
+                return Err(Error::content(path, "holds more than one revocation list"));
+            };
+            if !split(self.certificate.as_bytes()).first().is_some_and(|authority| list.is_of(authority)) {
+                return Err(Error::content(path, "is not signed by the authority of this folder"));
+            }
+            number = list.number.saturating_add(1);
+            revoked.extend(list.revoked.iter().map(|(serial, at)| (digits(serial), *at)));
+        }
+        for serial in serials {
+            revoked.entry(digits(serial)).or_insert(now);
+        }
+        let until =
+            days.map_or(self.not_after, |days| now.plus_ms(i64::from(days) * DAY_MS)).min(self.not_after);
+        let entry = |(serial, at): (&Vec<u8>, &UnixMillis)| {
+            Ok(RevokedCertParams {
+                serial_number: SerialNumber::from_slice(serial),
+                revocation_time: date(*at)?,
+                reason_code: None,
+                invalidity_date: None,
+            })
+        };
+        let list = CertificateRevocationListParams {
+            this_update: date(now.plus_ms(-SKEW_MS))?,
+            next_update: date(until)?,
+            crl_number: SerialNumber::from_slice(&number.to_be_bytes()),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.iter().map(entry).collect::<Result<_, Error>>()?,
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        file::replace(path, list.signed_by(&self.issuer)?.pem()?.as_bytes(), file::PUBLIC)?;
+        Ok((revoked.len(), until))
     }
 
     fn issue(&self, params: &CertificateParams) -> Result<Issued, Error> {
@@ -224,6 +288,75 @@ pub struct Seen {
     pub public_key: Vec<u8>,
 }
 
+/// What a revocation list says.
+pub struct SeenList {
+    /// The issuer, as text.
+    pub issuer: String,
+    /// thisUpdate.
+    pub from: UnixMillis,
+    /// nextUpdate.
+    pub until: UnixMillis,
+    /// The serial numbers it takes back, and when each was.
+    pub revoked: Vec<(Vec<u8>, UnixMillis)>,
+    number: u128,
+    der: Vec<u8>,
+}
+
+impl SeenList {
+    /// True if the key of this certificate, in DER, signed it.
+    #[must_use]
+    pub fn is_of(&self, authority: &[u8]) -> bool {
+        let parsed = X509Certificate::from_der(authority)
+            .ok()
+            .zip(CertificateRevocationList::from_der(&self.der).ok());
+        parsed
+            .is_some_and(|((_, authority), (_, list))| list.verify_signature(authority.public_key()).is_ok())
+    }
+}
+
+/// Every revocation list in a file, in PEM or one in DER.
+///
+/// # Errors
+/// [`Error::Content`] when there is none, or one does not parse or has no end.
+pub fn read_lists(path: &Path, bytes: &[u8]) -> Result<Vec<SeenList>, Error> {
+    let ders = if bytes.first() == Some(&0x30) {
+        vec![bytes.to_vec()]
+    } else {
+        CertificateRevocationListDer::pem_slice_iter(bytes)
+            .map(|der| der.map(|der| der.to_vec()))
+            .collect::<Result<_, _>>()
+            .map_err(|_| Error::content(path, "is neither PEM nor DER"))?
+    };
+    if ders.is_empty() {
+        return Err(Error::content(path, "holds no revocation list"));
+    }
+    let ms = |time: ASN1Time| UnixMillis(time.timestamp().saturating_mul(1_000));
+    let read = |der: Vec<u8>| {
+        let wrong = || Error::content(path, "holds a revocation list that does not parse or has no end");
+        let (_, list) = CertificateRevocationList::from_der(&der).map_err(|_| wrong())?;
+        let number = list.crl_number().map(|number| number.to_bytes_be()).unwrap_or_default();
+        let number = number.iter().fold(0_u128, |sum, byte| sum.wrapping_shl(8) | u128::from(*byte));
+        Ok(SeenList {
+            issuer: list.issuer().to_string(),
+            from: ms(list.last_update()),
+            until: ms(list.next_update().ok_or_else(wrong)?),
+            revoked: list
+                .iter_revoked_certificates()
+                .map(|entry| (entry.raw_serial().to_vec(), ms(entry.revocation_date)))
+                .collect(),
+            number,
+            der: der.clone(),
+        })
+    };
+    ders.into_iter().map(read).collect()
+}
+
+/// The DER of every certificate in a PEM text, up to the first that is broken.
+#[must_use]
+pub fn split(pem: &[u8]) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_slice_iter(pem).map_while(Result::ok).collect()
+}
+
 /// Every certificate in a PEM text, in its order.
 ///
 /// # Errors
@@ -268,6 +401,11 @@ fn read_der(path: &Path, der: &[u8]) -> Result<Seen, Error> {
         for_clients: usage.as_ref().is_some_and(|usage| usage.value.client_auth),
         public_key: certificate.public_key().raw.to_vec(),
     })
+}
+
+/// A serial number without the zero that DER puts before a high bit.
+fn digits(serial: &[u8]) -> Vec<u8> {
+    serial.iter().copied().skip_while(|byte| *byte == 0).collect()
 }
 
 fn uri(name: &GeneralName<'_>) -> Option<String> {

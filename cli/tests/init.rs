@@ -383,3 +383,69 @@ fn a_configuration_that_does_not_parse_is_a_finding() {
     assert_eq!(errors(&state.check().ends(1)).len(), 1);
     chancery(&["serve-config", "check", text(&state.at("none.toml"))]).ends(7);
 }
+
+fn revoked(state: &State) -> (Vec<String>, i64) {
+    let pem = std::fs::read(state.at("pki/ca.crl")).unwrap();
+    let (_, pem) = parse_x509_pem(&pem).unwrap();
+    let (_, list) = CertificateRevocationList::from_der(&pem.contents).unwrap();
+    let serials = list.iter_revoked_certificates().map(|entry| hex::encode(entry.raw_serial())).collect();
+    certificate(&state.at("pki/ca.pem"), |ca| list.verify_signature(ca.public_key()).unwrap());
+    (serials, list.next_update().unwrap().timestamp())
+}
+
+/// A list that ends before its authority would shut every client out one day, with nothing having been revoked.
+#[test]
+fn the_first_list_is_empty_and_ends_with_the_authority() {
+    let state = State::made(&[]);
+    let end = certificate(&state.at("pki/ca.pem"), |ca| ca.validity().not_after.timestamp());
+    assert_eq!(revoked(&state), (vec![], end));
+    assert_eq!(state.config().tls.crl, [state.at("pki/ca.crl")]);
+}
+
+#[test]
+fn revoking_adds_to_the_list_and_touches_nothing_else() {
+    let (state, other) = (State::made(&[]), State::made(&[]));
+    let (dir, cert) = (state.path.clone(), state.at("clients/operator/cert.pem"));
+    let revoke = |more: &[&str]| chancery(&[&["client", "revoke", "--dir", text(&dir)], more].concat());
+    let serial = certificate(&cert, |cert| hex::encode(cert.raw_serial()));
+    revoke(&["--cert", text(&cert)]).ends(0);
+    revoke(&["--serial", "51:a2"]).ends(0);
+    let mut expected = vec!["51a2".to_owned(), serial];
+    expected.sort();
+    let mut found = revoked(&state).0;
+    found.sort();
+    assert_eq!(found, expected);
+
+    let before = std::fs::read(state.at("pki/ca.crl")).unwrap();
+    revoke(&["--cert", text(&other.at("clients/operator/cert.pem"))]).ends(7);
+    revoke(&["--serial", "not hex"]).ends(2);
+    revoke(&[]).ends(2);
+    assert_eq!(std::fs::read(state.at("pki/ca.crl")).unwrap(), before, "a refusal writes nothing");
+
+    revoke(&["--renew", "--days", "7"]).ends(0);
+    let (serials, until) = revoked(&state);
+    assert_eq!(serials.len(), 2);
+    let week = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_secs()).unwrap() + 7 * 86_400;
+    assert!((week - 60..=week).contains(&until));
+    std::fs::copy(other.at("pki/ca.crl"), state.at("pki/ca.crl")).unwrap();
+    revoke(&["--renew"]).ends(7);
+}
+
+#[test]
+fn the_check_reads_revocation_lists() {
+    let state = State::made(&[]);
+    assert!(errors(&state.check()).is_empty());
+    let ran = chancery(&["serve-config", "check", text(&state.at("chancery.toml"))]);
+    assert!(
+        ran.stdout.contains("tls.crl: the list of `CN=Chancery CA localhost/chancery`"),
+        "{}",
+        ran.stdout
+    );
+    let other = State::made(&[]);
+    std::fs::copy(other.at("pki/ca.crl"), state.at("pki/ca.crl")).unwrap();
+    let found = errors(&state.check());
+    assert!(found.iter().any(|error| error.contains("there is no list signed by")), "{found:#?}");
+    std::fs::write(state.at("pki/ca.crl"), "").unwrap();
+    let found = errors(&state.check());
+    assert!(found.iter().any(|error| error.contains("holds no revocation list")), "{found:#?}");
+}

@@ -44,7 +44,7 @@ pub struct Listen {
     pub ops: SocketAddr,
 }
 
-/// The door's TLS files, in PEM.
+/// The door's TLS files, in PEM. They may be replaced while it serves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
@@ -54,6 +54,10 @@ pub struct Tls {
     pub key: PathBuf,
     /// The authorities that issue client certificates.
     pub client_ca: PathBuf,
+    /// Their revocation lists, in PEM or DER. Where there is one, every authority needs one; without any, nothing is
+    /// ever revoked.
+    #[serde(default)]
+    pub crl: Vec<PathBuf>,
 }
 
 /// The store's files.
@@ -248,6 +252,9 @@ impl Config {
         if let Some(path) = &mut config.policy.solver {
             *path = base.join(&*path);
         }
+        for path in &mut config.tls.crl {
+            *path = base.join(&*path);
+        }
         if let PinSource::File(path) = &mut config.hsm.pin {
             *path = base.join(&*path);
         }
@@ -285,7 +292,7 @@ mod tests {
         version = 1
         mode = "development"
         listen = { api = "127.0.0.1:8443", ops = "127.0.0.1:9443" }
-        tls = { certificate = "pki/server.pem", key = "pki/server-key.pem", client_ca = "pki/ca.pem" }
+        tls = { certificate = "pki/server.pem", key = "pki/server-key.pem", client_ca = "pki/ca.pem", crl = ["pki/ca.crl"] }
         store = { directory = "store" }
         log = { origin = "localhost/chancery", directory = "log" }
         [hsm]
@@ -298,6 +305,7 @@ mod tests {
     fn paths_follow_the_file() {
         let config = Config::parse(GOOD, Path::new("/srv/c")).unwrap();
         assert_eq!(config.tls.key, Path::new("/srv/c/pki/server-key.pem"));
+        assert_eq!(config.tls.crl, [Path::new("/srv/c/pki/ca.crl")]);
         assert_eq!(config.hsm.pin, PinSource::File("/srv/c/hsm/pin".into()));
     }
 

@@ -82,6 +82,10 @@ pub const ANSWER_MS: u64 = 30_000;
 pub const DRAIN_MS: u64 = 10_000;
 /// How old the proof of who is at a connection may be, in milliseconds.
 pub const IDENTITY_MS: i64 = 1_000;
+/// How often the door looks at its certificates, key and revocation lists on disk, in milliseconds.
+pub const CERTIFICATES_MS: u64 = 500;
+/// One of those files, in bytes.
+pub const CERTIFICATES_BYTES: u64 = 16 * 1024 * 1024;
 /// Clients whose rate is remembered.
 pub const RATE_KEYS: usize = 65_536;
 /// How long a pending request waits for its obligations when the policy does not say, in milliseconds.

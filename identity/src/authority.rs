@@ -7,30 +7,33 @@ use std::fmt;
 use std::time::Duration;
 
 use chancery_core::UnixMillis;
-use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor, UnixTime};
 use sha2::{Digest, Sha256};
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::peer::Fingerprint;
-use crate::{IdentityError, Peer, name};
+use crate::revocation::{self, List, Lists};
+use crate::{Dates, IdentityError, Peer, name};
 
 /// LIMIT: certificates a peer may send; path building is quadratic in them at worst.
 const CHAIN_CERTIFICATES: usize = 8;
 
-/// The certificate authorities whose word is taken for who somebody is.
+/// The certificate authorities whose word is taken for who somebody is, and what they took back.
 pub struct Authority {
     anchors: Vec<Anchor>,
+    /// Lists of authorities below ours; `None` where nothing is ever revoked.
+    others: Option<Vec<List>>,
 }
 
 struct Anchor {
     trust: TrustAnchor<'static>,
-    not_before_s: i64,
-    not_after_s: i64,
+    dates: Dates,
+    lists: Vec<List>,
 }
 
 impl Authority {
-    /// From the certificates of the authorities.
+    /// From the certificates of the authorities. Nothing is ever revoked.
     ///
     /// # Errors
     /// [`IdentityError::NoAuthority`] if there is none, [`IdentityError::Authority`] if one does not parse or is not a
@@ -38,29 +41,61 @@ impl Authority {
     pub fn new<'a>(
         certificates: impl IntoIterator<Item = CertificateDer<'a>>,
     ) -> Result<Self, IdentityError> {
-        let anchors = certificates
-            .into_iter()
-            .enumerate()
-            .map(|(index, der)| {
-                let broken = |rule| IdentityError::Authority { index, rule };
-                let (rest, certificate) =
-                    X509Certificate::from_der(&der).map_err(|_| broken("it must be an X.509 certificate"))?;
-                if !rest.is_empty() || !certificate.is_ca() {
-                    return Err(broken("it must be marked as a certificate authority"));
-                }
-                let validity = certificate.validity();
-                let (not_before_s, not_after_s) =
-                    (validity.not_before.timestamp(), validity.not_after.timestamp());
-                let trust = webpki::anchor_from_trusted_cert(&der)
-                    .map_err(|_| broken("it must be an X.509 v3 certificate"))?
-                    .to_owned();
-                Ok(Anchor { trust, not_before_s, not_after_s })
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        if anchors.is_empty() {
-            return Err(IdentityError::NoAuthority);
+        let ders: Vec<_> = certificates.into_iter().collect();
+        Ok(Self { anchors: anchors(&ders, &parse(&ders)?)?, others: None })
+    }
+
+    /// From the certificates of the authorities and their revocation lists (RFC 5280 section 5).
+    ///
+    /// From then on no certificate is good unless a list that is in date says so: one whose issuer has no list, or only
+    /// a list that has ended, is refused. A list in the name of nobody given here belongs to an intermediate authority.
+    ///
+    /// # Errors
+    /// As [`Authority::new`], and [`IdentityError::List`].
+    pub fn with_lists<'a>(
+        certificates: impl IntoIterator<Item = CertificateDer<'a>>,
+        lists: impl IntoIterator<Item = CertificateRevocationListDer<'a>>,
+    ) -> Result<Self, IdentityError> {
+        let ders: Vec<_> = certificates.into_iter().collect();
+        let parsed = parse(&ders)?;
+        let mut anchors = anchors(&ders, &parsed)?;
+        let lists = Lists::sort(&parsed, lists)?;
+        for (anchor, own) in anchors.iter_mut().zip(lists.of_authorities) {
+            anchor.lists = own;
         }
-        Ok(Self { anchors })
+        Ok(Self { anchors, others: Some(lists.of_others) })
+    }
+
+    /// The authorities' own dates, in the order they were given.
+    pub fn authorities(&self) -> impl Iterator<Item = &Dates> {
+        self.anchors.iter().map(|anchor| &anchor.dates)
+    }
+
+    /// The revocation lists' dates.
+    pub fn lists(&self) -> impl Iterator<Item = &Dates> {
+        let own = self.anchors.iter().flat_map(|anchor| &anchor.lists);
+        own.chain(self.others.iter().flatten()).map(|list| &list.dates)
+    }
+
+    /// Whether everybody who should be admitted at `now` can be. An authority that has ended is only idle, so that old
+    /// and new may overlap; one that has not needs a list in date where lists are in use.
+    ///
+    /// # Errors
+    /// [`IdentityError::AuthorityOutOfTime`] if no authority is in date, [`IdentityError::NoList`],
+    /// [`IdentityError::ListOutOfTime`].
+    pub fn in_force(&self, now: UnixMillis) -> Result<(), IdentityError> {
+        let mut idle = true;
+        for anchor in self.anchors.iter().filter(|anchor| anchor.dates.hold(now)) {
+            idle = false;
+            if self.others.is_some() && anchor.lists.is_empty() {
+                return Err(IdentityError::NoList { authority: anchor.dates.name.clone() });
+            }
+            in_date(&anchor.lists, now)?;
+        }
+        if idle {
+            return Err(IdentityError::AuthorityOutOfTime);
+        }
+        self.others.as_ref().map_or(Ok(()), |others| in_date(others, now))
     }
 
     /// Says who showed this chain (leaf first), as of `now`.
@@ -92,31 +127,78 @@ impl Authority {
     ) -> Result<(), IdentityError> {
         let now_ms = u64::try_from(now.0).unwrap_or(0);
         let time = UnixTime::since_unix_epoch(Duration::from_millis(now_ms));
-        let trusted: Vec<_> = self.anchors.iter().map(|anchor| anchor.trust.clone()).collect();
         let leaf = EndEntityCert::try_from(leaf).map_err(IdentityError::Chain)?;
-        let path = leaf
-            .verify_for_usage(
+        let mut refused = IdentityError::Chain(webpki::Error::UnknownIssuer);
+        // Each authority apart: what one signed is judged by that one's lists, whatever the others are called.
+        for anchor in &self.anchors {
+            let lists: Vec<_> =
+                anchor.lists.iter().chain(self.others.iter().flatten()).map(List::inner).collect();
+            let revocation = revocation::options(&lists);
+            if revocation.is_none() && self.others.is_some() {
+                // webpki takes no list at all for a wish not to ask.
+                refused = IdentityError::Chain(webpki::Error::UnknownRevocationStatus);
+                continue;
+            }
+            let path = leaf.verify_for_usage(
                 ALL_VERIFICATION_ALGS,
-                &trusted,
+                std::slice::from_ref(&anchor.trust),
                 intermediates,
                 time,
                 KeyUsage::client_auth(),
+                revocation,
                 None,
-                None,
-            )
-            .map_err(IdentityError::Chain)?;
-        // RFC 5280 leaves an anchor's own dates to the relying party, and webpki does not look at them.
-        let now_s = now.0.div_euclid(1_000);
-        let in_time = self.anchors.iter().any(|anchor| {
-            anchor.trust == *path.anchor() && (anchor.not_before_s..=anchor.not_after_s).contains(&now_s)
-        });
-        if in_time { Ok(()) } else { Err(IdentityError::AuthorityOutOfTime) }
+            );
+            match path {
+                // RFC 5280 leaves an anchor's own dates to the relying party, and webpki does not look at them.
+                Ok(_) if anchor.dates.hold(now) => return Ok(()),
+                Ok(_) => refused = IdentityError::AuthorityOutOfTime,
+                // Not this authority's, or one of the same name.
+                Err(webpki::Error::UnknownIssuer | webpki::Error::InvalidSignatureForPublicKey) => {}
+                Err(error) => refused = IdentityError::Chain(error),
+            }
+        }
+        Err(refused)
     }
+}
+
+fn parse<'a>(ders: &'a [CertificateDer<'_>]) -> Result<Vec<X509Certificate<'a>>, IdentityError> {
+    let parse_one = |(index, der): (usize, &'a CertificateDer<'_>)| {
+        let broken = |rule| IdentityError::Authority { index, rule };
+        let (rest, certificate) =
+            X509Certificate::from_der(der).map_err(|_| broken("it must be an X.509 certificate"))?;
+        if !rest.is_empty() || !certificate.is_ca() {
+            return Err(broken("it must be marked as a certificate authority"));
+        }
+        Ok(certificate)
+    };
+    let parsed: Vec<_> = ders.iter().enumerate().map(parse_one).collect::<Result<_, _>>()?;
+    if parsed.is_empty() { Err(IdentityError::NoAuthority) } else { Ok(parsed) }
+}
+
+fn anchors(
+    ders: &[CertificateDer<'_>],
+    parsed: &[X509Certificate<'_>],
+) -> Result<Vec<Anchor>, IdentityError> {
+    let anchor = |(index, (der, certificate)): (usize, (&CertificateDer<'_>, &X509Certificate<'_>))| {
+        let trust = webpki::anchor_from_trusted_cert(der)
+            .map_err(|_| IdentityError::Authority { index, rule: "it must be an X.509 v3 certificate" })?
+            .to_owned();
+        Ok(Anchor { trust, dates: Dates::of(certificate), lists: Vec::new() })
+    };
+    ders.iter().zip(parsed).enumerate().map(anchor).collect()
+}
+
+fn in_date(lists: &[List], now: UnixMillis) -> Result<(), IdentityError> {
+    let ended = lists.iter().find(|list| !list.dates.hold(now));
+    ended.map_or(Ok(()), |list| Err(IdentityError::ListOutOfTime { issuer: list.dates.name.clone() }))
 }
 
 impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authority").field("anchors", &self.anchors.len()).finish()
+        f.debug_struct("Authority")
+            .field("anchors", &self.anchors.len())
+            .field("lists", &self.lists().count())
+            .finish()
     }
 }
 

@@ -44,6 +44,26 @@ pub enum IdentityError {
         /// What it must be.
         rule: &'static str,
     },
+    /// A revocation list cannot be used.
+    #[error("revocation list {index} cannot be used: {rule}")]
+    List {
+        /// Its place among all lists, from 0.
+        index: usize,
+        /// What it must be.
+        rule: &'static str,
+    },
+    /// Lists are in use, and an authority has none.
+    #[error("the authority `{authority}` has no revocation list")]
+    NoList {
+        /// Its subject.
+        authority: String,
+    },
+    /// A revocation list's next one is overdue, or it is dated ahead.
+    #[error("the revocation list of `{issuer}` has ended or has not begun")]
+    ListOutOfTime {
+        /// Its issuer.
+        issuer: String,
+    },
     /// No certificate authority was given.
     #[error("no certificate authority was given")]
     NoAuthority,
@@ -54,7 +74,11 @@ impl IdentityError {
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
-            Self::Authority { .. } | Self::NoAuthority => Code::Internal,
+            Self::Authority { .. }
+            | Self::NoAuthority
+            | Self::List { .. }
+            | Self::NoList { .. }
+            | Self::ListOutOfTime { .. } => Code::Internal,
             _ => Code::Unauthenticated,
         }
     }

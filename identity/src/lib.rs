@@ -12,10 +12,13 @@
 //! ```
 
 mod authority;
+mod dates;
 mod error;
 mod name;
 mod peer;
+mod revocation;
 
 pub use authority::Authority;
+pub use dates::Dates;
 pub use error::IdentityError;
 pub use peer::{Auditor, Client, Fingerprint, Operator, Peer, Role};

@@ -4,10 +4,11 @@
 use chancery_core::{Code, UnixMillis};
 use chancery_identity::{Authority, IdentityError, Peer, Role};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SanType, SerialNumber,
+    date_time_ymd,
 };
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use sha2::{Digest, Sha256};
 
 /// 2026-06-01T00:00:00Z; leaves are valid through 2026, authorities from 2020 to 2030.
@@ -257,4 +258,164 @@ fn authorities_must_be_authorities() {
         assert_eq!(error.to_string(), expected);
         assert_eq!(error.code(), Code::Internal, "an operator's mistake is not a peer's");
     }
+}
+
+/// A list of `ca` that takes these serial numbers back, from the first date to the second.
+fn list(
+    ca: &Ca,
+    serials: &[&[u8]],
+    from: (i32, u8),
+    until: (i32, u8),
+) -> CertificateRevocationListDer<'static> {
+    let revoked = |serial: &&[u8]| RevokedCertParams {
+        serial_number: SerialNumber::from_slice(serial),
+        revocation_time: date_time_ymd(2026, 1, 1),
+        reason_code: None,
+        invalidity_date: None,
+    };
+    CertificateRevocationListParams {
+        this_update: date_time_ymd(from.0, from.1, 1),
+        next_update: date_time_ymd(until.0, until.1, 1),
+        crl_number: SerialNumber::from_slice(&[1]),
+        issuing_distribution_point: None,
+        revoked_certs: serials.iter().map(revoked).collect(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    }
+    .signed_by(&ca.issuer)
+    .unwrap()
+    .into()
+}
+
+const IN_DATE: ((i32, u8), (i32, u8)) = ((2026, 5), (2026, 7));
+const SERIAL: &[u8] = &[0x51, 2, 3];
+
+fn good(ca: &Ca, serials: &[&[u8]]) -> CertificateRevocationListDer<'static> {
+    list(ca, serials, IN_DATE.0, IN_DATE.1)
+}
+
+fn numbered(ca: &Ca, serial: &[u8]) -> CertificateDer<'static> {
+    let mut params = leaf(vec![uri(GOOD)]);
+    params.serial_number = Some(SerialNumber::from_slice(serial));
+    ca.issue(&params)
+}
+
+#[track_caller]
+fn refused_for(authority: &Authority, chain: &[CertificateDer<'_>], reason: webpki::Error) {
+    let error = refused(authority, chain, NOW);
+    assert!(
+        matches!(&error, IdentityError::Chain(found) if std::mem::discriminant(found) == std::mem::discriminant(&reason)),
+        "{error:?} instead of {reason:?}"
+    );
+}
+
+#[test]
+fn a_revoked_certificate_is_nobody_and_its_neighbour_is_somebody() {
+    let ca = ca();
+    let authority = Authority::with_lists([ca.der.clone()], [good(&ca, &[SERIAL])]).unwrap();
+    authority.in_force(NOW).unwrap();
+    refused_for(&authority, &[numbered(&ca, SERIAL)], webpki::Error::CertRevoked);
+    assert!(authority.authenticate(&[numbered(&ca, &[0x51, 2, 4])], NOW).is_ok());
+}
+
+/// webpki ignores a list's end unless it is told not to: this would let in who was revoked since.
+#[test]
+fn a_list_that_has_ended_vouches_for_nobody() {
+    let ca = ca();
+    let authority = Authority::with_lists([ca.der.clone()], [list(&ca, &[], (2026, 4), (2026, 5))]).unwrap();
+    let der = [numbered(&ca, SERIAL)];
+    let expired = webpki::Error::CrlExpired { time: UnixTime::now(), next_update: UnixTime::now() };
+    refused_for(&authority, &der, expired);
+    assert!(matches!(authority.in_force(NOW), Err(IdentityError::ListOutOfTime { .. })));
+    assert!(authority.authenticate(&der, NOW.plus_ms(-40 * 24 * 3_600 * 1_000)).is_ok(), "it did before");
+    let ahead = Authority::with_lists([ca.der.clone()], [list(&ca, &[], (2026, 7), (2026, 8))]).unwrap();
+    assert!(matches!(ahead.in_force(NOW), Err(IdentityError::ListOutOfTime { .. })), "dated ahead");
+}
+
+#[test]
+fn where_lists_are_in_use_every_authority_needs_one() {
+    let (old, new) = (ca_of(ca_params("old")), ca_of(ca_params("new")));
+    let both = [old.der.clone(), new.der.clone()];
+    let half = Authority::with_lists(both.clone(), [good(&old, &[])]).unwrap();
+    assert!(matches!(half.in_force(NOW), Err(IdentityError::NoList { authority }) if authority == "CN=new"));
+    refused_for(&half, &[numbered(&new, SERIAL)], webpki::Error::UnknownRevocationStatus);
+    let none = Authority::with_lists(both.clone(), []).unwrap();
+    refused_for(&none, &[numbered(&old, SERIAL)], webpki::Error::UnknownRevocationStatus);
+    let whole = Authority::with_lists(both, [good(&new, &[]), good(&old, &[])]).unwrap();
+    whole.in_force(NOW).unwrap();
+    for ca in [&old, &new] {
+        assert!(whole.authenticate(&[numbered(ca, SERIAL)], NOW).is_ok());
+    }
+}
+
+/// A renewed authority often keeps its name. Matching lists by name alone would judge one by the other's.
+#[test]
+fn two_authorities_of_one_name_keep_their_lists_apart() {
+    let (old, new) = (ca(), ca());
+    for lists in [[good(&old, &[SERIAL]), good(&new, &[])], [good(&new, &[]), good(&old, &[SERIAL])]] {
+        let authority = Authority::with_lists([old.der.clone(), new.der.clone()], lists).unwrap();
+        refused_for(&authority, &[numbered(&old, SERIAL)], webpki::Error::CertRevoked);
+        assert!(authority.authenticate(&[numbered(&new, SERIAL)], NOW).is_ok());
+    }
+}
+
+#[test]
+fn the_newer_of_two_lists_holds() {
+    let ca = ca();
+    let older = list(&ca, &[], (2026, 4), (2026, 8));
+    for lists in [[older.clone(), good(&ca, &[SERIAL])], [good(&ca, &[SERIAL]), older]] {
+        let authority = Authority::with_lists([ca.der.clone()], lists).unwrap();
+        refused_for(&authority, &[numbered(&ca, SERIAL)], webpki::Error::CertRevoked);
+    }
+}
+
+#[test]
+fn an_intermediate_authority_can_be_revoked() {
+    let root = ca();
+    let mut params = ca_params("intermediate");
+    params.serial_number = Some(SerialNumber::from_slice(&[0x33]));
+    let below = root.below(params);
+    let chain = [numbered(&below, SERIAL), below.der.clone()];
+    let with = |lists: Vec<CertificateRevocationListDer<'static>>| {
+        Authority::with_lists([root.der.clone()], lists).unwrap()
+    };
+    assert!(with(vec![good(&root, &[]), good(&below, &[])]).authenticate(&chain, NOW).is_ok());
+    let revoked = webpki::Error::CertRevoked;
+    refused_for(&with(vec![good(&root, &[&[0x33]]), good(&below, &[])]), &chain, revoked.clone());
+    refused_for(&with(vec![good(&root, &[]), good(&below, &[SERIAL])]), &chain, revoked);
+    refused_for(&with(vec![good(&root, &[])]), &chain, webpki::Error::UnknownRevocationStatus);
+}
+
+#[test]
+fn a_list_must_be_an_authoritys_own() {
+    let (ours, theirs) = (ca(), ca());
+    let cut = good(&ours, &[]).to_vec();
+    let mut flipped = cut.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    let mut longer = cut.clone();
+    longer.push(0);
+    for (der, rule) in [
+        (good(&theirs, &[]).to_vec(), "it must be signed by the authority it names"),
+        (flipped, "it must be signed by the authority it names"),
+        (cut[..cut.len() - 1].to_vec(), "it must be an X.509 revocation list"),
+        (longer, "it must be one revocation list and nothing after it"),
+        (ours.der.to_vec(), "it must be an X.509 revocation list"),
+    ] {
+        let error = Authority::with_lists([ours.der.clone()], [der.into()]).unwrap_err();
+        assert_eq!(error.to_string(), format!("revocation list 0 cannot be used: {rule}"));
+        assert_eq!(error.code(), Code::Internal);
+    }
+}
+
+/// Old and new overlap until the old one ends; its end must not stop the appliance.
+#[test]
+fn an_authority_that_has_ended_is_only_idle() {
+    let mut params = ca_params("old");
+    params.not_after = date_time_ymd(2026, 5, 1);
+    let (old, new) = (ca_of(params), ca_of(ca_params("new")));
+    let both = Authority::with_lists([old.der.clone(), new.der.clone()], [good(&new, &[])]).unwrap();
+    both.in_force(NOW).unwrap();
+    assert!(both.authenticate(&[numbered(&new, SERIAL)], NOW).is_ok());
+    refused(&both, &[numbered(&old, SERIAL)], NOW);
+    let alone = Authority::new([old.der.clone()]).unwrap();
+    assert!(matches!(alone.in_force(NOW), Err(IdentityError::AuthorityOutOfTime)));
 }

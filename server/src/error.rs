@@ -1,5 +1,5 @@
-//! Why the door does not open. Everything here happens at start, in front of an operator; what goes wrong with one
-//! connection or one request later is a `Problem` or a line in the log.
+//! Why the door does not open, or does not take new certificates. Everything here concerns an operator; what goes wrong
+//! with one connection or one request is a `Problem` or a line in the log.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use chancery_core::Code;
 /// A door that cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// A PEM file cannot be read or holds none of what it should.
+    /// A PEM file holds none of what it should, or a part of it.
     #[error("`{path}` does not hold {what} in PEM")]
     Pem {
         /// The file.
@@ -19,9 +19,9 @@ pub enum ServerError {
         #[source]
         source: rustls_pki_types::pem::Error,
     },
-    /// The private key's file cannot be examined.
-    #[error("`{path}` cannot be examined")]
-    KeyFile {
+    /// A file of the door cannot be read.
+    #[error("`{path}` cannot be read")]
+    TlsFile {
         /// The file.
         path: PathBuf,
         /// Why not.
@@ -45,9 +45,24 @@ pub enum ServerError {
         #[source]
         source: chancery_identity::IdentityError,
     },
+    /// The server's certificate has ended, or not begun.
+    #[error("the server's certificate in `{path}` is expired or not yet valid")]
+    CertificateOutOfTime {
+        /// The file.
+        path: PathBuf,
+    },
     /// Certificate and key do not go together, or TLS cannot be set up with them.
-    #[error("tls cannot be set up")]
-    Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("tls cannot be set up with the key of `{key}`")]
+    Tls {
+        /// The key's file.
+        key: PathBuf,
+        /// Why not.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Nothing can be judged by its dates.
+    #[error("certificates cannot be judged now")]
+    Clock(#[source] chancery_core::ClockError),
     /// The address cannot be listened on.
     #[error("`{address}` cannot be listened on")]
     Listen {

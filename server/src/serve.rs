@@ -10,7 +10,7 @@ use chancery_enclave::Enclave;
 use chancery_secret::{Pin, harden_process};
 use tokio::sync::watch;
 
-use crate::door::{Door, Settings, raise_open_files};
+use crate::door::{Certificates, Door, Settings, raise_open_files};
 use crate::ops::{Component, Ops};
 use crate::telemetry::{Metrics, chain, start_logging};
 use crate::{routes, setup};
@@ -18,7 +18,7 @@ use crate::{routes, setup};
 /// What is logged when `CHANCERY_LOG` does not say.
 const LOG: &str = "info";
 
-/// Serves until SIGTERM or SIGINT.
+/// Serves until SIGTERM or SIGINT. SIGHUP renews the certificates at once.
 #[must_use]
 pub fn run(config: &Path) -> ExitCode {
     let filter = std::env::var("CHANCERY_LOG").unwrap_or_else(|_| LOG.to_owned());
@@ -62,12 +62,15 @@ async fn open(config: Config, pin: Pin) -> Result<(), setup::Failure> {
     let enclave = Enclave::open(&config, pin, setup::own_program()?, clock).await?;
     crate::gauges::register(&metrics, &enclave);
 
+    let certificates = door.certificates();
+    renew_when_told(Arc::clone(&certificates))?;
     let watched = enclave.clone();
     let ready = Arc::new(move || {
         let components = watched.components().into_iter();
-        components
-            .map(|part| Component { component: part.name, ok: part.ready, detail: part.detail })
-            .collect()
+        let rooms =
+            components.map(|part| Component { component: part.name, ok: part.ready, detail: part.detail });
+        let (ok, detail) = certificates.standing();
+        rooms.chain([Component { component: "certificates", ok, detail }]).collect()
     });
     let ops_address = ops.local_addr();
     let ops = tokio::spawn(ops.serve(metrics, ready, told(stopping.clone())));
@@ -77,6 +80,19 @@ async fn open(config: Config, pin: Pin) -> Result<(), setup::Failure> {
     enclave.close().await;
     drop(ops.await);
     tracing::info!("stopped");
+    Ok(())
+}
+
+/// SIGHUP has the certificates on disk looked at now.
+fn renew_when_told(certificates: Arc<Certificates>) -> Result<(), setup::Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut hangup =
+        signal(SignalKind::hangup()).map_err(|error| format!("signals cannot be heard: {error}"))?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            certificates.renew();
+        }
+    });
     Ok(())
 }
 

@@ -290,7 +290,7 @@ mod tests {
 
     #[test]
     fn a_chain_names_every_cause() {
-        let error = ServerError::Tls(Box::new(std::io::Error::other("inner")));
-        assert_eq!(chain(&error), "tls cannot be set up: inner");
+        let error = ServerError::Logging(Box::new(std::io::Error::other("inner")));
+        assert_eq!(chain(&error), "logging cannot be started: inner");
     }
 }

@@ -19,6 +19,13 @@ pub enum Client {
     #[command(after_help = "Examples:\n  chancery client issue payments --role client --dir state\n  \
         chancery client issue alice --role auditor --dir state --out alice --days 30")]
     Issue(Issue),
+    /// Revoke certificates, or renew the revocation list; a running server takes it within a second
+    #[command(
+        after_help = "The list holds as long as the authority itself, unless `--days` says less. When it ends nobody is \
+        admitted: `--renew` signs it again.\n\nExamples:\n  chancery client revoke --dir state --cert state/clients/backend/cert.pem\n  \
+        chancery client revoke --dir state --serial 51a2b3\n  chancery client revoke --dir state --renew"
+    )]
+    Revoke(Revoke),
     /// Print what the certificate of `--client` says
     #[command(after_help = "Examples:\n  chancery client show --client state/clients/operator")]
     Show,
@@ -50,6 +57,7 @@ impl Client {
     pub fn run(&self, connection: &Connection, output: &Output) -> Result<Exit, Error> {
         match self {
             Self::Issue(issue) => issue.run(connection, output),
+            Self::Revoke(revoke) => revoke.run(output),
             Self::Show => show(connection, output),
         }
     }
@@ -75,6 +83,71 @@ impl Issue {
         }
         Ok(Exit::Ok)
     }
+}
+
+/// `chancery client revoke`.
+#[derive(Args, Debug)]
+#[group(id = "what", required = true, multiple = true, args = ["cert", "serial", "renew"])]
+pub struct Revoke {
+    /// The folder that `chancery init` made
+    #[arg(long, value_name = "STATE")]
+    dir: PathBuf,
+    /// A certificate to revoke; give it again for more
+    #[arg(long, value_name = "FILE")]
+    cert: Vec<PathBuf>,
+    /// A serial number to revoke, in hexadecimal; give it again for more
+    #[arg(long, value_name = "HEX")]
+    serial: Vec<String>,
+    /// Sign the list again as it is
+    #[arg(long)]
+    renew: bool,
+    /// The list; `STATE/pki/ca.crl` without
+    #[arg(long, value_name = "FILE")]
+    crl: Option<PathBuf>,
+    /// How long the list holds, if not as long as the authority
+    #[arg(long, value_name = "DAYS", value_parser = value_parser!(u32).range(1..=3650))]
+    days: Option<u32>,
+}
+
+impl Revoke {
+    fn run(&self, output: &Output) -> Result<Exit, Error> {
+        let pki = self.dir.join("pki");
+        let authority = Authority::open(&pki)?;
+        let mut serials = Vec::new();
+        for path in &self.cert {
+            let bytes = file::read(path)?;
+            if !authority.issued(&bytes) {
+                return Err(Error::content(path, "was not issued by the authority of this folder"));
+            }
+            serials.push(pki::read_one(path, &bytes)?.serial);
+        }
+        serials.extend(self.serial.iter().cloned());
+        let bytes = serials.iter().map(|serial| serial_bytes(serial)).collect::<Result<Vec<_>, _>>()?;
+        let path = self.crl.clone().unwrap_or_else(|| pki.join("ca.crl"));
+        let (count, until) = authority.revoke(&path, &bytes, self.days, when::now())?;
+        if output.is_json() {
+            output.document(
+                &json!({ "crl": path, "revoked_now": serials, "revoked": count, "valid_until": when::show(until) }),
+            )?;
+        } else {
+            output.say(&format!(
+                "`{}` revokes {count} certificates until {}",
+                path.display(),
+                when::show(until)
+            ));
+            output.say("a server whose `tls.crl` names it takes it within a second");
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+/// A serial number as it stands in a certificate (RFC 5280 4.1.2.2: at most 20 bytes).
+fn serial_bytes(text: &str) -> Result<Vec<u8>, Error> {
+    let bytes = hex::decode(text.replace(':', "")).ok().filter(|bytes| (1..=21).contains(&bytes.len()));
+    bytes.ok_or_else(|| Error::Usage {
+        detail: format!("`{text}` is no serial number"),
+        hint: "`chancery client show` prints one, in hexadecimal",
+    })
 }
 
 /// Makes a client directory: certificate, key, authority and address.

@@ -146,6 +146,8 @@ impl Init {
         let pki = dir.join("pki");
         file::make_directory(&pki)?;
         let authority = Authority::create(&pki, &format!("Chancery CA {origin}"), when::now())?;
+        // It lasts as long as the authority: a list that ended before would shut everybody out.
+        authority.revoke(&pki.join("ca.crl"), &[], None, when::now())?;
         let server = authority.issue_server(&self.host, when::now())?;
         file::write_new(&pki.join("server-key.pem"), server.key.as_bytes(), file::SECRET)?;
         file::write_new(&pki.join("server.pem"), server.certificate.as_bytes(), file::PUBLIC)?;

@@ -163,6 +163,7 @@ fn tls(config: &Config, findings: &mut Findings) {
     if authorities.iter().any(|authority| !authority.is_authority) {
         findings.add(Level::Error, "tls.client_ca", "holds a certificate that is no authority");
     }
+    revocation(config, findings);
     let beside = tls.client_ca.with_file_name("ca-key.pem");
     if beside.exists() {
         findings.owner_only("tls.client_ca", &beside);
@@ -172,6 +173,46 @@ fn tls(config: &Config, findings: &mut Findings) {
             "tls.client_ca",
             format!("the authority's key lies here: move `{}` offline", beside.display()),
         );
+    }
+}
+
+/// The revocation lists: each in date and signed, each authority with one.
+fn revocation(config: &Config, findings: &mut Findings) {
+    const KEY: &str = "tls.crl";
+    if config.tls.crl.is_empty() {
+        findings.add(Level::Warning, KEY, "is not set: no certificate can be revoked");
+        return;
+    }
+    let now = when::now();
+    let mut all = Vec::new();
+    for path in &config.tls.crl {
+        let read = file::read(path).and_then(|bytes| pki::read_lists(path, &bytes));
+        all.extend(findings.take(KEY, read).unwrap_or_default());
+    }
+    for list in &all {
+        let (from, until) = (when::show(list.from), when::show(list.until));
+        let (level, what) = if list.until <= now {
+            (Level::Error, "has ended, so nobody is admitted")
+        } else if list.from > now {
+            (Level::Error, "has not begun")
+        } else if list.until <= now.plus_ms(SOON_MS) {
+            (Level::Warning, "ends soon; then nobody is admitted")
+        } else {
+            (Level::Note, "is in date")
+        };
+        let count = list.revoked.len();
+        let message = format!("the list of `{}`, {from} to {until}, {count} revoked, {what}", list.issuer);
+        findings.add(level, KEY, message);
+    }
+    let Ok(pem) = file::read(&config.tls.client_ca) else { return };
+    for (authority, seen) in
+        pki::split(&pem).iter().zip(pki::read_all(&config.tls.client_ca, &pem).unwrap_or_default())
+    {
+        let named: Vec<_> = all.iter().filter(|list| list.issuer == seen.subject).collect();
+        if seen.not_after > now && !named.iter().any(|list| list.is_of(authority)) {
+            let message = format!("there is no list signed by `{}`", seen.subject);
+            findings.add(Level::Error, KEY, message);
+        }
     }
 }
 

@@ -1,14 +1,16 @@
 //! The listener that cannot be held open. Order of a connection: accepted, handshake (timed apart), proved, counted
-//! against its client's share, served under its clocks, closed.
+//! against its client's share, served under its clocks for as long as its proof holds, closed.
 //!
 //! Trusts nothing of a peer before `Authority` proved it. If this is wrong, 2,000 silent sockets keep honest clients out.
 
 mod body;
 mod connection;
+mod credentials;
 mod lobby;
 mod paced;
 mod pulse;
 mod reception;
+mod renewal;
 mod tls;
 mod wire;
 
@@ -33,14 +35,16 @@ pub use body::BodyLimits;
 pub(crate) use connection::{Protocol, serve};
 pub(crate) use paced::Paced;
 pub(crate) use pulse::{Pulse, Stall};
+pub use renewal::Certificates;
 pub(crate) use wire::Wire;
 
 use crate::ServerError;
 use crate::rate::Limiter;
 use crate::telemetry::{Metrics, chain};
 use lobby::{Crowd, Lobby};
-use reception::{Guest, Reception};
-use tls::{HANDSHAKE, Threshold};
+use reception::{Guest, Proof, Reception};
+use renewal::Gauges;
+use tls::HANDSHAKE;
 
 /// How long the accept loop rests when the process has no file left to open.
 const REST: Duration = Duration::from_millis(50);
@@ -68,7 +72,7 @@ pub struct Settings {
 pub struct Door {
     listener: TcpListener,
     address: SocketAddr,
-    threshold: Threshold,
+    certificates: Arc<Certificates>,
     settings: Settings,
 }
 
@@ -87,9 +91,18 @@ impl Door {
     /// # Errors
     /// A [`ServerError`] that names the file or the address.
     pub fn bind(settings: Settings) -> Result<Self, ServerError> {
-        let threshold = Threshold::lay(&settings.tls, settings.mode)?;
+        let certificates =
+            Certificates::open(settings.tls.clone(), settings.mode, Arc::clone(&settings.clock))?;
         let (listener, address) = listen(settings.listen)?;
-        Ok(Self { listener, address, threshold, settings })
+        let gauges = Gauges(Arc::clone(&certificates));
+        settings.metrics.register(|registry| registry.register_collector(Box::new(gauges)));
+        Ok(Self { listener, address, certificates, settings })
+    }
+
+    /// The certificates it serves with, renewed from their files while it serves.
+    #[must_use]
+    pub fn certificates(&self) -> Arc<Certificates> {
+        Arc::clone(&self.certificates)
     }
 
     /// The address it listens on.
@@ -104,19 +117,18 @@ impl Door {
     /// `limit::IDENTITY_MS` ago) and a fresh `RequestId`. It runs in its own task to its end, whether or not the client
     /// waits. The router must not hold a body limit below those of [`Settings::bodies`].
     pub async fn serve(self, router: Router, shutdown: impl Future<Output = ()>) -> Drained {
-        let Self { listener, threshold, settings, .. } = self;
+        let Self { listener, certificates, settings, .. } = self;
         let (at_work, mut working) = mpsc::channel(1);
         let hall = Arc::new(Hall {
             reception: Arc::new(Reception {
                 router: router.layer(middleware::from_fn(name_route)),
-                authority: Arc::clone(&threshold.authority),
+                certificates: Arc::clone(&certificates),
                 clock: settings.clock,
                 limiter: Limiter::new(&settings.rate),
                 metrics: settings.metrics,
                 bodies: settings.bodies,
                 at_work,
             }),
-            threshold,
             lobby: Lobby::new(),
             crowd: Crowd::new(),
         });
@@ -125,10 +137,12 @@ impl Door {
         let mut connections = JoinSet::new();
         {
             let mut shutdown = pin!(shutdown);
+            let mut keeping = pin!(certificates.keep());
             loop {
                 let accepted = tokio::select! {
                     biased;
                     () = &mut shutdown => break,
+                    never = &mut keeping => match never {},
                     Some(_) = connections.join_next() => continue,
                     accepted = next(&listener, &slots, &hall.lobby) => accepted,
                 };
@@ -220,7 +234,6 @@ fn is_of_one_connection(error: &std::io::Error) -> bool {
 /// What all connections pass through.
 struct Hall {
     reception: Arc<Reception>,
-    threshold: Threshold,
     lobby: Arc<Lobby>,
     crowd: Arc<Crowd>,
 }
@@ -238,8 +251,8 @@ impl Hall {
         let _ = socket.set_nodelay(true);
         let pulse = Pulse::new();
         let (seat, told_to_go) = self.lobby.enter(address.ip());
-        let handshake =
-            timeout(HANDSHAKE, self.threshold.acceptor.accept(Wire::new(socket, Arc::clone(&pulse))));
+        let threshold = self.reception.certificates.threshold();
+        let handshake = timeout(HANDSHAKE, threshold.acceptor.accept(Wire::new(socket, Arc::clone(&pulse))));
         let stream = tokio::select! {
             biased;
             handshake = handshake => match handshake {
@@ -254,15 +267,22 @@ impl Hall {
         let protocol = if tls.alpn_protocol() == Some(tls::H2) { Protocol::Http2 } else { Protocol::Http1 };
         let chain: Vec<_> =
             tls.peer_certificates().into_iter().flatten().cloned().map(CertificateDer::into_owned).collect();
+        // ORDER: listened to before the guest is proved, so that no change falls between the two.
+        let changes = self.reception.certificates.changes();
         let Some(guest) = self.admit(chain, protocol) else { return };
         pulse.greeted(if guest.is_refused() { pulse::ONE_QUESTION } else { pulse::STALL });
         let _open = metrics.connected(protocol.as_str());
         let reception = Arc::clone(&self.reception);
-        let clocks = Arc::clone(&pulse);
+        let (clocks, visitor) = (Arc::clone(&pulse), Arc::clone(&guest));
         let answer =
-            move |request| Arc::clone(&reception).answer(Arc::clone(&guest), Arc::clone(&clocks), request);
-        if let Some(stall) = serve(stream, protocol, &pulse, closing, answer).await {
-            metrics.connection_cut(stall.as_str());
+            move |request| Arc::clone(&reception).answer(Arc::clone(&visitor), Arc::clone(&clocks), request);
+        let cut = tokio::select! {
+            biased;
+            () = guest.disowned(&self.reception, changes) => Some("identity"),
+            stall = serve(stream, protocol, &pulse, closing, answer) => stall.map(Stall::as_str),
+        };
+        if let Some(cause) = cut {
+            metrics.connection_cut(cause);
         }
         drop(slot);
     }
@@ -274,7 +294,8 @@ impl Hall {
             metrics.handshake_failed("clock");
             return None;
         };
-        let peer = self.reception.authority.authenticate(&chain_of, now).inspect_err(|error| {
+        let threshold = self.reception.certificates.threshold();
+        let peer = threshold.authority.authenticate(&chain_of, now).inspect_err(|error| {
             tracing::info!(target: "door", reason = chain(error), "a peer was refused");
             metrics.handshake_failed("certificate");
         });
@@ -283,6 +304,7 @@ impl Hall {
             metrics.handshake_failed("client-full");
             return None;
         };
-        Some(Arc::new(Guest::new(chain_of, peer, now, place, protocol)))
+        let proof = Proof { peer: Arc::new(peer), at: now, by: Arc::clone(&threshold.authority) };
+        Some(Arc::new(Guest::new(chain_of, proof, place, protocol)))
     }
 }

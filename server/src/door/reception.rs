@@ -15,7 +15,7 @@ use chancery_identity::{Authority, Peer};
 use http::{HeaderMap, Request};
 use hyper::body::Incoming;
 use rustls_pki_types::CertificateDer;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tower::ServiceExt;
 use tracing::Instrument;
 
@@ -24,6 +24,8 @@ use super::connection::Protocol;
 use super::lobby::Place;
 use super::paced::Paced;
 use super::pulse::Pulse;
+use super::renewal::Certificates;
+use super::tls::Threshold;
 use crate::problem::{Problem, settle};
 use crate::rate::Limiter;
 use crate::telemetry::{Access, Metrics, chain};
@@ -31,7 +33,7 @@ use crate::telemetry::{Access, Metrics, chain};
 /// What all connections share.
 pub(crate) struct Reception {
     pub(crate) router: Router,
-    pub(crate) authority: Arc<Authority>,
+    pub(crate) certificates: Arc<Certificates>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) limiter: Limiter,
     pub(crate) metrics: Arc<Metrics>,
@@ -40,10 +42,17 @@ pub(crate) struct Reception {
     pub(crate) at_work: mpsc::Sender<()>,
 }
 
+/// Who a peer is, since when that is known, and by whose word.
+pub(crate) struct Proof {
+    pub(crate) peer: Arc<Peer>,
+    pub(crate) at: UnixMillis,
+    pub(crate) by: Arc<Authority>,
+}
+
 /// The peer of one connection, and the proof of who it is.
 pub(crate) struct Guest {
     chain: Vec<CertificateDer<'static>>,
-    proved: Mutex<(Arc<Peer>, UnixMillis)>,
+    proof: Mutex<Proof>,
     place: Place,
     protocol: Protocol,
 }
@@ -51,12 +60,11 @@ pub(crate) struct Guest {
 impl Guest {
     pub(crate) fn new(
         chain: Vec<CertificateDer<'static>>,
-        peer: Peer,
-        now: UnixMillis,
+        proof: Proof,
         place: Place,
         protocol: Protocol,
     ) -> Self {
-        Self { chain, proved: Mutex::new((Arc::new(peer), now)), place, protocol }
+        Self { chain, proof: Mutex::new(proof), place, protocol }
     }
 
     /// True above its client's share of connections: every request is answered `overloaded`.
@@ -64,18 +72,30 @@ impl Guest {
         self.place.is_refused()
     }
 
-    /// Who it is, proved at most `limit::IDENTITY_MS` ago: a certificate that expires ends an open connection too.
+    /// Who it is, proved at most `limit::IDENTITY_MS` ago and under the certificates in force: one that expires or is
+    /// revoked ends an open connection too.
     fn identify(&self, reception: &Reception) -> Result<Arc<Peer>, Code> {
         let now = reception.clock.now().map_err(|_| Code::ClockBehind)?;
-        let mut proved = self.proved.lock().unwrap_or_else(PoisonError::into_inner);
-        if now > proved.1.plus_ms(limit::IDENTITY_MS) {
-            let peer = reception.authority.authenticate(&self.chain, now).map_err(|error| {
-                tracing::info!(target: "door", reason = chain(&error), peer = %proved.0, "a peer lost its identity");
+        let by = Arc::clone(&reception.certificates.threshold().authority);
+        let mut proof = self.proof.lock().unwrap_or_else(PoisonError::into_inner);
+        if now > proof.at.plus_ms(limit::IDENTITY_MS) || !Arc::ptr_eq(&by, &proof.by) {
+            let peer = by.authenticate(&self.chain, now).map_err(|error| {
+                tracing::info!(target: "door", reason = chain(&error), peer = %proof.peer, "a peer lost its identity");
                 error.code()
             })?;
-            *proved = (Arc::new(peer), now);
+            *proof = Proof { peer: Arc::new(peer), at: now, by };
         }
-        Ok(Arc::clone(&proved.0))
+        Ok(Arc::clone(&proof.peer))
+    }
+
+    /// Resolves when new certificates no longer know this guest. What it has asked before runs to its end unheard.
+    pub(crate) async fn disowned(&self, reception: &Reception, mut changes: watch::Receiver<Arc<Threshold>>) {
+        while changes.changed().await.is_ok() {
+            if self.identify(reception) == Err(Code::Unauthenticated) {
+                return;
+            }
+        }
+        std::future::pending().await
     }
 }
 

@@ -3,13 +3,10 @@
 //! Every refused certificate gets the same alert; the reason is in the log. Resumed sessions carry their chain in the
 //! ticket and are authenticated again by the connection. If this is wrong, strangers come in or traffic can be read.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::sync::Arc;
 
-use chancery_core::{Mode, UnixMillis, config, limit};
-use chancery_identity::Authority;
+use chancery_core::{UnixMillis, limit};
+use chancery_identity::{Authority, Dates};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, kx_group};
@@ -18,11 +15,9 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
 };
-use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use tokio_rustls::TlsAcceptor;
 
-use crate::ServerError;
 use crate::telemetry::chain;
 
 /// The names of HTTP/2 and HTTP/1.1 in ALPN (RFC 7301), in the order the door prefers them.
@@ -33,54 +28,17 @@ const HTTP_1_1: &[u8] = b"http/1.1";
 pub(crate) struct Threshold {
     pub(crate) acceptor: TlsAcceptor,
     pub(crate) authority: Arc<Authority>,
+    /// The dates of the server's own certificate.
+    pub(crate) server: Dates,
 }
 
 impl Threshold {
-    /// Reads the files and sets up TLS.
-    ///
-    /// # Errors
-    /// A [`ServerError`] that names the file.
-    pub(crate) fn lay(tls: &config::Tls, mode: Mode) -> Result<Self, ServerError> {
-        let certificates = certificates(&tls.certificate)?;
-        guard_key_file(&tls.key, mode)?;
-        let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|source| ServerError::Pem {
-            path: tls.key.clone(),
-            what: "a private key",
-            source,
-        })?;
-        let client_ca = self::certificates(&tls.client_ca)?;
-        let authority = Arc::new(
-            Authority::new(client_ca.iter().cloned())
-                .map_err(|source| ServerError::ClientAuthorities { path: tls.client_ca.clone(), source })?,
-        );
-        let config = configure(certificates, key, client_ca, &authority).map_err(ServerError::Tls)?;
-        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), authority })
+    /// Everything in it that ends one day, and what it is.
+    pub(crate) fn dated(&self) -> impl Iterator<Item = (&'static str, &Dates)> {
+        std::iter::once(("server", &self.server))
+            .chain(self.authority.authorities().map(|dates| ("authority", dates)))
+            .chain(self.authority.lists().map(|dates| ("crl", dates)))
     }
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, ServerError> {
-    let failed = |source| ServerError::Pem { path: path.to_owned(), what: "a certificate", source };
-    let certificates: Vec<_> =
-        CertificateDer::pem_file_iter(path).map_err(failed)?.collect::<Result<_, _>>().map_err(failed)?;
-    if certificates.is_empty() {
-        return Err(failed(rustls_pki_types::pem::Error::NoItemsFound));
-    }
-    Ok(certificates)
-}
-
-/// In production nobody but its owner may read the private key.
-fn guard_key_file(path: &Path, mode: Mode) -> Result<(), ServerError> {
-    let metadata =
-        fs::metadata(path).map_err(|source| ServerError::KeyFile { path: path.to_owned(), source })?;
-    let bits = metadata.permissions().mode() & 0o7777;
-    if bits & 0o077 == 0 {
-        return Ok(());
-    }
-    if mode.is_production() {
-        return Err(ServerError::KeyOpenToOthers { path: path.to_owned(), mode: bits });
-    }
-    tracing::warn!(path = %path.display(), mode = format!("{bits:04o}"), "the door's private key is open to others");
-    Ok(())
 }
 
 fn provider() -> CryptoProvider {
@@ -90,20 +48,27 @@ fn provider() -> CryptoProvider {
     }
 }
 
-fn configure(
+/// Sets up TLS. Tickets are sealed with a key of this set: those of an older one end in a whole handshake.
+///
+/// # Errors
+/// When the key is not the certificate's, or an authority is none.
+pub(crate) fn configure(
     certificates: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     client_ca: Vec<CertificateDer<'static>>,
-    authority: &Arc<Authority>,
-) -> Result<ServerConfig, Box<dyn std::error::Error + Send + Sync>> {
+    authority: Authority,
+    server: Dates,
+) -> Result<Threshold, Box<dyn std::error::Error + Send + Sync>> {
+    let authority = Arc::new(authority);
     let provider = Arc::new(provider());
     let mut roots = RootCertStore::empty();
     for certificate in client_ca {
         roots.add(certificate)?;
     }
+    // Without our revocation lists: rustls would hold the list of one authority against another of the same name.
     let webpki =
         WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build()?;
-    let doorkeeper = Doorkeeper { webpki, authority: Arc::clone(authority) };
+    let doorkeeper = Doorkeeper { webpki, authority: Arc::clone(&authority) };
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(Arc::new(doorkeeper))
@@ -113,7 +78,7 @@ fn configure(
     config.send_tls13_tickets = 1;
     // Early data can be replayed; no request of ours may be.
     config.max_early_data_size = 0;
-    Ok(config)
+    Ok(Threshold { acceptor: TlsAcceptor::from(Arc::new(config)), authority, server })
 }
 
 /// rustls' own verifier and ours: both must agree, and a refusal never says which did not, or why.

@@ -17,13 +17,14 @@ use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use chancery_core::{Clock, Mode, RequestId, SystemClock, config};
 use chancery_identity::Peer;
-use chancery_server::door::{BodyLimits, Door, Drained, Settings};
+use chancery_server::door::{BodyLimits, Certificates, Door, Drained, Settings};
 use chancery_server::telemetry::Metrics;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationList, CertificateRevocationListParams,
+    DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair,
+    RevokedCertParams, SanType, SerialNumber,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -35,8 +36,9 @@ use tokio_rustls::client::TlsStream;
 
 pub const CLIENT: &str = "chancery://default/client/backend";
 
+#[derive(Clone)]
 pub struct Ca {
-    issuer: Issuer<'static, KeyPair>,
+    issuer: Arc<Issuer<'static, KeyPair>>,
     pub pem: String,
     der: CertificateDer<'static>,
 }
@@ -62,15 +64,98 @@ pub fn client_params(names: &[&str], days: i64) -> CertificateParams {
     params
 }
 
+/// A client's certificate with this serial number.
+pub fn numbered(ca: &Ca, serial: &[u8]) -> Identity {
+    let mut params = client_params(&[CLIENT], 1);
+    params.serial_number = Some(SerialNumber::from_slice(serial));
+    ca.issue(&params)
+}
+
+/// A revocation list of this authority that holds for so long.
+pub fn list(ca: &Ca, serials: &[&[u8]], lasts: Duration) -> CertificateRevocationList {
+    let now = SystemTime::now();
+    list_from(ca, serials, now - Duration::from_secs(60), now + lasts)
+}
+
+pub fn list_from(
+    ca: &Ca,
+    serials: &[&[u8]],
+    from: SystemTime,
+    until: SystemTime,
+) -> CertificateRevocationList {
+    let revoked = |serial: &&[u8]| RevokedCertParams {
+        serial_number: SerialNumber::from_slice(serial),
+        revocation_time: from.into(),
+        reason_code: None,
+        invalidity_date: None,
+    };
+    CertificateRevocationListParams {
+        this_update: from.into(),
+        next_update: until.into(),
+        crl_number: SerialNumber::from_slice(&[1]),
+        issuing_distribution_point: None,
+        revoked_certs: serials.iter().map(revoked).collect(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    }
+    .signed_by(&ca.issuer)
+    .unwrap()
+}
+
+/// Replaces a file as the documentation asks: written beside, then renamed.
+pub fn replace(path: &std::path::Path, bytes: &[u8]) {
+    let beside = path.with_extension("new");
+    std::fs::write(&beside, bytes).unwrap();
+    std::fs::rename(beside, path).unwrap();
+}
+
+/// A server's certificate and key.
+pub fn server_pem(ca: &Ca) -> (String, String) {
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let key = KeyPair::generate().unwrap();
+    (ca.sign(&params, &key), key.serialize_pem())
+}
+
+/// A client that trusts these roots and is this identity, and remembers no session.
+pub fn tls_trusting(roots: &[CertificateDer<'static>], identity: &Identity) -> Arc<ClientConfig> {
+    let mut store = RootCertStore::empty();
+    store.add_parsable_certificates(roots.iter().cloned());
+    let builder =
+        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_root_certificates(store);
+    let key = PrivateKeyDer::Pkcs8(identity.key.clone_key());
+    let mut config = builder.with_client_auth_cert(identity.chain.clone(), key).unwrap();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Arc::new(config)
+}
+
 impl Ca {
     pub fn new() -> Self {
+        Self::named("authority")
+    }
+
+    pub fn named(name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, "authority");
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap();
-        Self { pem: certificate.pem(), der: certificate.der().clone(), issuer: Issuer::new(params, key) }
+        Self {
+            pem: certificate.pem(),
+            der: certificate.der().clone(),
+            issuer: Arc::new(Issuer::new(params, key)),
+        }
+    }
+
+    pub fn sign(&self, params: &CertificateParams, key: &KeyPair) -> String {
+        params.signed_by(key, &self.issuer).unwrap().pem()
+    }
+
+    pub fn root(&self) -> Vec<CertificateDer<'static>> {
+        vec![self.der.clone()]
     }
 
     pub fn issue(&self, params: &CertificateParams) -> Identity {
@@ -93,6 +178,8 @@ pub struct House {
     pub address: SocketAddr,
     pub ca: Ca,
     pub metrics: Arc<Metrics>,
+    pub certificates: Arc<Certificates>,
+    pub files: config::Tls,
     stop: Option<oneshot::Sender<()>>,
     serving: Option<JoinHandle<Drained>>,
     _files: tempfile::TempDir,
@@ -100,17 +187,15 @@ pub struct House {
 
 /// Writes the door's TLS files and says where they are.
 pub fn tls_files(ca: &Ca, directory: &std::path::Path) -> config::Tls {
-    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    let key = KeyPair::generate().unwrap();
-    let certificate = params.signed_by(&key, &ca.issuer).unwrap();
+    let (certificate, key) = server_pem(ca);
     let tls = config::Tls {
         certificate: directory.join("server.pem"),
         key: directory.join("server-key.pem"),
         client_ca: directory.join("ca.pem"),
+        crl: Vec::new(),
     };
-    std::fs::write(&tls.certificate, certificate.pem()).unwrap();
-    std::fs::write(&tls.key, key.serialize_pem()).unwrap();
+    std::fs::write(&tls.certificate, certificate).unwrap();
+    std::fs::write(&tls.key, key).unwrap();
     std::fs::write(&tls.client_ca, &ca.pem).unwrap();
     tls
 }
@@ -137,18 +222,36 @@ impl House {
     }
 
     pub fn open_to(router: Router, change: impl FnOnce(&mut Settings)) -> Self {
-        let ca = Ca::new();
         let files = tempfile::tempdir().unwrap();
+        Self::serve(router, Ca::new(), files, change)
+    }
+
+    /// With an authority and a folder that the test made.
+    pub fn open_of(ca: &Ca, files: tempfile::TempDir, change: impl FnOnce(&mut Settings)) -> Self {
+        Self::serve(router(), ca.clone(), files, change)
+    }
+
+    fn serve(router: Router, ca: Ca, files: tempfile::TempDir, change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = settings(tls_files(&ca, files.path()));
         change(&mut settings);
-        let metrics = Arc::clone(&settings.metrics);
+        let (metrics, tls) = (Arc::clone(&settings.metrics), settings.tls.clone());
         let door = Door::bind(settings).unwrap();
+        let certificates = door.certificates();
         let address = door.local_addr();
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(door.serve(router, async move {
             let _ = stopped.await;
         }));
-        Self { address, ca, metrics, stop: Some(stop), serving: Some(serving), _files: files }
+        Self {
+            address,
+            ca,
+            metrics,
+            certificates,
+            files: tls,
+            stop: Some(stop),
+            serving: Some(serving),
+            _files: files,
+        }
     }
 
     pub fn ask_to_stop(&mut self) {

@@ -80,6 +80,15 @@ pub const ASSURANCE: &[Producer<Promise>] = &[
         read: read::crowd,
     },
     Producer {
+        name: "certificates",
+        shows: "11: certificates rotate and revoke live",
+        program: Program::Test { package: "chancery-server", target: "door_certificates" },
+        quick: &["--nocapture"],
+        full: &["--nocapture"],
+        runs: Runs::Fixed,
+        read: read::certificates,
+    },
+    Producer {
         name: "hsm",
         shows: "12, 13: an HSM may die, and a lying HSM is caught",
         program: Program::Test { package: "chancery-hsm", target: "softhsm2" },

@@ -9,6 +9,9 @@ use super::row::Promise;
 /// A stall must have ended by then, in milliseconds.
 const STALL_MS: u64 = 10_000;
 
+/// A revoked client's open connection must have ended by then, in milliseconds: one look at the files, and a second.
+const REVOKED_MS: u64 = 1_500;
+
 /// What a producer said.
 #[derive(Clone, Debug)]
 pub struct Said {
@@ -89,6 +92,63 @@ pub fn crowd(said: &Said) -> Result<Vec<Promise>, String> {
     }])
 }
 
+/// `assurance certificates rotations rotations=.. sets=.. handshakes=.. failures=..`, `.. refused cells=.. in_force=..`
+/// and, for each open connection, `.. <revoked|distrusted> connection=.. ended_ms=..`.
+///
+/// # Errors
+/// When one of the three is missing.
+pub fn certificates(said: &Said) -> Result<Vec<Promise>, String> {
+    let lines = || told(said, "certificates");
+    let numbers = |what, of, failed| {
+        let (_, line) = lines().find(|(kind, _)| *kind == what)?;
+        Some((line, value::<u64>(line, of)?, value::<usize>(line, failed)?))
+    };
+    let (rotation, handshakes, failed) =
+        numbers("rotations", "handshakes", "failures").ok_or("it told of no rotation")?;
+    let (_, cells, in_force) = numbers("refused", "cells", "in_force").ok_or("it told of no bad file")?;
+    let ended: Vec<(&str, u64)> = lines()
+        .filter(|(kind, _)| matches!(*kind, "revoked" | "distrusted"))
+        .map(|(kind, line)| (kind, value(line, "ended_ms").unwrap_or(u64::MAX)))
+        .collect();
+    let (_, longest_ms) = ended.iter().max_by_key(|(_, ms)| ms).ok_or("it told of no open connection")?;
+    let late = ended.iter().filter(|(_, ms)| *ms > REVOKED_MS).count();
+    let row = |promise: &str, runs, failures, figure, goal: String| {
+        let failures = counted(failures, said);
+        let (promise, test) = (promise.into(), "server door_certificates".into());
+        Promise { promise, test, runs, failures, figure, goal, met: failures == 0 }
+    };
+    Ok(vec![
+        row(
+            "certificate, key and authority rotate under load",
+            handshakes,
+            failed,
+            format!(
+                "{} rotations in {} sets; {handshakes} whole handshakes meanwhile, {failed} failed",
+                value::<u64>(rotation, "rotations").unwrap_or(0),
+                value::<u64>(rotation, "sets").unwrap_or(0)
+            ),
+            "100 rotations, no failed handshake".into(),
+        ),
+        row(
+            "revocation and distrust end open connections",
+            ended.len() as u64,
+            late,
+            format!(
+                "{} open connections, idle, waiting and busy; the last ended after {longest_ms} ms",
+                ended.len()
+            ),
+            format!("each within {REVOKED_MS} ms of the new file"),
+        ),
+        row(
+            "bad files leave the last good certificates in force",
+            cells,
+            in_force,
+            format!("{cells} kinds of bad file, {in_force} came into force"),
+            "none comes into force".into(),
+        ),
+    ])
+}
+
 /// `figure {...}` lines, each before the line `test <name> ... ok` of the test it belongs to.
 ///
 /// # Errors
@@ -147,7 +207,13 @@ pub fn hsm(said: &Said) -> Result<Vec<Promise>, String> {
 
 /// The phase and the rest of each `assurance door` line.
 fn door(said: &Said) -> impl Iterator<Item = (&str, &str)> {
-    said.stdout.lines().filter_map(|line| line.strip_prefix("assurance door ")?.split_once(' '))
+    told(said, "door")
+}
+
+/// The word after `assurance <of>` and the rest of each such line.
+fn told<'a>(said: &'a Said, of: &'static str) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let of = move |line: &'a str| line.strip_prefix("assurance ")?.strip_prefix(of)?.strip_prefix(' ');
+    said.stdout.lines().filter_map(move |line| of(line)?.split_once(' '))
 }
 
 /// The value of `key=` in a line of words.
@@ -206,6 +272,27 @@ mod tests {
         assert!(!crowd(&said(&line(1), true)).unwrap().remove(0).met);
         assert!(!crowd(&said(&line(0), false)).unwrap().remove(0).met);
         assert!(crowd(&said("", true)).is_err());
+    }
+
+    #[test]
+    fn a_failed_handshake_and_a_late_end_break_their_promise() {
+        let text = |failures, ended_ms, in_force| {
+            format!(
+                "assurance certificates rotations rotations=100 sets=500 handshakes=4000 failures={failures}\n\
+                 assurance certificates revoked connection=idle ended_ms={ended_ms}\n\
+                 assurance certificates refused cells=16 in_force={in_force}\n"
+            )
+        };
+        let met = |text: &str, ended_well| {
+            certificates(&said(text, ended_well)).unwrap().iter().map(|row| row.met).collect::<Vec<_>>()
+        };
+        assert_eq!(met(&text(0, 500, 0), true), [true, true, true]);
+        assert_eq!(met(&text(1, 1_501, 1), true), [false, false, false]);
+        assert_eq!(met(&text(0, 500, 0), false), [false, false, false]);
+        for missing in ["rotations", "revoked", "refused"] {
+            let text = text(0, 500, 0).replace(&format!("certificates {missing} "), "certificates other ");
+            assert!(certificates(&said(&text, true)).is_err(), "silence about {missing} is no proof");
+        }
     }
 
     #[test]
