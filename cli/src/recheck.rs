@@ -80,6 +80,17 @@ pub fn is_bitcoin(payload: &Payload) -> bool {
     matches!(payload, Payload::BitcoinPsbt { .. } | Payload::BitcoinMessage { .. })
 }
 
+/// The Bitcoin wallet that an intent says it was decoded for.
+///
+/// # Errors
+/// A sentence about what it does not say.
+pub fn stated_wallet(stated: &Description, public_key: &[u8]) -> Result<Wallet, String> {
+    let network = Network::of_chain(&stated.chain).ok_or("the intent's chain is no Bitcoin network")?;
+    let descriptor = stated.detail.get("descriptor").and_then(Value::as_str);
+    let descriptor = descriptor.ok_or("the intent names no descriptor")?;
+    Wallet::parse(network, descriptor, public_key).map_err(|error| error.to_string())
+}
+
 /// A Bitcoin intent names the descriptor it was decoded for; whether that is the wallet's is in the log.
 fn recheck_bitcoin(
     payload: &Payload,
@@ -87,11 +98,7 @@ fn recheck_bitcoin(
     signing_digest: &[u8; 32],
     public_key: &[u8],
 ) -> Result<Rechecked, String> {
-    let network = Network::of_chain(&stated.chain)
-        .ok_or_else(|| "the intent's chain is no Bitcoin network".to_owned())?;
-    let descriptor = stated.detail.get("descriptor").and_then(Value::as_str);
-    let descriptor = descriptor.ok_or_else(|| "the intent names no descriptor".to_owned())?;
-    let wallet = Wallet::parse(network, descriptor, public_key).map_err(|error| error.to_string())?;
+    let wallet = stated_wallet(stated, public_key)?;
     let open = stated.detail.get("open_to_more_inputs") == Some(&Value::Bool(true));
     let contracts = Registry::default().with_anyone_can_pay(open);
     let intent = understand(payload, &Account::Bitcoin(&wallet), &contracts)
@@ -104,7 +111,7 @@ fn recheck_bitcoin(
         return Err(format!("the payload does not do what the intent says; it does {found}"));
     }
     let mut assumed =
-        vec![format!("the wallet's descriptor is {descriptor}: the log's entry about the wallet says so")];
+        vec![format!("the wallet's descriptor is {}: the log's entry about it says so", wallet.descriptor())];
     if open {
         assumed.push("inputs may be signed so that others can add more: the policy bundle's word".to_owned());
     }

@@ -13,6 +13,8 @@ use chancery_intent::{Account, Address, ethereum, understand};
 use chancery_policy::{Bundle, Evaluation, MemorySpending, Met, Outcome, Question, Reservation, bucket_ms};
 use serde::Serialize;
 
+use crate::recheck::{is_bitcoin, stated_wallet};
+
 /// One decision as it was recorded, with what was asked.
 pub struct Recorded {
     /// The rows of the log.
@@ -173,16 +175,19 @@ impl Recorded {
     /// What the payload does, decoded again: what a bundle registers decides how a call reads.
     fn understand(&self, bundle: &Bundle) -> Result<Description, String> {
         let stated = self.stated()?;
-        let Some(chain) = stated.chain.strip_prefix("eip155:") else {
-            // What a PSBT does follows from its wallet; no bundle reads it otherwise.
-            return Ok(stated);
+        let again = |account: &Account<'_>| {
+            understand(&self.receipt.payload, account, bundle.contracts())
+                .map(|intent| intent.description().clone())
+                .map_err(|error| format!("the payload is refused before policy: {error}"))
         };
+        if is_bitcoin(&self.receipt.payload) {
+            let wallet = stated_wallet(&stated, self.row.decision.public_key.as_bytes())?;
+            return again(&Account::Bitcoin(&wallet));
+        }
         let address: Address = stated.account.parse().map_err(|_| "the intent's account is no address")?;
-        let chain_ids: Vec<u64> = chain.parse().into_iter().collect();
-        let account = Account::Ethereum(ethereum::Account { address, chain_ids: &chain_ids });
-        let intent = understand(&self.receipt.payload, &account, bundle.contracts());
-        let intent = intent.map_err(|error| format!("the payload is refused before policy: {error}"))?;
-        Ok(intent.description().clone())
+        let chain = stated.chain.strip_prefix("eip155:").and_then(|id| id.parse().ok());
+        let chain_ids: Vec<u64> = chain.into_iter().collect();
+        again(&Account::Ethereum(ethereum::Account { address, chain_ids: &chain_ids }))
     }
 
     fn stated(&self) -> Result<Description, String> {

@@ -18,7 +18,7 @@ struct Vector {
     reads: bool,
 }
 
-/// Valid by the BIP, and refused here by decision: nobody can say what the field means (ADR 6). Its type, 0x0f, is now one of
+/// Valid by the BIP, and refused here by decision: nobody can say what the field means (ADR 8). Its type, 0x0f, is now one of
 /// version 2's, which version 0 may not have.
 const REFUSED_BY_DECISION: &[&str] = &["an unknown field in an input"];
 
