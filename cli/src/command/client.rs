@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use chancery_core::config::Config;
 use chancery_core::{ClientId, Tenant};
-use clap::{Args, Subcommand, value_parser};
+use clap::{ArgGroup, Args, Subcommand, value_parser};
 use serde_json::json;
 
 use crate::connection::{CLIENT_FILE, ClientFile, Connection};
@@ -87,7 +87,7 @@ impl Issue {
 
 /// `chancery client revoke`.
 #[derive(Args, Debug)]
-#[group(id = "what", required = true, multiple = true, args = ["cert", "serial", "renew"])]
+#[command(group = ArgGroup::new("what").required(true).multiple(true).args(["cert", "serial", "renew"]))]
 pub struct Revoke {
     /// The folder that `chancery init` made
     #[arg(long, value_name = "STATE")]
