@@ -160,7 +160,7 @@ impl Default for Policy {
 pub struct Rates {
     /// By one client, in requests of any kind.
     pub client: Rate,
-    /// Of one wallet by all clients together, in signatures.
+    /// Of one wallet by all clients together, in sign requests.
     pub wallet: Rate,
 }
 

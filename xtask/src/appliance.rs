@@ -40,7 +40,7 @@ impl Programs {
     }
 }
 
-/// What may be asked by one client, in requests, and of one wallet, in signatures.
+/// What may be asked by one client, in requests, and of one wallet, in sign requests.
 #[derive(Clone, Copy, Debug)]
 pub struct Rate {
     /// A second, for ever.

@@ -26,7 +26,7 @@ const FILES: &[(&str, &str)] = &[
 /// when that is right is its operator's to say.
 const POSTINST: &str = "#!/bin/sh
 set -e
-systemd-sysusers chancery.conf || true
+systemd-sysusers chancery.conf
 if [ -d /run/systemd/system ]; then systemctl daemon-reload || true; fi
 ";
 

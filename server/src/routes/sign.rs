@@ -42,7 +42,7 @@ pub(crate) async fn sign(
     let idempotency_key = idempotency_key(&headers)?;
     let known = enclave.wallet(client.tenant(), &wallet)?;
     wallets.check(format!("{}/{}", known.tenant, known.id)).map_err(|RetryAfter(seconds)| {
-        let detail = "more signatures than may be asked of this wallet by all its clients together";
+        let detail = "more sign requests than this wallet may get from all its clients together; `rate.wallet` sets how many";
         Problem::new(Code::RateLimited).detail(detail).retry_after_s(seconds)
     })?;
     let request = SignRequest { tenant: client.tenant().clone(), wallet, idempotency_key, payload };
