@@ -24,7 +24,7 @@ use axum::Router;
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use chancery_core::{Clock, Mode, config, limit};
+use chancery_core::{Clock, Code, Mode, config, limit};
 use rustls_pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -281,7 +281,9 @@ impl Hall {
             () = guest.disowned(&self.reception, changes) => Some("identity"),
             stall = serve(stream, protocol, &pulse, closing, answer) => stall.map(Stall::as_str),
         };
-        if let Some(cause) = cut {
+        // A request may hear of it first: its answer ends the connection then.
+        let disowned = pulse.leaving() == Some(Code::Unauthenticated);
+        if let Some(cause) = cut.or_else(|| disowned.then_some("identity")) {
             metrics.connection_cut(cause);
         }
         drop(slot);

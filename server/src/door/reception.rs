@@ -116,8 +116,10 @@ impl Reception {
         };
         let answered = received.unwrap_or_else(|problem| {
             // Who stalls, lost its identity or has too many connections is told so and shown out.
-            if matches!(problem.code(), Code::RequestTimeout | Code::Unauthenticated) || guest.is_refused() {
-                pulse.hang_up(Code::Overloaded);
+            match problem.code() {
+                code @ Code::Unauthenticated => pulse.hang_up(code),
+                code if code == Code::RequestTimeout || guest.is_refused() => pulse.hang_up(Code::Overloaded),
+                _ => {}
             }
             problem.into_response()
         });
