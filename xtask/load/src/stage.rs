@@ -4,10 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use alloy_primitives::{Address, U256};
+use serde_json::json;
 use xtask::appliance::{Appliance, Programs, Rate};
 
 use crate::Error;
-use crate::door::Door;
+use crate::door::{Door, Line, unexpected};
 use crate::transaction::{self, Moves};
 
 /// The chain of a local development node.
@@ -62,11 +63,34 @@ impl Stage {
         let operator = Door::read(&appliance.client("operator"))?;
         Ok(Self { appliance, client, operator, trust })
     }
+
+    /// Another client that the stage's bundle knows, `load-<number>`: 1 to 7.
+    ///
+    /// # Errors
+    /// [`Error::Drive`], [`Error::File`] or [`Error::Client`].
+    pub fn another_client(&self, number: u64) -> Result<Door, Error> {
+        let name = format!("{NAME}-{number}");
+        self.appliance.issue(&name, "client")?;
+        Door::read(&self.appliance.client(&name))
+    }
+
+    /// Another wallet.
+    ///
+    /// # Errors
+    /// [`Error::Connection`] or [`Error::Answer`].
+    pub fn another_wallet(&self, operator: &mut Line, name: &str) -> Result<(), Error> {
+        let body = json!({ "id": name, "chain": "ethereum", "chain_ids": [CHAIN_ID] }).to_string();
+        let call = "POST /v1/wallets";
+        let request = self.operator.request("POST", "/v1/wallets", None, Some(body.as_bytes()));
+        let answer =
+            operator.call(&request).map_err(|source| Error::Connection { call: call.into(), source })?;
+        if answer.status == 201 { Ok(()) } else { Err(unexpected(call, &answer)) }
+    }
 }
 
-/// The body of the sign request with this nonce.
+/// The body of the sign request of `wallet` with this nonce.
 #[must_use]
-pub fn sign_body(nonce: u64) -> Vec<u8> {
+pub fn sign_body(wallet: &str, nonce: u64) -> Vec<u8> {
     let moves = Moves::Ether { to: Address::repeat_byte(0x11), wei: U256::from(1_000_000_000_u64) };
-    transaction::body(NAME, &transaction::unsigned(CHAIN_ID, nonce, &moves)).to_string().into_bytes()
+    transaction::body(wallet, &transaction::unsigned(CHAIN_ID, nonce, &moves)).to_string().into_bytes()
 }

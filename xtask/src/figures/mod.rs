@@ -3,9 +3,11 @@
 
 mod producers;
 mod read;
+mod report;
 pub mod row;
 mod table;
 
+use std::fs;
 use std::process::Stdio;
 
 use producers::{Producer, Program, Runs};
@@ -60,11 +62,16 @@ pub fn assurance(tree: &Tree, options: &Options) -> Result<(), Stop> {
 /// # Errors
 /// [`Stop`] when something cannot be built.
 pub fn bench(tree: &Tree, options: &Options) -> Result<(), Stop> {
-    if let Ok(count) = std::thread::available_parallelism() {
-        talk::line(&format!("bench: {count} cores"));
-    }
+    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    talk::line(&format!("bench: {cores} cores"));
     let rows: Vec<Bench> = produce(tree, Profile::Release, producers::BENCH, options)?;
     print(&rows, options.json, table::benches);
+    let path = tree.target.join("bench").join("report.html");
+    let about = format!("{cores} cores; every limit measured in the same run, on the same machine.");
+    let kept = fs::create_dir_all(tree.target.join("bench"))
+        .and_then(|()| fs::write(&path, report::page(&rows, &about)));
+    kept.map_err(Stop::file(&path))?;
+    talk::line(&format!("bench: plots in {}", path.display()));
     Ok(())
 }
 

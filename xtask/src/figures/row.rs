@@ -40,6 +40,58 @@ pub struct Bench {
     pub goal: Option<String>,
     /// Whether it was reached; `None` when nothing is asked.
     pub met: Option<bool>,
+    /// Its place in a plot of the report.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub point: Option<Point>,
+}
+
+/// Where a measurement stands in a plot: `value` over `x`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Point {
+    /// The plot.
+    pub plot: String,
+    /// The line of it.
+    pub line: String,
+    /// What `x` counts.
+    pub of: String,
+    /// How many.
+    pub x: u64,
+}
+
+impl Bench {
+    /// A measurement by itself.
+    #[must_use]
+    pub fn new(name: impl Into<String>, unit: &str, value: f64) -> Self {
+        Self {
+            name: name.into(),
+            value: Some(value),
+            unit: unit.into(),
+            limit: None,
+            ratio: None,
+            goal: None,
+            met: None,
+            point: None,
+        }
+    }
+
+    /// Beside what the machine can do at best.
+    #[must_use]
+    pub fn beside(self, limit: f64) -> Self {
+        Self { ratio: self.value.map(|value| value / limit), limit: Some(limit), ..self }
+    }
+
+    /// With what is asked of it.
+    #[must_use]
+    pub fn asked(self, goal: &str, met: bool) -> Self {
+        Self { goal: Some(goal.into()), met: Some(met), ..self }
+    }
+
+    /// In a plot.
+    #[must_use]
+    pub fn at(self, point: Point) -> Self {
+        Self { point: Some(point), ..self }
+    }
 }
 
 /// A row that stands for a producer which could not show anything.
@@ -72,6 +124,7 @@ impl Unshown for Bench {
             ratio: None,
             goal: Some(why),
             met: Some(false),
+            point: None,
         }
     }
 }

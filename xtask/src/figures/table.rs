@@ -48,7 +48,7 @@ fn yes(met: Option<bool>) -> String {
 }
 
 /// Three significant digits below a hundred, whole numbers above.
-fn number(value: Option<f64>) -> String {
+pub(super) fn number(value: Option<f64>) -> String {
     match value {
         None => "-".into(),
         Some(value) if value.abs() >= 100.0 => format!("{value:.0}"),
@@ -79,15 +79,8 @@ mod tests {
 
     #[test]
     fn columns_line_up() {
-        let row = |name: &str, value| Bench {
-            name: name.into(),
-            value: Some(value),
-            unit: "1/s".into(),
-            limit: Some(4550.0),
-            ratio: Some(value / 4550.0),
-            goal: Some(">= 0.6".into()),
-            met: Some(value > 2730.0),
-        };
+        let row =
+            |name: &str, value| Bench::new(name, "1/s", value).beside(4550.0).asked(">= 0.6", value > 2730.0);
         let text = benches(&[row("signatures", 3000.0), row("a", 12.0)]);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "met  name        value  unit  limit  ratio  goal");

@@ -7,12 +7,16 @@ use std::time::{Duration, Instant};
 
 use crate::Error;
 use crate::door::{Door, unexpected};
-use crate::stage::{Stage, sign_body};
+use crate::stage::{self, Stage, sign_body};
+
+/// Requests that are made before they are sent.
+const BATCH: u64 = 50_000;
 
 /// The crowd. Nonces and keys go on from one sending to the next: no request is sent twice.
 #[derive(Debug)]
 pub struct Crowd {
-    door: Door,
+    doors: Vec<Door>,
+    wallets: Vec<String>,
     nonce: u64,
 }
 
@@ -47,10 +51,34 @@ impl Gathered {
 }
 
 impl Crowd {
-    /// A crowd before the door of `stage`.
+    /// A crowd before the door of `stage`, with its one client and one wallet.
     #[must_use]
     pub fn new(stage: &Stage) -> Self {
-        Self { door: stage.client.clone(), nonce: 0 }
+        Self { doors: vec![stage.client.clone()], wallets: vec![stage::NAME.to_owned()], nonce: 0 }
+    }
+
+    /// Further clients, among whom the connections are spread: the appliance bounds those of each.
+    #[must_use]
+    pub fn through(mut self, doors: Vec<Door>) -> Self {
+        self.doors.extend(doors);
+        self
+    }
+
+    /// Asks for these wallets from now on, one after the other.
+    pub fn of(&mut self, wallets: Vec<String>) {
+        self.wallets = wallets;
+    }
+
+    /// As [`Crowd::send`] until all of very many are signed; answers the last sending.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn send_all(&mut self, clients: u64, requests: u64) -> Result<Gathered, Error> {
+        let (batches, rest) = (requests.saturating_sub(1) / BATCH, requests.saturating_sub(1) % BATCH + 1);
+        for _ in 0..batches {
+            self.send(clients, BATCH)?;
+        }
+        self.send(clients, rest)
     }
 
     /// Sends `requests` from `clients` at once.
@@ -58,12 +86,18 @@ impl Crowd {
     /// # Errors
     /// [`Error::Answer`] for the first request that was not signed, or [`Error::Connection`].
     pub fn send(&mut self, clients: u64, requests: u64) -> Result<Gathered, Error> {
-        let requests: Vec<Vec<u8>> = (0..requests.max(clients)).map(|_| self.next()).collect();
-        let work = Work { door: &self.door, requests: &requests, taken: AtomicUsize::new(0) };
+        let requests: Vec<Vec<u8>> = (0..requests.max(clients)).filter_map(|_| self.next()).collect();
+        let work = Work { doors: &self.doors, requests: &requests, taken: AtomicUsize::new(0) };
         let clients = usize::try_from(clients).map_err(|_| Error::Option("too many clients".into()))?;
         let start = Barrier::new(clients + 1);
         let (results, took) = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..clients).map(|_| scope.spawn(|| work.client(&start))).collect();
+            let threads: Vec<_> = work
+                .doors
+                .iter()
+                .cycle()
+                .take(clients)
+                .map(|door| scope.spawn(|| work.client(door, &start)))
+                .collect();
             start.wait();
             let started = Instant::now();
             let results: Vec<_> = threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
@@ -78,30 +112,27 @@ impl Crowd {
         Ok(Gathered { took, latencies })
     }
 
-    fn next(&mut self) -> Vec<u8> {
+    fn next(&mut self) -> Option<Vec<u8>> {
         self.nonce += 1;
-        self.door.request(
-            "POST",
-            "/v1/sign",
-            Some(&format!("load-{}", self.nonce)),
-            Some(&sign_body(self.nonce)),
-        )
+        let wallet = self.wallets.iter().cycle().nth(self.nonce as usize % self.wallets.len().max(1))?;
+        let (key, body) = (format!("load-{}", self.nonce), sign_body(wallet, self.nonce));
+        Some(self.doors.first()?.request("POST", "/v1/sign", Some(&key), Some(&body)))
     }
 }
 
 /// What the crowd has to send. Each takes the next one, so that all are busy to the end.
 struct Work<'a> {
-    door: &'a Door,
+    doors: &'a [Door],
     requests: &'a [Vec<u8>],
     taken: AtomicUsize,
 }
 
 impl Work<'_> {
-    fn client(&self, start: &Barrier) -> Result<Vec<Duration>, Error> {
+    fn client(&self, door: &Door, start: &Barrier) -> Result<Vec<Duration>, Error> {
         let broken = |source| Error::Connection { call: "POST /v1/sign".into(), source };
         // The handshake belongs to the connection, not to its first request.
-        let opened = self.door.connect().and_then(|mut line| {
-            line.call(&self.door.request("GET", "/v1/wallets", None, None))?;
+        let opened = door.connect().and_then(|mut line| {
+            line.call(&door.request("GET", "/v1/wallets", None, None))?;
             Ok(line)
         });
         start.wait();

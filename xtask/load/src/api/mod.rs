@@ -2,6 +2,8 @@
 //! The token alone, the disk alone and the appliance are measured in one run on one machine, one after the other.
 
 pub mod crowd;
+pub mod crowds;
+pub mod growth;
 pub mod raw;
 
 use std::path::Path;
@@ -31,13 +33,17 @@ const CLIENTS: u64 = 64;
 /// Clients at once where a request shall meet no queue.
 const FEW: u64 = 2;
 
+pub(crate) fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
 /// Memory of one moment, in bytes: daemon and worker.
-fn resident(stage: &Stage) -> Result<u64, Error> {
+pub(crate) fn resident(stage: &Stage) -> Result<u64, Error> {
     both(stage)?.into_iter().map(process::resident_bytes).sum()
 }
 
 /// Processor time of daemon and worker.
-fn spent(stage: &Stage) -> Result<Duration, Error> {
+pub(crate) fn spent(stage: &Stage) -> Result<Duration, Error> {
     both(stage)?.into_iter().map(process::cpu).sum()
 }
 
@@ -97,64 +103,38 @@ struct Figures {
 impl Figures {
     fn rows(&self, plan: &Plan) -> Vec<Bench> {
         let micros = |time: Duration| time.as_secs_f64() * 1e6;
-        let millis = |time: Duration| time.as_secs_f64() * 1e3;
         let alone = millis(self.disk) + millis(self.raw.cpu);
         let own = micros(self.cost) / self.many.signed() as f64 - micros(self.raw.cpu);
         let mega = |bytes: u64| bytes as f64 / (1024.0 * 1024.0);
-        let row = |name: &str, unit: &str, value: f64| Bench {
-            name: name.into(),
-            value: Some(value),
-            unit: unit.into(),
-            limit: None,
-            ratio: None,
-            goal: None,
-            met: None,
-        };
-        let limited = |row: Bench, limit: f64| Bench {
-            ratio: row.value.map(|value| value / limit),
-            limit: Some(limit),
-            ..row
-        };
-        let asked =
-            |row: Bench, goal: &str, met: bool| Bench { goal: Some(goal.into()), met: Some(met), ..row };
 
         let rate = self.many.per_second();
         let slow = millis(self.few.latency(0.99)) / alone;
         // In a closed crowd each waits for all others: no server answers faster than the crowd divided by the token's rate.
         let crowded = CLIENTS as f64 / self.raw.two_threads * 1e3 + millis(self.disk);
         let growth = self.lasting as f64 / self.loaded as f64;
+        let many = |quantile| millis(self.many.latency(quantile));
+        let few = |quantile| millis(self.few.latency(quantile));
         vec![
-            asked(
-                limited(row("signatures through the API, 64 clients", "1/s", rate), self.raw.two_threads),
-                ">= 0.6 of C_Sign on two threads",
-                rate / self.raw.two_threads >= 0.6,
-            ),
-            row("C_Sign on one thread, alone", "1/s", self.raw.one_thread),
-            asked(row("own CPU per request beyond C_Sign", "us", own), "<= 250 us", own <= 250.0),
-            row("CPU per C_Sign, alone", "us", micros(self.raw.cpu)),
-            row("append 512 B and fdatasync, p50", "ms", millis(self.disk)),
-            limited(row("latency p50, 2 clients", "ms", millis(self.few.latency(0.5))), alone),
-            asked(
-                limited(row("latency p99, 2 clients", "ms", millis(self.few.latency(0.99))), alone),
-                "<= 3 of fdatasync p50 + C_Sign",
-                slow <= 3.0,
-            ),
-            limited(row("latency p50, 64 clients", "ms", millis(self.many.latency(0.5))), crowded),
-            asked(
-                limited(row("latency p99, 64 clients", "ms", millis(self.many.latency(0.99))), crowded),
-                "<= 3 of fdatasync p50 + 64 C_Sign",
-                millis(self.many.latency(0.99)) / crowded <= 3.0,
-            ),
-            row("memory of daemon and worker, idle", "MiB", mega(self.idle)),
-            row("memory under load", "MiB", mega(self.loaded)),
-            asked(
-                limited(
-                    row(&format!("memory after {} more requests", plan.lasting), "MiB", mega(self.lasting)),
-                    mega(self.loaded),
-                ),
-                "<= 1.1 of under load: does not grow",
-                growth <= 1.1,
-            ),
+            Bench::new("signatures through the API, 64 clients", "1/s", rate)
+                .beside(self.raw.two_threads)
+                .asked(">= 0.6 of C_Sign on two threads", rate / self.raw.two_threads >= 0.6),
+            Bench::new("C_Sign on one thread, alone", "1/s", self.raw.one_thread),
+            Bench::new("own CPU per request beyond C_Sign", "us", own).asked("<= 250 us", own <= 250.0),
+            Bench::new("CPU per C_Sign, alone", "us", micros(self.raw.cpu)),
+            Bench::new("append 512 B and fdatasync, p50", "ms", millis(self.disk)),
+            Bench::new("latency p50, 2 clients", "ms", few(0.5)).beside(alone),
+            Bench::new("latency p99, 2 clients", "ms", few(0.99))
+                .beside(alone)
+                .asked("<= 3 of fdatasync p50 + C_Sign", slow <= 3.0),
+            Bench::new("latency p50, 64 clients", "ms", many(0.5)).beside(crowded),
+            Bench::new("latency p99, 64 clients", "ms", many(0.99))
+                .beside(crowded)
+                .asked("<= 3 of fdatasync p50 + 64 C_Sign", many(0.99) / crowded <= 3.0),
+            Bench::new("memory of daemon and worker, idle", "MiB", mega(self.idle)),
+            Bench::new("memory under load", "MiB", mega(self.loaded)),
+            Bench::new(format!("memory after {} more requests", plan.lasting), "MiB", mega(self.lasting))
+                .beside(mega(self.loaded))
+                .asked("<= 1.1 of under load: does not grow", growth <= 1.1),
         ]
     }
 }

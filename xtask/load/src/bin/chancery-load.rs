@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use alloy_primitives::{Address, U256};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use chancery_load::api::{self, crowds, growth};
 use chancery_load::transaction::{self, Moves};
-use chancery_load::{Error, api, coins, scratch};
+use chancery_load::{Error, coins, scratch};
 use clap::{Args as Group, Parser, Subcommand};
 use xtask::appliance::Programs;
+use xtask::figures::row::Bench;
 use xtask::talk;
 
 /// Load a real appliance, or write what a wallet backend would send it.
@@ -24,6 +26,16 @@ enum Task {
     /// Measure signatures through the API against the token and the disk alone
     #[command(after_help = "Examples:\n  chancery-load api --quick\n  chancery-load api --runs 50000")]
     Api(Api),
+    /// Measure crowds from one client to many, and wallets from one to many
+    #[command(
+        after_help = "Examples:\n  chancery-load crowds --quick\n  chancery-load crowds --wallets 1000"
+    )]
+    Crowds(Crowds),
+    /// Measure again and again while the appliance grows old; 1,000,000 decisions take about 8 minutes and 5 GB
+    #[command(
+        after_help = "Examples:\n  chancery-load growth --quick\n  chancery-load growth --runs 10000000"
+    )]
+    Growth(Growth),
     /// Print an unsigned EIP-1559 transaction in hexadecimal
     #[command(after_help = "Examples:\n  \
         chancery-load unsigned --chain-id 1 --nonce 0 --to 0x1111111111111111111111111111111111111111 --amount 1000\n  \
@@ -77,6 +89,35 @@ struct Api {
 }
 
 #[derive(Debug, Group)]
+struct Crowds {
+    /// The size that fits a short look
+    #[arg(long)]
+    quick: bool,
+    /// The largest crowd
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
+    clients: Option<u64>,
+    /// The most wallets
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    wallets: Option<u64>,
+    /// Where the appliance lives; kept afterwards [default: a temporary folder]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Group)]
+struct Growth {
+    /// The size that fits a short look
+    #[arg(long)]
+    quick: bool,
+    /// Decisions at the last measurement
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2_000..))]
+    runs: Option<u64>,
+    /// Where the appliance lives; kept afterwards [default: a temporary folder]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Group)]
 struct Unsigned {
     /// The EIP-155 chain
     #[arg(long)]
@@ -98,6 +139,8 @@ struct Unsigned {
 fn main() -> ExitCode {
     let done = match &Args::parse().task {
         Task::Api(api) => measure(api),
+        Task::Crowds(crowds) => gather(crowds),
+        Task::Growth(growth) => grow(growth),
         Task::Unsigned(unsigned) => {
             write(unsigned);
             Ok(())
@@ -131,12 +174,47 @@ fn measure(args: &Api) -> Result<(), Error> {
         api::Plan { requests: args.runs.unwrap_or(40_000), lasting: 100_000, raw: Duration::from_secs(5) }
     };
     let programs = Programs::beside_this()?;
-    let suite = programs.chanceryd.parent().unwrap_or(Path::new(".")).join("chancery-hardware-tests");
     let folder = scratch::Folder::new(args.dir.as_deref())?;
-    for row in api::run(&programs, &suite, folder.path(), &plan)? {
+    print(api::run(&programs, &suite(&programs), folder.path(), &plan)?);
+    Ok(())
+}
+
+fn gather(args: &Crowds) -> Result<(), Error> {
+    let (plan, clients, wallets) = if args.quick {
+        (api::Plan { requests: 2_000, lasting: 0, raw: Duration::from_secs(2) }, 256, 100)
+    } else {
+        (api::Plan { requests: 10_000, lasting: 0, raw: Duration::from_secs(5) }, 1_024, 10_000)
+    };
+    let span =
+        crowds::Span { clients: args.clients.unwrap_or(clients), wallets: args.wallets.unwrap_or(wallets) };
+    let programs = Programs::beside_this()?;
+    let folder = scratch::Folder::new(args.dir.as_deref())?;
+    print(crowds::run(&programs, &suite(&programs), folder.path(), &plan, span)?);
+    Ok(())
+}
+
+fn grow(args: &Growth) -> Result<(), Error> {
+    let mut span = if args.quick {
+        growth::Span { from: 2_000, to: 20_000, requests: 1_000 }
+    } else {
+        growth::Span { from: 10_000, to: 1_000_000, requests: 4_000 }
+    };
+    span.to = args.runs.unwrap_or(span.to);
+    span.from = span.from.min(span.to);
+    let folder = scratch::Folder::new(args.dir.as_deref())?;
+    print(growth::run(&Programs::beside_this()?, folder.path(), span)?);
+    Ok(())
+}
+
+/// The suite that measures the token alone.
+fn suite(programs: &Programs) -> PathBuf {
+    programs.chanceryd.parent().unwrap_or(Path::new(".")).join("chancery-hardware-tests")
+}
+
+fn print(rows: Vec<Bench>) {
+    for row in rows {
         talk::data(&serde_json::to_string(&row).unwrap_or_default());
     }
-    Ok(())
 }
 
 fn write(unsigned: &Unsigned) {

@@ -68,8 +68,10 @@ impl Lane {
         let mut stage = Stage::set(programs, &folder.join("state"))?;
         let mut verdict = Verdict::new(folder)?;
         // What was refused before a policy was there, and the first signature, are the start of the account.
-        let answer = stage.client.call("POST", "/v1/sign", Some("first"), Some(&stage::sign_body(0)))?;
-        let failures = verdict.settle(&mut stage, "first", &stage::sign_body(0), Some(&answer))?;
+        let answer =
+            stage.client.call("POST", "/v1/sign", Some("first"), Some(&stage::sign_body(stage::NAME, 0)))?;
+        let failures =
+            verdict.settle(&mut stage, "first", &stage::sign_body(stage::NAME, 0), Some(&answer))?;
         match failures.into_iter().next() {
             None => Ok(Self { stage, folder: folder.into(), nonce: 0, verdict }),
             Some(failure) => Err(Error::Tracer(format!("unharmed, and yet: {failure}"))),
@@ -152,7 +154,7 @@ impl Lane {
 
     fn next(&mut self) -> (String, Vec<u8>) {
         self.nonce += 1;
-        (format!("run-{}", self.nonce), stage::sign_body(self.nonce))
+        (format!("run-{}", self.nonce), stage::sign_body(stage::NAME, self.nonce))
     }
 
     fn pid(&self, target: Target) -> Result<u32, Error> {

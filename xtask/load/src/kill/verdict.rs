@@ -133,7 +133,8 @@ impl Verdict {
 
     /// The limit counted every release once, as a preview tells it (which counts itself too).
     fn look_at_count(&self, stage: &Stage, broken: &mut Vec<String>) -> Result<(), Error> {
-        let answer = stage.client.call("POST", "/v1/preview", None, Some(&stage::sign_body(0)))?;
+        let answer =
+            stage.client.call("POST", "/v1/preview", None, Some(&stage::sign_body(stage::NAME, 0)))?;
         let Some(total) = total_of(&answer.json(), COUNTED) else {
             return Err(crate::door::unexpected("POST /v1/preview (no total of a limit)", &answer));
         };
