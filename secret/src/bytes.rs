@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroize;
 
-use crate::page::{Page, Protection};
+use crate::page::Page;
 
 /// Why a secret cannot be held.
 #[derive(Debug, thiserror::Error)]
@@ -89,12 +89,6 @@ impl SecretBytes {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
-    }
-
-    /// How the kernel keeps this secret.
-    #[must_use]
-    pub fn protection(&self) -> Protection {
-        self.page.protection()
     }
 
     /// Drops bytes after the first `len`, wiping them.

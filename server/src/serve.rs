@@ -7,7 +7,7 @@ use std::sync::Arc;
 use chancery_core::config::Config;
 use chancery_core::{Clock, SystemClock};
 use chancery_enclave::Enclave;
-use chancery_secret::{Pin, harden_process};
+use chancery_secret::{Pin, Protection, harden_process, protection};
 use tokio::sync::watch;
 
 use crate::door::{Certificates, Door, Settings, raise_open_files};
@@ -37,6 +37,11 @@ fn serve(path: &Path) -> Result<(), setup::Failure> {
         tracing::debug!("a cryptographic provider was installed before");
     }
     let pin = Pin::read(&config.hsm.pin)?;
+    if protection().map_err(|error| format!("no memory for secrets: {error}"))? != Protection::SecretMemory {
+        tracing::warn!(
+            "this kernel has no memfd_secret: root can read the PIN from the memory of this process"
+        );
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -147,4 +147,13 @@ impl Line {
         self.stream.flush()?;
         http::read_answer(&mut self.stream, &mut self.left)
     }
+
+    /// Sends the beginning of a request and waits for nothing.
+    ///
+    /// # Errors
+    /// The connection's.
+    pub fn begin(&mut self, part: &[u8]) -> io::Result<()> {
+        self.stream.write_all(part)?;
+        self.stream.flush()
+    }
 }

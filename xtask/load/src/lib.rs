@@ -8,6 +8,7 @@ pub mod error;
 pub mod kill;
 pub mod process;
 pub mod scratch;
+pub mod secrets;
 pub mod stage;
 pub mod transaction;
 

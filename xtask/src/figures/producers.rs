@@ -62,6 +62,15 @@ pub const ASSURANCE: &[Producer<Promise>] = &[
         read: read::rows,
     },
     Producer {
+        name: "secrets",
+        shows: "8: the PIN is in no memory, command line, core or file, and the search finds a canary",
+        program: Program::Binary("chancery-load"),
+        quick: &["secrets"],
+        full: &["secrets"],
+        runs: Runs::Fixed,
+        read: read::rows,
+    },
+    Producer {
         name: "stall",
         shows: "10: no silence holds the door open",
         program: Program::Test { package: "chancery-server", target: "door_stall" },

@@ -8,10 +8,10 @@ use alloy_primitives::{Address, U256};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chancery_load::api::{self, crowds, growth};
 use chancery_load::transaction::{self, Moves};
-use chancery_load::{Error, coins, scratch};
+use chancery_load::{Error, coins, scratch, secrets};
 use clap::{Args as Group, Parser, Subcommand};
+use serde::Serialize;
 use xtask::appliance::Programs;
-use xtask::figures::row::Bench;
 use xtask::talk;
 
 /// Load a real appliance, or write what a wallet backend would send it.
@@ -36,6 +36,15 @@ enum Task {
         after_help = "Examples:\n  chancery-load growth --quick\n  chancery-load growth --runs 10000000"
     )]
     Growth(Growth),
+    /// Look for the token's PIN in memory, command lines, cores and files of a real appliance
+    #[command(
+        after_help = "Examples:\n  chancery-load secrets\n  chancery-load secrets --dir /var/tmp/looked-at"
+    )]
+    Secrets {
+        /// Where the appliance lives; kept afterwards [default: a temporary folder]
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
     /// Print an unsigned EIP-1559 transaction in hexadecimal
     #[command(after_help = "Examples:\n  \
         chancery-load unsigned --chain-id 1 --nonce 0 --to 0x1111111111111111111111111111111111111111 --amount 1000\n  \
@@ -141,6 +150,7 @@ fn main() -> ExitCode {
         Task::Api(api) => measure(api),
         Task::Crowds(crowds) => gather(crowds),
         Task::Growth(growth) => grow(growth),
+        Task::Secrets { dir } => search(dir.as_deref()),
         Task::Unsigned(unsigned) => {
             write(unsigned);
             Ok(())
@@ -206,12 +216,18 @@ fn grow(args: &Growth) -> Result<(), Error> {
     Ok(())
 }
 
+fn search(dir: Option<&Path>) -> Result<(), Error> {
+    let folder = scratch::Folder::new(dir)?;
+    print(secrets::run(&Programs::beside_this()?, folder.path())?);
+    Ok(())
+}
+
 /// The suite that measures the token alone.
 fn suite(programs: &Programs) -> PathBuf {
     programs.chanceryd.parent().unwrap_or(Path::new(".")).join("chancery-hardware-tests")
 }
 
-fn print(rows: Vec<Bench>) {
+fn print(rows: Vec<impl Serialize>) {
     for row in rows {
         talk::data(&serde_json::to_string(&row).unwrap_or_default());
     }

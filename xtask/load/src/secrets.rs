@@ -1,0 +1,348 @@
+//! ASSURANCE line 8: looks for the token's PIN in everything that daemon and worker leave in reach: their memory, their
+//! command lines and environments, core dumps, every file they write. A search that could not find anything proves
+//! nothing, so each place holds a canary as well, and a canary that is not found is a broken promise.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use memchr::memmem::Finder;
+use xtask::appliance::Programs;
+use xtask::figures::row::Promise;
+use xtask::run::Cmd;
+use xtask::{http, talk};
+
+use crate::stage::{self, Stage};
+use crate::{Error, process};
+
+const PROMISE: &str = "secrets stay where they belong";
+/// Bytes read at once.
+const PIECE: usize = 4 * 1024 * 1024;
+/// How long a process may take to end or to come back.
+const WAIT: Duration = Duration::from_secs(30);
+/// What the daemon is sent and holds while it is searched.
+const CANARY: &str = "canary-5b0e1c7a94d2f386-held-in-a-request";
+
+/// What one search found.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    bytes: u64,
+    /// Mapped, and closed to us: secret memory.
+    closed: u64,
+    pins: u64,
+    canaries: u64,
+}
+
+impl Seen {
+    fn add(&mut self, other: Self) {
+        self.bytes += other.bytes;
+        self.closed += other.closed;
+        self.pins += other.pins;
+        self.canaries += other.canaries;
+    }
+}
+
+/// What is looked for.
+struct Wanted<'a> {
+    pin: Finder<'a>,
+    canary: Finder<'a>,
+    overlap: usize,
+}
+
+impl<'a> Wanted<'a> {
+    fn new(pin: &'a [u8], canary: &'a [u8]) -> Self {
+        let overlap = pin.len().max(canary.len()).saturating_sub(1);
+        Self { pin: Finder::new(pin), canary: Finder::new(canary), overlap }
+    }
+
+    fn count(&self, bytes: &[u8]) -> Seen {
+        Seen {
+            bytes: bytes.len() as u64,
+            closed: 0,
+            pins: self.pin.find_iter(bytes).count() as u64,
+            canaries: self.canary.find_iter(bytes).count() as u64,
+        }
+    }
+}
+
+/// Runs an appliance in `folder`, searches it at each moment, and answers one row a place.
+///
+/// # Errors
+/// [`Error`] when something could not be searched.
+pub fn run(programs: &Programs, folder: &Path) -> Result<Vec<Promise>, Error> {
+    let state = folder.join("state");
+    let mut stage = Stage::set(programs, &state)?;
+    let path = state.join("hsm/pin");
+    let pin = fs::read(&path).map_err(Error::file(&path))?;
+    let key = public_key(&stage)?;
+    let mut daemon = Vec::new();
+    let mut worker = Vec::new();
+    for (nonce, moment) in
+        ["after a sign", "after a refusal", "after the worker was killed"].iter().enumerate()
+    {
+        talk::line(&format!("secrets: {moment}"));
+        match nonce {
+            1 => drop(stage.client.call("POST", "/v1/sign", Some("refused"), Some(b"{}"))?),
+            2 => kill_worker(&stage)?,
+            _ => {}
+        }
+        sign(&stage, nonce as u64)?;
+        // Half a request: the daemon holds its bytes for as long as we look.
+        let mut line = stage.client.connect().map_err(broken)?;
+        line.begin(format!("GET /v1/wallets HTTP/1.1\r\nx-canary: {CANARY}\r\n").as_bytes())
+            .map_err(broken)?;
+        let (parent, child) = both(&stage)?;
+        let wanted = Wanted::new(&pin, CANARY.as_bytes());
+        daemon.push(settled(|| memory(parent, &wanted))?);
+        // The worker keeps the public key of what it signed with.
+        worker.push(settled(|| memory(child, &Wanted::new(&pin, &key)))?);
+    }
+    let mut rows = vec![of_memory("the daemon's memory", &daemon), of_memory("the worker's memory", &worker)];
+
+    let (parent, child) = both(&stage)?;
+    let mut starts = Seen::default();
+    for pid in [parent, child] {
+        for file in ["cmdline", "environ"] {
+            let path = format!("/proc/{pid}/{file}");
+            // Both are started by the daemon's name, with an argument.
+            let wanted = Wanted::new(&pin, if file == "cmdline" { b"chanceryd" } else { b"PATH=" });
+            starts.add(wanted.count(&fs::read(&path).map_err(Error::file(&path))?));
+        }
+    }
+    rows.push(row("command lines and environments", 4, starts, "the program's name"));
+
+    let cores = cores(&mut stage, &state, [parent, child])?;
+    let mut files = Seen::default();
+    let wanted = Wanted::new(&pin, stage::NAME.as_bytes());
+    each_file(&state, &mut |path| {
+        if !path.ends_with("hsm/pin") {
+            files.add(wanted.count(&fs::read(path).map_err(Error::file(path))?));
+        }
+        Ok(())
+    })?;
+    rows.push(row("files, but for the PIN's own", 1, files, "the wallet's name"));
+    rows.push(cores);
+    Ok(rows)
+}
+
+fn row(place: &str, runs: usize, seen: Seen, canary: &str) -> Promise {
+    let blind = seen.canaries == 0;
+    let closed = match seen.closed {
+        0 => String::new(),
+        bytes => format!(", {} KiB closed to root", bytes / 1024),
+    };
+    Promise {
+        promise: PROMISE.into(),
+        test: format!("PIN in {place}"),
+        runs: runs as u64,
+        failures: seen.pins + u64::from(blind),
+        figure: format!(
+            "{} PINs in {:.1} MiB{closed}; canary ({canary}) {} times",
+            seen.pins,
+            seen.bytes as f64 / (1024.0 * 1024.0),
+            seen.canaries
+        ),
+        goal: "0 hits, the canary found".into(),
+        met: seen.pins == 0 && !blind,
+    }
+}
+
+/// A moment at which nothing could be read was closed to this user altogether.
+fn of_memory(place: &str, moments: &[Option<Seen>]) -> Promise {
+    let mut all = Seen::default();
+    moments.iter().flatten().for_each(|seen| all.add(*seen));
+    let found = row(place, moments.len(), all, "of each moment");
+    if moments.iter().all(Option::is_none) {
+        let figure = "not readable by this user at all; root scans it".to_owned();
+        return Promise { figure, failures: 0, met: true, ..found };
+    }
+    let blind = moments.iter().flatten().filter(|seen| seen.canaries == 0).count() as u64;
+    Promise { failures: all.pins + blind, met: all.pins + blind == 0, ..found }
+}
+
+/// Searches until the canary is there: a request that was sent is not yet one that was read.
+fn settled(look: impl Fn() -> Result<Option<Seen>, Error>) -> Result<Option<Seen>, Error> {
+    let started = Instant::now();
+    loop {
+        let seen = look()?;
+        if seen.is_none_or(|seen| seen.canaries > 0) || started.elapsed() > WAIT / 3 {
+            return Ok(seen);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// All readable memory of a process; `None` where this user may not read any.
+fn memory(pid: u32, wanted: &Wanted<'_>) -> Result<Option<Seen>, Error> {
+    let path = PathBuf::from(format!("/proc/{pid}/mem"));
+    let mem = match File::open(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return Ok(None),
+        opened => opened.map_err(Error::file(&path))?,
+    };
+    let maps = PathBuf::from(format!("/proc/{pid}/maps"));
+    let text = fs::read_to_string(&maps).map_err(Error::file(&maps))?;
+    let mut seen = Seen::default();
+    for (from, to) in text.lines().filter_map(mapped) {
+        let mut at = from;
+        let mut piece = vec![0; PIECE];
+        while at < to {
+            let most = usize::try_from(to - at).unwrap_or(PIECE).min(PIECE);
+            match mem.read_at(piece.get_mut(..most).unwrap_or_default(), at) {
+                Ok(read) if read > 0 => {
+                    seen.add(wanted.count(piece.get(..read).unwrap_or_default()));
+                    // What lies across two pieces is in the second as well.
+                    let next = at + read as u64;
+                    at = if next < to && read > wanted.overlap { next - wanted.overlap as u64 } else { next };
+                }
+                _ => {
+                    seen.closed += to - at;
+                    break;
+                }
+            }
+        }
+    }
+    Ok(Some(seen))
+}
+
+/// A readable line of `/proc/<pid>/maps`, as addresses. The kernel's own pages are left out.
+fn mapped(line: &str) -> Option<(u64, u64)> {
+    let (range, rest) = line.split_once(' ')?;
+    if !rest.starts_with('r')
+        || rest.ends_with("[vvar]")
+        || rest.ends_with("[vsyscall]")
+        || rest.ends_with("[vvar_vclock]")
+    {
+        return None;
+    }
+    let (from, to) = range.split_once('-')?;
+    Some((u64::from_str_radix(from, 16).ok()?, u64::from_str_radix(to, 16).ok()?))
+}
+
+/// Has both processes die of a fault: neither may leave a core.
+fn cores(stage: &mut Stage, state: &Path, pids: [u32; 2]) -> Result<Promise, Error> {
+    let mut allowed = 0;
+    for pid in pids {
+        let path = format!("/proc/{pid}/limits");
+        let limits = fs::read_to_string(&path).map_err(Error::file(&path))?;
+        let none = limits.lines().any(|line| {
+            line.strip_prefix("Max core file size")
+                .is_some_and(|rest| rest.split_whitespace().take(2).all(|word| word == "0"))
+        });
+        allowed += u64::from(!none);
+    }
+    for pid in [pids[1], pids[0]] {
+        Cmd::new("kill").args(["-SEGV", &pid.to_string()]).run()?;
+    }
+    let started = Instant::now();
+    while stage.appliance.is_running() && started.elapsed() < WAIT {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let mut left = 0;
+    each_file(state, &mut |path| {
+        left += u64::from(path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("core")));
+        Ok(())
+    })?;
+    Ok(Promise {
+        promise: PROMISE.into(),
+        test: "core dumps of daemon and worker".into(),
+        runs: 2,
+        failures: allowed + left,
+        figure: format!("{left} cores after SIGSEGV; {allowed} of 2 processes may write one"),
+        goal: "0".into(),
+        met: allowed + left == 0,
+    })
+}
+
+fn each_file(folder: &Path, act: &mut dyn FnMut(&Path) -> Result<(), Error>) -> Result<(), Error> {
+    for entry in fs::read_dir(folder).map_err(Error::file(folder))? {
+        let entry = entry.map_err(Error::file(folder))?;
+        let kind = entry.file_type().map_err(Error::file(entry.path()))?;
+        if kind.is_dir() {
+            each_file(&entry.path(), act)?;
+        } else if kind.is_file() {
+            act(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn both(stage: &Stage) -> Result<(u32, u32), Error> {
+    let daemon = stage.appliance.pid().ok_or_else(|| Error::Process { pid: 0, what: "no daemon".into() })?;
+    let started = Instant::now();
+    loop {
+        if let [worker] = process::children(daemon)?[..] {
+            return Ok((daemon, worker));
+        }
+        if started.elapsed() > WAIT {
+            return Err(Error::Process { pid: daemon, what: "it has no worker".into() });
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Kills the worker and waits until the next one signs.
+fn kill_worker(stage: &Stage) -> Result<(), Error> {
+    let (_, worker) = both(stage)?;
+    Cmd::new("kill").args(["-KILL", &worker.to_string()]).run()?;
+    let started = Instant::now();
+    while !(both(stage)?.1 != worker && stage.appliance.is_ready()) {
+        if started.elapsed() > WAIT {
+            return Err(Error::Process { pid: worker, what: "no worker took its place".into() });
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+fn sign(stage: &Stage, nonce: u64) -> Result<(), Error> {
+    // Every session of the worker has used the key after so many.
+    for at in 0..8 {
+        let nonce = nonce * 8 + at;
+        let (key, body) = (format!("secret-{nonce}"), stage::sign_body(stage::NAME, nonce));
+        let answer = stage.client.call("POST", "/v1/sign", Some(&key), Some(&body))?;
+        if answer.status != 200 {
+            return Err(crate::door::unexpected("POST /v1/sign", &answer));
+        }
+    }
+    Ok(())
+}
+
+/// The wallet's public key, as its bytes.
+fn public_key(stage: &Stage) -> Result<Vec<u8>, Error> {
+    let answer: http::Answer = stage.client.read_document(&format!("/v1/wallets/{}", stage::NAME))?;
+    let wallet: Option<serde_json::Value> = serde_json::from_slice(&answer.body).ok();
+    let key = wallet.as_ref().and_then(|wallet| wallet.get("public_key")?.as_str());
+    let key = key.and_then(|key| hex::decode(key.trim_start_matches("0x")).ok());
+    key.ok_or_else(|| crate::door::unexpected("GET /v1/wallets", &answer))
+}
+
+fn broken(source: std::io::Error) -> Error {
+    Error::Connection { call: "a request left half sent".into(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_is_found_also_across_two_pieces() {
+        // In this test's own memory, at the end of one piece and the beginning of the next.
+        let mut held = vec![0_u8; 3 * PIECE];
+        let secret = [b"PIN-of-", b"a-test-".as_slice()].concat();
+        for page in held.chunks_exact_mut(8 * 1024) {
+            page[4_090..4_090 + secret.len()].copy_from_slice(&secret);
+        }
+        let held = std::hint::black_box(held);
+        let own = std::process::id();
+        let seen = memory(own, &Wanted::new(&secret, b"\x00\x00\x00\x00")).unwrap().unwrap();
+        assert!(seen.pins >= (held.len() / (8 * 1024)) as u64, "{seen:?}");
+    }
+
+    #[test]
+    fn a_readable_mapping_is_read() {
+        assert_eq!(mapped("7f00-7fff rw-p 00000000 00:00 0 [heap]"), Some((0x7f00, 0x7fff)));
+        assert_eq!(mapped("7f00-7fff ---p 00000000 00:00 0"), None);
+        assert_eq!(mapped("7f00-7fff r--p 00000000 00:00 0 [vvar]"), None);
+    }
+}
