@@ -137,11 +137,7 @@ mod tests {
             println!("skipped: no memfd_secret here: {}", io::Error::last_os_error());
             return;
         }
-        assert_eq!(
-            page.protection,
-            Protection::SecretMemory,
-            "ordinary memory where the kernel has better"
-        );
+        assert_eq!(page.protection, Protection::SecretMemory, "ordinary memory where the kernel has better");
         let found = memory.read_exact_at(&mut read, page.start.as_ptr() as u64);
         assert!(found.is_err(), "a memfd_secret page was read through /proc/self/mem");
     }

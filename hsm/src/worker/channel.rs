@@ -1,16 +1,17 @@
-//! The worker's end of the socket to its parent, and the queue between the thread that reads it and the sessions.
+//! The worker's end of the socket to its parent. The sessions read it themselves, one at a time: whoever finds nothing
+//! to do reads, takes the first question, and hands on the others with the reading.
 
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chancery_secret::{PIN_BYTES, Pin, SecretBytes};
+use rustix::event::{PollFd, PollFlags, poll};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use crate::wire::{Class, FRAME_BYTES, Fault, Inbox, Reply, Request, Start, encode, frame_len};
 
@@ -68,14 +69,36 @@ impl Channel {
         self.line.write(value)
     }
 
-    /// Waits for the next frames: at least one, and all that have come. An error means that the parent is gone.
-    pub(super) fn read<T: DeserializeOwned>(&mut self) -> io::Result<Vec<T>> {
+    /// From here on the sessions read.
+    pub(super) fn into_jobs(self) -> io::Result<Jobs> {
+        self.stream.set_read_timeout(Some(IDLE))?;
+        let watched = self.stream.try_clone()?;
+        let reading = Some(Reading { stream: self.stream, inbox: self.inbox });
+        Ok(Jobs {
+            watched,
+            queue: Mutex::new(Queue { waiting: VecDeque::new(), reading }),
+            changed: Condvar::new(),
+        })
+    }
+}
+
+/// The reading half, held by the session that reads.
+struct Reading {
+    stream: UnixStream,
+    inbox: Inbox,
+}
+
+impl Reading {
+    /// Waits for the next questions: at least one and all that have come, or none after [`IDLE`]. An error means that the
+    /// parent is gone.
+    fn read(&mut self) -> io::Result<Vec<(u64, Request)>> {
         let mut batch = Vec::new();
         let mut chunk = [0; 16 * 1024];
         while batch.is_empty() {
             let read = match self.stream.read(&mut chunk) {
                 // A module's own signal handlers are no reason to leave.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(batch),
                 read => read?,
             };
             let bytes =
@@ -103,29 +126,62 @@ impl Line {
     }
 }
 
-/// Questions that no session has taken yet. The parent bounds their number.
-#[derive(Default)]
+/// Questions that no session has taken yet; the parent bounds their number. And the way to more of them.
 pub(super) struct Jobs {
-    queue: Mutex<VecDeque<(u64, Request)>>,
-    ready: Condvar,
+    watched: UnixStream,
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+struct Queue {
+    waiting: VecDeque<(u64, Request)>,
+    /// `None` while a session reads.
+    reading: Option<Reading>,
 }
 
 impl Jobs {
-    pub(super) fn put(&self, batch: Vec<(u64, Request)>) {
-        let wanted = batch.len();
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).extend(batch);
-        for _ in 0..wanted {
-            self.ready.notify_one();
+    /// The next question, or `None` after [`IDLE`].
+    ///
+    /// # Errors
+    /// The parent is gone.
+    pub(super) fn take(&self) -> io::Result<Option<(u64, Request)>> {
+        let mut queue = self.queue();
+        loop {
+            if let Some(job) = queue.waiting.pop_front() {
+                // Before the work: another session reads meanwhile, or takes what else has come.
+                if queue.reading.is_some() || !queue.waiting.is_empty() {
+                    self.changed.notify_one();
+                }
+                return Ok(Some(job));
+            }
+            let Some(mut reading) = queue.reading.take() else {
+                let (woken, waited) =
+                    self.changed.wait_timeout(queue, IDLE).unwrap_or_else(PoisonError::into_inner);
+                if waited.timed_out() {
+                    return Ok(None);
+                }
+                queue = woken;
+                continue;
+            };
+            drop(queue);
+            let batch = reading.read()?;
+            queue = self.queue();
+            queue.reading = Some(reading);
+            if batch.is_empty() {
+                self.changed.notify_one();
+                return Ok(None);
+            }
+            queue.waiting.extend(batch);
         }
     }
 
-    /// The next question, or `None` after [`IDLE`].
-    pub(super) fn take(&self) -> Option<(u64, Request)> {
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut queue, _) = self
-            .ready
-            .wait_timeout_while(queue, IDLE, |queue| queue.is_empty())
-            .unwrap_or_else(PoisonError::into_inner);
-        queue.pop_front()
+    /// Waits for the parent's end to close, whatever the sessions are doing.
+    pub(super) fn outlive_parent(&self) {
+        let mut end = [PollFd::new(&self.watched, PollFlags::RDHUP)];
+        while poll(&mut end, None) == Err(rustix::io::Errno::INTR) {}
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

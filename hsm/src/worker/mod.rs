@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use chancery_secret::{exit_now, harden_process};
 
-use crate::wire::{Class, Fault, PROTOCOL, Request, Start, Started, Task};
+use crate::wire::{Class, Fault, PROTOCOL, Start, Started, Task};
 use channel::{Channel, Jobs};
 use module::Module;
 use session::Signer;
@@ -80,29 +80,29 @@ fn prepare(channel: &mut Channel, start: &Start) -> Result<(Started, Option<Vec<
     Ok((started, Some(signers)))
 }
 
-fn serve(mut channel: Channel, started: &Started, signers: Vec<Signer>) -> ! {
-    let jobs = Arc::new(Jobs::default());
+fn serve(channel: Channel, started: &Started, signers: Vec<Signer>) -> ! {
+    if channel.tell(started).is_err() {
+        exit_now(EXIT_DONE);
+    }
+    let line = channel.line();
+    let Ok(jobs) = channel.into_jobs() else { exit_now(EXIT_REINITIALISE) };
+    let jobs = Arc::new(jobs);
     for signer in signers {
-        let (jobs, line) = (Arc::clone(&jobs), channel.line());
+        let (jobs, line) = (Arc::clone(&jobs), Arc::clone(&line));
         let thread = std::thread::Builder::new().name("hsm-session".to_owned());
         if thread.spawn(move || work(signer, &jobs, &line)).is_err() {
             exit_now(EXIT_REINITIALISE);
         }
     }
-    if channel.tell(started).is_err() {
-        exit_now(EXIT_DONE);
-    }
     // The parent's end closes when it stops or dies; whatever the module is doing then, nobody waits for it.
-    while let Ok(batch) = channel.read::<(u64, Request)>() {
-        jobs.put(batch);
-    }
+    jobs.outlive_parent();
     exit_now(EXIT_DONE)
 }
 
 fn work(mut signer: Signer, jobs: &Jobs, line: &channel::Line) {
     loop {
         let lost = match jobs.take() {
-            Some((number, request)) => {
+            Ok(Some((number, request))) => {
                 let reply = signer.answer(request);
                 let lost = session::is_lost(&reply);
                 if line.answer(number, &reply).is_err() {
@@ -111,7 +111,8 @@ fn work(mut signer: Signer, jobs: &Jobs, line: &channel::Line) {
                 lost
             }
             // Nothing to do: see that this very session is alive, before a customer finds that it is not.
-            None => signer.check().is_err(),
+            Ok(None) => signer.check().is_err(),
+            Err(_) => exit_now(EXIT_DONE),
         };
         if lost {
             exit_now(EXIT_REINITIALISE);

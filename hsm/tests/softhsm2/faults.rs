@@ -16,7 +16,7 @@ use rustix::process::Signal;
 use tokio::task::JoinHandle;
 
 use crate::place::{
-    PIN, Place, cycles, figure, key, me, message, send, sign_at_last, signal, until, until_ready,
+    PIN, Place, cycles, figure, key, me, message, sign_at_last, signal, stop, until, until_ready,
 };
 
 /// Callers that sign without pause and count what came of it.
@@ -146,7 +146,7 @@ pub async fn a_hung_worker_is_replaced_at_the_deadline() {
         sign_at_last(&hsm, &key, message(Algorithm::Secp256k1, 99)).await;
         let health = hsm.health();
         let (generation, pid) = (health.generation, health.worker_pid.unwrap());
-        send(pid, Signal::STOP);
+        stop(pid).await;
         let calls: Vec<_> = (0..40)
             .map(|seed| {
                 let (hsm, key) = (hsm.clone(), key.clone());
@@ -168,7 +168,7 @@ pub async fn a_hung_worker_is_replaced_at_the_deadline() {
     // A worker that hangs while nobody asks is found by the keepalive.
     sign_at_last(&hsm, &key, message(Algorithm::Secp256k1, 99)).await;
     let (generation, pid) = (hsm.health().generation, hsm.health().worker_pid.unwrap());
-    send(pid, Signal::STOP);
+    stop(pid).await;
     until_ready(&hsm, generation).await;
     hsm.stop().await;
 }
@@ -179,7 +179,7 @@ pub async fn a_full_queue_refuses_at_once() {
     place.hsm.queue = 8;
     let hsm = place.start().await;
     let key = key(&hsm, Algorithm::Secp256k1).await;
-    signal(&hsm, Signal::STOP);
+    stop(hsm.health().worker_pid.unwrap()).await;
     let calls: Vec<_> = (0..8)
         .map(|seed| {
             let (hsm, key) = (hsm.clone(), key.clone());

@@ -138,6 +138,18 @@ pub fn send(pid: u32, signal: Signal) {
     let _ = kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal);
 }
 
+/// Stops a process and waits until each of its threads stands: the signal alone may come after another answer.
+pub async fn stop(pid: u32) {
+    send(pid, Signal::STOP);
+    let stands = |thread: std::fs::DirEntry| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+    };
+    while !std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten().all(stands) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
 /// Waits until the health is as wanted. The bound is for a broken build, not a figure.
 pub async fn until(hsm: &Hsm, what: &str, wanted: impl Fn(&Health) -> bool) {
     for _ in 0..3_000 {
