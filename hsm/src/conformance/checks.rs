@@ -153,7 +153,7 @@ fn low_s(session: &Session, algorithm: Algorithm, public: &PublicKey, key: Objec
 
 fn find(slot: &Slot, id: &[u8], algorithm: Algorithm, public: &PublicKey) -> Found {
     let session = slot.session()?;
-    let key = keys::find_private(&session, id, algorithm, public.bytes())?;
+    let key = keys::believe(&session, id, &keys::search(&session, id)?, algorithm, public.bytes())?;
     let message = message(algorithm, 1);
     match seal(public, &message, &raw_sign(&session, algorithm, key, &message)?) {
         Ok(_) => pass("by CKA_ID and public key from another session"),

@@ -140,7 +140,7 @@ fn vacant(session: &Session, id: &[u8], label: &str) -> Result<(), Fault> {
     if label.is_empty() || label.len() > LABEL_BYTES {
         return Err(Fault::new(Class::Refused, "a key's label is 1 to 128 bytes long"));
     }
-    if session.find_objects(&[Attribute::Id(id.to_vec())])?.is_empty() {
+    if search(session, id)?.is_empty() {
         return Ok(());
     }
     Err(Fault::new(Class::Exists, "the id is taken"))
@@ -187,7 +187,8 @@ pub(crate) fn ec_point(session: &Session, public: ObjectHandle) -> Result<Vec<u8
 
 /// The public half of the signing key with this id.
 pub(crate) fn find_public(session: &Session, id: &[u8]) -> Result<Option<PublicKey>, Fault> {
-    let Some(public) = only(session, ObjectClass::PUBLIC_KEY, id)? else { return Ok(None) };
+    let objects = search(session, id)?;
+    let Some(public) = only(session, ObjectClass::PUBLIC_KEY, id, &objects)? else { return Ok(None) };
     let found = session.get_attributes(public, &[AttributeType::KeyType, AttributeType::EcParams])?;
     let curve = found.iter().find_map(|attribute| match attribute {
         Attribute::EcParams(curve) => Some(curve.as_slice()),
@@ -202,16 +203,31 @@ pub(crate) fn find_public(session: &Session, id: &[u8]) -> Result<Option<PublicK
     }
 }
 
-/// The private key with this id, believed because its public half is the expected one.
-pub(crate) fn find_private(
+/// Every object with this id.
+pub(crate) fn search(session: &Session, id: &[u8]) -> Result<Vec<ObjectHandle>, Fault> {
+    Ok(session.find_objects(&[Attribute::Id(id.to_vec())])?)
+}
+
+/// The id of an object, where it is one of ours.
+pub(crate) fn id_of(session: &Session, object: ObjectHandle) -> Result<Option<[u8; 16]>, Fault> {
+    let found = session.get_attributes(object, &[AttributeType::Id])?;
+    Ok(found.into_iter().find_map(|attribute| match attribute {
+        Attribute::Id(id) => id.try_into().ok(),
+        _ => None,
+    }))
+}
+
+/// The private key among `objects`, believed because it has this id and its public half is the expected one.
+pub(crate) fn believe(
     session: &Session,
     id: &[u8],
+    objects: &[ObjectHandle],
     algorithm: Algorithm,
     expected: &[u8],
 ) -> Result<ObjectHandle, Fault> {
     let missing = || Fault::new(Class::Missing, "no such key");
-    let private = only(session, ObjectClass::PRIVATE_KEY, id)?.ok_or_else(missing)?;
-    let public = only(session, ObjectClass::PUBLIC_KEY, id)?.ok_or_else(missing)?;
+    let private = only(session, ObjectClass::PRIVATE_KEY, id, objects)?.ok_or_else(missing)?;
+    let public = only(session, ObjectClass::PUBLIC_KEY, id, objects)?.ok_or_else(missing)?;
     match public_key(session, algorithm, public) {
         Ok(found) if found.bytes() == expected => Ok(private),
         Err(fault) if fault.class != Class::Refused => Err(fault),
@@ -219,18 +235,27 @@ pub(crate) fn find_private(
     }
 }
 
-fn only(session: &Session, class: ObjectClass, id: &[u8]) -> Result<Option<ObjectHandle>, Fault> {
-    let found = session.find_objects(&[Attribute::Class(class), Attribute::Id(id.to_vec())])?;
-    match found.as_slice() {
-        [] => Ok(None),
-        [one] => Ok(Some(*one)),
-        _ => Err(Fault::new(Class::Mismatch, "the token holds several keys under this id")),
+/// The one of these objects that is of this class and has this id.
+fn only(
+    session: &Session,
+    class: ObjectClass,
+    id: &[u8],
+    objects: &[ObjectHandle],
+) -> Result<Option<ObjectHandle>, Fault> {
+    let wanted = [Attribute::Class(class), Attribute::Id(id.to_vec())];
+    let mut found = None;
+    for object in objects {
+        let attributes = session.get_attributes(*object, &[AttributeType::Class, AttributeType::Id])?;
+        if wanted.iter().all(|wanted| attributes.contains(wanted)) && found.replace(*object).is_some() {
+            return Err(Fault::new(Class::Mismatch, "the token holds several keys under this id"));
+        }
     }
+    Ok(found)
 }
 
 /// Destroys every object with this id.
 pub(crate) fn destroy(session: &Session, id: &[u8]) -> Result<(), Fault> {
-    let found = session.find_objects(&[Attribute::Id(id.to_vec())])?;
+    let found = search(session, id)?;
     if found.is_empty() {
         return Err(Fault::new(Class::Missing, "no such key"));
     }

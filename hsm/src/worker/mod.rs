@@ -1,6 +1,7 @@
 //! The worker process: the vendor's module, one login, and one thread for each session. It holds no policy and makes no
 //! decision; it ends when its parent does, and ends itself when only a fresh process can help.
 
+mod catalogue;
 mod channel;
 pub(crate) mod fault;
 pub(crate) mod keys;

@@ -11,6 +11,7 @@ use cryptoki::session::{Session, UserType};
 use cryptoki::slot::{Slot as SlotId, TokenInfo};
 use cryptoki::types::{AuthPin, RawAuthPin};
 
+use super::catalogue::Catalogue;
 use crate::wire::{Class, Fault, Token};
 
 /// LIMIT: a token's label, in bytes (`CK_TOKEN_INFO.label`).
@@ -26,6 +27,7 @@ pub(crate) struct Slot {
     pkcs11: Pkcs11,
     id: SlotId,
     token: Token,
+    keys: Catalogue,
     /// Held shared by whoever uses objects, exclusively by whoever makes or destroys them: SoftHSM2 is known to crash when
     /// objects come and go under other threads (SoftHSMv2 #688). Not seen here in 4,000 keys without it, and kept: its
     /// price does not show in the rate of signing, and other modules are less well tried.
@@ -77,7 +79,13 @@ impl Module {
                 "the token's user PIN has one try left, which is left to an operator",
             ));
         }
-        Ok(Slot { pkcs11: self.pkcs11.clone(), id, token, objects: RwLock::new(()) })
+        Ok(Slot {
+            pkcs11: self.pkcs11.clone(),
+            id,
+            token,
+            objects: RwLock::new(()),
+            keys: Catalogue::default(),
+        })
     }
 
     /// Makes a token with both PINs; see [`crate::init_token`].
@@ -177,6 +185,11 @@ impl Slot {
 
     pub(crate) fn mechanism_types(&self) -> Result<Vec<MechanismType>, Fault> {
         Ok(self.pkcs11.get_mechanism_list(self.id)?)
+    }
+
+    /// Where keys are.
+    pub(super) fn keys(&self) -> &Catalogue {
+        &self.keys
     }
 
     /// To use objects.

@@ -76,7 +76,7 @@ impl Signer {
                 return Ok(());
             };
             let _using = signer.slot.using();
-            match keys::find_private(&signer.session, &id, known.algorithm, &known.public) {
+            match signer.slot.keys().find_private(&signer.session, &id, known.algorithm, &known.public) {
                 Ok(_) => Ok(()),
                 // Destroyed through another session: to be forgotten, not mourned.
                 Err(fault) if fault.class == Class::Missing => {
@@ -120,7 +120,7 @@ impl Signer {
         let handle = match known {
             Some(known) => known.handle,
             None => {
-                let handle = keys::find_private(&self.session, &id, algorithm, public)?;
+                let handle = self.slot.keys().find_private(&self.session, &id, algorithm, public)?;
                 if self.handles.len() >= HANDLES {
                     self.handles.clear();
                 }

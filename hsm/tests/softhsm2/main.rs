@@ -30,6 +30,7 @@ tests![
     signing::ids_are_taken_once_and_destroyed_keys_are_gone,
     signing::a_kek_is_made_and_cannot_sign,
     signing::keys_come_and_go_while_others_sign,
+    signing::a_token_of_many_keys_is_read_through,
     signing::overhead_is_measured,
     trust::the_probe_finds_softhsm2_honest,
     trust::nss_softokn_lies_and_is_refused_in_production,

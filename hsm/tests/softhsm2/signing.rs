@@ -181,3 +181,34 @@ fn cpu_ms(process: &str) -> u64 {
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
     10 * (fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap())
 }
+
+/// Would catch handles of the token's catalogue that outlive their keys, or a key that is lost when the token is read
+/// through: with so many keys on it, SoftHSM2 is slow enough to be.
+pub async fn a_token_of_many_keys_is_read_through() {
+    let place = Place::with_token().await;
+    let hsm = place.start().await;
+    let mut keys = Vec::new();
+    for _ in 0..300 {
+        keys.push(key(&hsm, Algorithm::P256).await);
+    }
+    let generation = hsm.health().generation;
+    signal(&hsm, Signal::KILL);
+    until_ready(&hsm, generation).await;
+    // Twice and both ways round, so that every session meets them, before and after they stand in the catalogue.
+    for (seed, key) in keys.iter().chain(keys.iter().rev()).enumerate() {
+        hsm.sign(key, message(Algorithm::P256, seed as u64)).await.unwrap();
+    }
+    let (gone, kept) = keys.split_at(150);
+    for key in gone {
+        hsm.destroy(key.id).await.unwrap();
+    }
+    for key in gone {
+        let refused = hsm.sign(key, message(Algorithm::P256, 1)).await.unwrap_err();
+        assert!(matches!(refused, HsmError::KeyNotFound { .. }), "{refused:?}");
+    }
+    for key in kept {
+        hsm.sign(key, message(Algorithm::P256, 1)).await.unwrap();
+    }
+    assert_eq!(hsm.health().generation, generation + 1, "no worker was lost over it");
+    hsm.stop().await;
+}
