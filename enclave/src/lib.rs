@@ -16,6 +16,7 @@ mod query;
 mod receipts;
 mod refusal;
 mod resolve;
+mod scrub;
 mod signer;
 mod spending;
 mod start;

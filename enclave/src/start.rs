@@ -12,7 +12,7 @@ use chancery_hsm::{Hsm, HsmError, NewToken, Settings, Token};
 use chancery_prove::{Options, ProveError, Prover, Solver};
 use chancery_secret::Pin;
 use chancery_store::{Store, StoreError};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
 use crate::courier::{self, WitnessError};
 use crate::disk::Disk;
@@ -21,6 +21,7 @@ use crate::in_flight::Walks;
 use crate::policy::Policies;
 use crate::refusal::Refusal;
 use crate::resolve;
+use crate::scrub;
 use crate::signer::LogSigner;
 use crate::wallet::Wallets;
 
@@ -59,7 +60,8 @@ pub struct Enclave {
 struct Open {
     house: Arc<House>,
     keeper: Mutex<Option<Keeper>>,
-    sweeper: JoinHandle<()>,
+    /// What goes on beside the walks.
+    behind: Mutex<JoinSet<()>>,
     walks: Mutex<Option<JoinSet<()>>>,
 }
 
@@ -117,11 +119,13 @@ impl Enclave {
         let house = Arc::new(House { clock, disk, store, log, hsm, policies, prover, wallets, walks });
         // Permits that the last process left open were never released: they end here, before anyone can ask again.
         while resolve::sweep(&house).await? > 0 {}
-        let sweeper = tokio::spawn(resolve::sweep_every_period(Arc::clone(&house)));
+        let mut behind = JoinSet::new();
+        behind.spawn(resolve::sweep_every_period(Arc::clone(&house)));
+        behind.spawn(scrub::scrub_for_ever(Arc::clone(&house), tenant));
         let open = Open {
             house,
             keeper: Mutex::new(Some(keeper)),
-            sweeper,
+            behind: Mutex::new(behind),
             walks: Mutex::new(Some(JoinSet::new())),
         };
         Ok(Self { open: Arc::new(open) })
@@ -159,7 +163,7 @@ impl Enclave {
                 tracing::warn!(left = walks.len(), "walks did not end in time; the next start ends them");
             }
         }
-        self.open.sweeper.abort();
+        self.open.behind.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
         let keeper = self.open.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(keeper) = keeper
             && let Err(error) = keeper.stop().await

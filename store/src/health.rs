@@ -1,12 +1,13 @@
-//! Whether the store can record, as the last commit showed. A failed commit turns it red, the next good one green.
+//! Whether the store can record, as the last commit showed. A failed commit turns it red, the next good one green; damage
+//! that was found in it stays.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// The store's state at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
-    /// Why the last write failed; `None` when it succeeded.
+    /// What is damaged, or why the last write failed; `None` when all is well.
     pub red: Option<String>,
     /// Jobs that wait for the writer.
     pub waiting: usize,
@@ -17,7 +18,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// True when the last write succeeded.
+    /// True when the last write succeeded and no damage was found.
     #[must_use]
     pub fn is_green(&self) -> bool {
         self.red.is_none()
@@ -27,6 +28,7 @@ impl Health {
 /// What the writer tells and `Store::health` reads.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
+    damage: OnceLock<String>,
     red: Mutex<Option<String>>,
     commits: AtomicU64,
     jobs: AtomicU64,
@@ -43,9 +45,17 @@ impl Watch {
         *self.red.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
     }
 
+    pub(crate) fn condemn(&self, finding: String) {
+        let _ = self.damage.set(finding);
+    }
+
     pub(crate) fn health(&self, waiting: usize) -> Health {
         Health {
-            red: self.red.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            red: self
+                .damage
+                .get()
+                .cloned()
+                .or_else(|| self.red.lock().unwrap_or_else(PoisonError::into_inner).clone()),
             waiting,
             commits: self.commits.load(Ordering::Relaxed),
             jobs: self.jobs.load(Ordering::Relaxed),

@@ -15,6 +15,10 @@ use crate::schema::{self, Found};
 use crate::writer::{Order, Task, Writer};
 use crate::{Committed, Health, Observer, Reader, StoreError, Tx};
 
+/// LIMIT: a database that is read as a whole before it is used, in bytes; a larger one would keep the appliance from
+/// starting for longer the older it is.
+const CHECKED_BYTES: i64 = 256 * 1024 * 1024;
+
 /// The store of one trust domain. Clones share it. When the last one is dropped without [`Store::close`], the writer
 /// finishes what waits and lets the directory go a moment later, unseen.
 #[derive(Clone)]
@@ -57,7 +61,7 @@ impl Store {
         if found == Found::Empty {
             schema::create(&link)?;
         }
-        schema::check(&link)?;
+        schema::check(&link, CHECKED_BYTES)?;
         directory.sync()?;
         let present = Reader { link: &link };
         let (tree_size, newest_ms) = (present.tree_size()?, present.newest_time()?.0);
@@ -127,6 +131,11 @@ impl Store {
             health.red = Some("the writer has ended".to_owned());
         }
         health
+    }
+
+    /// Turns the store red for good: something in it is not what was written. The first finding stays.
+    pub fn condemn(&self, finding: String) {
+        self.inner.watch.condemn(finding);
     }
 
     /// Refuses new jobs, finishes those that wait, empties the WAL into the database and lets the directory go.

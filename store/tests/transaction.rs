@@ -276,3 +276,14 @@ async fn a_reader_keeps_its_snapshot_and_survives_a_panic() {
     }
     assert_eq!(store.read(|rows| rows.tree_size()).unwrap(), 2, "panics used up the readers");
 }
+
+/// Would catch damage that the next good commit makes forgotten.
+#[tokio::test]
+async fn a_condemned_store_stays_red() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    store.condemn("log entry 7".to_owned());
+    store.condemn("another".to_owned());
+    store.write(|_| Ok::<_, StoreError>(())).await.unwrap();
+    assert_eq!(store.health().red.as_deref(), Some("log entry 7"));
+}
