@@ -7,9 +7,11 @@ mod support;
 use std::fs;
 use std::sync::Arc;
 
-use chancery_audit::{End, Filter, LogError, Record, Verdict, rows, verify_log, write_csv, write_json_lines};
+use chancery_audit::{
+    Counts, End, Filter, Folder, LogError, Record, Start, Verdict, rows, verify_log, write_csv, write_json_lines,
+};
 use chancery_core::UnixMillis;
-use support::{Asked, House, Key, note, tiles};
+use support::{Asked, House, Key, note, tiles, verify_folder, verify_since};
 
 struct Written {
     folder: tempfile::TempDir,
@@ -29,7 +31,7 @@ async fn log_of(records: Vec<Record>) -> Written {
 
 impl Written {
     fn verify(&self) -> Result<chancery_audit::LogReport, LogError> {
-        verify_log(&tiles(self.folder.path()), &self.key.trust(), None, &mut |_, _, _| {})
+        verify_folder(&tiles(self.folder.path()), &self.key.trust())
     }
 }
 
@@ -44,14 +46,16 @@ async fn a_good_log_is_counted() {
     let mut records: Vec<_> = (0..200).flat_map(|n| pair(n, 2 * n)).collect();
     records.push(Record::Decision(Asked::transaction(900).decision));
     let written = log_of(records).await;
-    let mut seen = 0;
-    let report =
-        verify_log(&tiles(written.folder.path()), &written.key.trust(), None, &mut |index, size, _| {
-            assert_eq!((index, size), (seen, 401));
-            seen += 1;
-        })
-        .unwrap();
-    assert_eq!((report.decisions, report.outcomes, report.open, seen), (201, 200, 1, 401));
+    let mut told = Vec::new();
+    let mirror = Folder::at(&tiles(written.folder.path()));
+    let report = verify_log(&mirror, &written.key.trust(), Start::Afresh, &mut |pass| {
+        told.push((pass.verified(), pass.size()));
+        Ok(())
+    })
+    .unwrap();
+    let Counts { decisions, outcomes, .. } = report.counts;
+    assert_eq!((decisions, outcomes, report.open), (201, 200, 1));
+    assert_eq!(told, [(0, 401), (256, 401), (401, 401)]);
 }
 
 #[tokio::test]
@@ -84,7 +88,7 @@ async fn entries_must_be_records() {
         let hash = chancery_audit::merkle::leaf_hash(&body);
         house.store.write(move |tx| tx.append_leaf(&body, &hash)).await.unwrap();
         house.close().await;
-        let error = verify_log(&tiles(folder.path()), &key.trust(), None, &mut |_, _, _| {}).unwrap_err();
+        let error = verify_folder(&tiles(folder.path()), &key.trust()).unwrap_err();
         assert!(matches!(error, LogError::Entry { index: 1, .. }), "{error}");
     }
 }
@@ -130,8 +134,8 @@ async fn a_kept_checkpoint_shows_a_cut_and_a_rewritten_log() {
         house.fill(records).await;
         house.close().await;
         let log = tiles(again.path());
-        verify_log(&log, &key.trust(), None, &mut |_, _, _| {}).unwrap();
-        let error = verify_log(&log, &key.trust(), Some(&kept), &mut |_, _, _| {}).unwrap_err();
+        verify_folder(&log, &key.trust()).unwrap();
+        let error = verify_since(&log, &key.trust(), &kept).unwrap_err();
         assert_eq!(matches!(error, LogError::Cut { size: 250, older: 300 }), cut, "{error}");
         assert_eq!(matches!(error, LogError::Rewritten { older: 300 }), !cut, "{error}");
     }
@@ -150,8 +154,8 @@ async fn a_full_tile_stands_in_for_a_partial_one() {
     house.close().await;
     assert!(!log.join("tile/0/000.p").exists(), "the partial tile is gone");
     fs::write(log.join("checkpoint"), older).unwrap();
-    let report = verify_log(&log, &key.trust(), None, &mut |_, _, _| {}).unwrap();
-    assert_eq!(report.decisions, 200, "a checkpoint read just before the log grew");
+    let report = verify_folder(&log, &key.trust()).unwrap();
+    assert_eq!(report.counts.decisions, 200, "a checkpoint read just before the log grew");
 }
 
 #[tokio::test]
