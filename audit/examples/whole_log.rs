@@ -132,8 +132,7 @@ async fn main() {
         raw_s = raw_s.min(begin.elapsed().as_secs_f64());
         eprintln!("{} files, {} MiB", files.len(), bytes >> 20);
         let begin = Instant::now();
-        let report =
-            verify_log(&Folder::at(folder.path()), &trust, Start::Afresh, &mut |_| Ok(())).unwrap();
+        let report = verify_log(&Folder::at(folder.path()), &trust, Start::Afresh, &mut |_| Ok(())).unwrap();
         whole_s = whole_s.min(begin.elapsed().as_secs_f64());
         assert_eq!((report.counts.outcomes, report.open), (entries / 2, entries % 2));
     }

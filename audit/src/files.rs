@@ -121,9 +121,7 @@ impl Files {
             Err(e) => return Err(AuditError::io("open", &full, e)),
         };
         let mut bytes = Vec::new();
-        file.take(limit as u64 + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|e| AuditError::io("read", &full, e))?;
+        file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(|e| AuditError::io("read", &full, e))?;
         Ok(Some(bytes))
     }
 

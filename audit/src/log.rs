@@ -118,7 +118,8 @@ impl Log {
             files,
             seats: options.witnesses.into_iter().map(Seat::of).collect(),
             published: AtomicU64::new(size(&latest)),
-            checkpointed: AtomicU64::new(size(&cosigned)),
+            // A damaged one is published again, and one that has too few cosignatures by now.
+            checkpointed: AtomicU64::new(cosigned.as_ref().map_or(0, |_| recovered.checkpointed)),
             publishing_fails: AtomicBool::new(false),
             key,
             trust,

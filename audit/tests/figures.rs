@@ -89,7 +89,11 @@ async fn what_the_log_costs() {
     let begin = Instant::now();
     let report = verify_folder(&tiles(folder.path()), &trust).unwrap();
     let size = report.checkpoint.size();
-    println!("verify the whole log: {:.2} us an entry, {size} entries, {}", wall_us(begin, size), resident_kib());
+    println!(
+        "verify the whole log: {:.2} us an entry, {size} entries, {}",
+        wall_us(begin, size),
+        resident_kib()
+    );
     let begin = Instant::now();
     let house = House::open(folder.path(), &key).unwrap();
     println!("start: {:.1} ms", wall_us(begin, 1_000));

@@ -155,7 +155,8 @@ fn agrees_with_a_second_implementation_about_every_proof_up_to_300() {
         stored.0.extend(hashes);
         let whole = root(&tree, size).unwrap();
         let theirs = tlog_tiles::Hash(whole);
-        let same = |ours: &[Hash], theirs: &[tlog_tiles::Hash]| ours.iter().eq(theirs.iter().map(|hash| &hash.0));
+        let same =
+            |ours: &[Hash], theirs: &[tlog_tiles::Hash]| ours.iter().eq(theirs.iter().map(|hash| &hash.0));
         for at in 0..size {
             let leaf = tree.node(0, at).unwrap();
             let path = prove_inclusion(&tree, at, size).unwrap();

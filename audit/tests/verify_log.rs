@@ -8,8 +8,8 @@ use std::fs;
 use std::sync::Arc;
 
 use chancery_audit::{
-    CosignerKey, Counts, Digest, End, Filter, Folder, Kept, LogError, LogReport, Reason, Record, Start, Verdict,
-    rows, verify_log, write_csv, write_json_lines,
+    CosignerKey, Counts, Digest, End, Filter, Folder, Kept, LogError, LogReport, Reason, Record, Start,
+    Verdict, rows, verify_log, write_csv, write_json_lines,
 };
 use chancery_core::{RequestId, UnixMillis};
 use support::{Asked, House, Key, note, tiles, verify_folder, verify_since};
@@ -166,9 +166,11 @@ async fn a_verification_can_be_left_at_any_bundle_and_comes_to_the_same_end() {
     let asked: Vec<_> = (0..200).map(Asked::transaction).collect();
     let decided: Vec<_> = asked.iter().map(|asked| Record::Decision(asked.decision.clone())).collect();
     records.extend(decided);
-    records.extend((200..).zip(&asked).map(|(leaf, asked)| {
-        Record::Outcome(asked.ended(leaf, End::Released, Some(b"signature"), None))
-    }));
+    records.extend(
+        (200..)
+            .zip(&asked)
+            .map(|(leaf, asked)| Record::Outcome(asked.ended(leaf, End::Released, Some(b"signature"), None))),
+    );
     let later = records.split_off(560);
     let written = log_of(records).await;
     let (trust, mirror) = (written.key.trust(), Folder::at(&tiles(written.folder.path())));

@@ -155,11 +155,9 @@ impl Error {
             Self::Answer { .. } => "unexpected-answer",
             Self::Tls { .. } | Self::Content { .. } => "local-content",
             Self::Program { .. } => "program-failed",
-            Self::Web(_)
-            | Self::File { .. }
-            | Self::Certificate(_)
-            | Self::Random(_)
-            | Self::Output(_) => "local-io",
+            Self::Web(_) | Self::File { .. } | Self::Certificate(_) | Self::Random(_) | Self::Output(_) => {
+                "local-io"
+            }
         }
     }
 

@@ -80,8 +80,10 @@ impl Web {
     }
 
     async fn once(&self, url: Url, limit: usize) -> Result<Option<Vec<u8>>, Error> {
-        let unreachable =
-            |error: reqwest::Error| Error::Unreachable { url: self.base.to_string(), source: error.without_url() };
+        let unreachable = |error: reqwest::Error| Error::Unreachable {
+            url: self.base.to_string(),
+            source: error.without_url(),
+        };
         let call = format!("GET {}", url.path());
         let mut response = self.client.get(url).send().await.map_err(unreachable)?;
         let mut bytes = Vec::new();
@@ -132,7 +134,9 @@ mod tests {
         ] {
             assert_eq!(base(url).unwrap(), folder);
         }
-        for url in ["log.example", "ftp://log.example/", "file:///log", "http://log.example/?a", "http://h/#x"] {
+        for url in
+            ["log.example", "ftp://log.example/", "file:///log", "http://log.example/?a", "http://h/#x"]
+        {
             assert!(matches!(base(url), Err(Error::Usage { .. })), "{url}");
         }
     }

@@ -77,7 +77,8 @@ fn a_server_of_static_files_and_a_folder_give_the_same_answer() {
     assert!(files.asked().iter().all(|path| path == "checkpoint" || path.starts_with("tile/")));
 
     // What a mirror changes is found; that it is not there is no finding about the log.
-    for path in ["checkpoint", "tile/entries/011", "tile/0/022", "tile/1/000.p/23", "tile/entries/023.p/112"] {
+    for path in ["checkpoint", "tile/entries/011", "tile/0/022", "tile/1/000.p/23", "tile/entries/023.p/112"]
+    {
         let file = s.at("log").join(path);
         let whole = std::fs::read(&file).unwrap();
         for at in [0, whole.len() / 2, whole.len() - 2] {
@@ -150,8 +151,14 @@ fn a_killed_run_is_gone_on_with_and_reads_nothing_twice() {
     grow(&s.at("log"), &s.key, 30_300, ONE);
     files.serve_only(None);
     let grown = s.verify(&["--mirror", &files.url], &["--state", text(&state)]).ends(0).json();
-    assert_eq!((&grown["resumed_from"], &grown["size"], &grown["policies"]), (&json!(30_000), &json!(30_300), &json!(20_300)));
-    assert_eq!(files.asked().iter().filter_map(bundle).collect::<std::collections::BTreeSet<_>>(), [117, 118].into());
+    assert_eq!(
+        (&grown["resumed_from"], &grown["size"], &grown["policies"]),
+        (&json!(30_000), &json!(30_300), &json!(20_300))
+    );
+    assert_eq!(
+        files.asked().iter().filter_map(bundle).collect::<std::collections::BTreeSet<_>>(),
+        [117, 118].into()
+    );
 }
 
 #[test]
@@ -173,7 +180,11 @@ fn a_log_that_was_rolled_back_or_forked_since_is_refused() {
     // Seen once is seen for ever, verified or not: the state has the fork's checkpoint only where it could be the log's.
     std::fs::write(&state, &kept).unwrap();
     s.verify_folder(&grown, &keep).ends(0);
-    assert_eq!(reason(s.verify_folder(&s.at("log"), &keep)), "log-rolled-back", "an older copy of the whole log");
+    assert_eq!(
+        reason(s.verify_folder(&s.at("log"), &keep)),
+        "log-rolled-back",
+        "an older copy of the whole log"
+    );
 
     // A torn state is no state, and one of another log is refused.
     std::fs::write(&state, &kept[..kept.len() - 1]).unwrap();

@@ -240,10 +240,8 @@ mod tests {
         let page = include_str!("../../../docs/audit.md");
         let table = page.split("| reason |").nth(1).unwrap();
         let table = table.split("\n\n").next().unwrap();
-        let listed: Vec<&str> = table
-            .lines()
-            .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
-            .collect();
+        let listed: Vec<&str> =
+            table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
         let known: Vec<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
         assert_eq!(listed, known, "docs/audit.md");
     }

@@ -121,9 +121,8 @@ fn edge(size: u64, tiles: &[HexBytes]) -> Option<Edge> {
     if levels.len() != tiles.len() || size >= 1 << 53 {
         return None;
     }
-    let tile = |(level, bytes): (&u32, &HexBytes)| {
-        Tile::from_bytes(bytes.as_bytes(), edge_of(*level, size).1)
-    };
+    let tile =
+        |(level, bytes): (&u32, &HexBytes)| Tile::from_bytes(bytes.as_bytes(), edge_of(*level, size).1);
     Some(Edge::from_tiles(size, levels.iter().zip(tiles).map(tile).collect::<Option<_>>()?))
 }
 
@@ -139,7 +138,8 @@ pub(super) fn write(
         let (number, width) = edge_of(level, edge.size());
         edge.tile(level, number).map(|tile| tile.bytes(width)).unwrap_or_default().into()
     };
-    let undecided = |(leaf, decision): (&u64, &Decided)| Undecided { leaf: *leaf, decision: decision.clone() };
+    let undecided =
+        |(leaf, decision): (&u64, &Decided)| Undecided { leaf: *leaf, decision: decision.clone() };
     let mut document = Document {
         v: FORMAT,
         verified: edge.size(),

@@ -119,12 +119,9 @@ pub struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    fn begin(
-        mirror: &'a dyn Mirror,
-        newest: SignedCheckpoint,
-        start: Start<'_>,
-    ) -> Result<Self, LogError> {
-        let afresh = |seen| Kept { edge: Edge::default(), open: BTreeMap::new(), counts: Counts::default(), seen };
+    fn begin(mirror: &'a dyn Mirror, newest: SignedCheckpoint, start: Start<'_>) -> Result<Self, LogError> {
+        let afresh =
+            |seen| Kept { edge: Edge::default(), open: BTreeMap::new(), counts: Counts::default(), seen };
         let Kept { edge, open, counts, mut seen } = match start {
             Start::Afresh => afresh(Vec::new()),
             Start::Since(older) => afresh(vec![older.clone()]),
@@ -209,7 +206,11 @@ impl<'a> Pass<'a> {
         let root = merkle::root(&self.edge, size).ok();
         if passed.iter().any(|seen| seen.size() == size && root != Some(*seen.root())) {
             let signed_now = size == self.newest.size();
-            return Err(if signed_now { LogError::Root { size } } else { LogError::Rewritten { older: size } });
+            return Err(if signed_now {
+                LogError::Root { size }
+            } else {
+                LogError::Rewritten { older: size }
+            });
         }
         let last = self.seen.len().saturating_sub(1);
         self.seen.drain(..here.min(last));

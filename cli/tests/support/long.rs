@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use chancery_audit::{
-    Algorithm, AuditError, CheckpointSigner, Decision, Digest, End, LeafSource, Log, LogOptions, Outcome, Policy,
-    Record, Signing, Trust, V1, Verdict, feed,
+    Algorithm, AuditError, CheckpointSigner, Decision, Digest, End, LeafSource, Log, LogOptions, Outcome,
+    Policy, Record, Signing, Trust, V1, Verdict, feed,
 };
 use chancery_core::{RequestId, Tenant, UnixMillis};
 
@@ -181,9 +181,8 @@ impl Files {
     pub fn wait_until_silent(&self) {
         let (seen, changed) = &*self.seen;
         let seen = seen.lock().unwrap();
-        let silent = changed
-            .wait_timeout_while(seen, Duration::from_secs(120), |seen| seen.left != Some(0))
-            .unwrap();
+        let silent =
+            changed.wait_timeout_while(seen, Duration::from_secs(120), |seen| seen.left != Some(0)).unwrap();
         assert!(!silent.1.timed_out(), "it never asked for enough files");
     }
 
@@ -224,7 +223,8 @@ fn answer(stream: TcpStream, root: &Path, seen: &(Mutex<Seen>, Condvar)) -> std:
             Ok(bytes) => ("200 OK", bytes),
             Err(_) => ("404 Not Found", b"<html>no such file</html>".to_vec()),
         };
-        stream.write_all(format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n", bytes.len()).as_bytes())?;
+        stream
+            .write_all(format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n", bytes.len()).as_bytes())?;
         stream.write_all(&bytes)?;
     }
 }
