@@ -77,6 +77,18 @@ pub enum AuditError {
         /// Those asked for.
         needed: usize,
     },
+    /// Too many witnesses have seen a longer or another log than this one: no receipt could leave any more.
+    #[error(
+        "{against} of {witnesses} witnesses contradict this log, which needs {needed}: it was set back, or it forked"
+    )]
+    Contradicted {
+        /// Those that have seen a longer or another log.
+        against: usize,
+        /// All of them.
+        witnesses: usize,
+        /// Those asked for.
+        needed: usize,
+    },
     /// The witnesses cannot be asked for so many cosignatures.
     #[error("the log's witnesses cannot be relied on: the trust in them {0}")]
     Witnesses(#[source] TrustError),
@@ -151,6 +163,7 @@ impl AuditError {
             Self::Io { .. }
             | Self::RolledBack { .. }
             | Self::Forked { .. }
+            | Self::Contradicted { .. }
             | Self::Head { .. }
             | Self::Unpublished { .. }
             | Self::Gap { .. }

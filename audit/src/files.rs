@@ -11,7 +11,7 @@ use crate::AuditError;
 use crate::tile::WIDTH;
 
 /// LIMIT: the longest resource: a full bundle of the longest entries.
-const RESOURCE_BYTES: u64 = WIDTH * (2 + 65_535);
+const RESOURCE_BYTES: usize = 256 * (2 + 65_535);
 
 /// One tile or entry bundle, full or as wide as it was at some size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +34,20 @@ impl Resource {
             path.push_str(&format!(".p/{width}"));
         }
         path
+    }
+
+    /// How many hashes or entries it holds.
+    pub(crate) fn width(self) -> u64 {
+        let (Self::Tile { width, .. } | Self::Entries { width, .. }) = self;
+        width
+    }
+
+    /// The same when it is full.
+    pub(crate) fn full(self) -> Self {
+        match self {
+            Self::Tile { level, number, .. } => Self::Tile { level, number, width: WIDTH },
+            Self::Entries { number, .. } => Self::Entries { number, width: WIDTH },
+        }
     }
 
     /// Reads such a path; only the one spelling of each is known.
@@ -95,6 +109,11 @@ impl Files {
 
     /// A file's bytes; `None` where there is none.
     pub(crate) fn read(&self, path: &str) -> Result<Option<Vec<u8>>, AuditError> {
+        self.read_at_most(path, RESOURCE_BYTES)
+    }
+
+    /// A file's first bytes, at most one more than `limit`; `None` where there is no file.
+    pub(crate) fn read_at_most(&self, path: &str, limit: usize) -> Result<Option<Vec<u8>>, AuditError> {
         let full = self.root.join(path);
         let file = match File::open(&full) {
             Ok(file) => file,
@@ -102,9 +121,7 @@ impl Files {
             Err(e) => return Err(AuditError::io("open", &full, e)),
         };
         let mut bytes = Vec::new();
-        file.take(RESOURCE_BYTES + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|e| AuditError::io("read", &full, e))?;
+        file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(|e| AuditError::io("read", &full, e))?;
         Ok(Some(bytes))
     }
 

@@ -118,7 +118,8 @@ impl Log {
             files,
             seats: options.witnesses.into_iter().map(Seat::of).collect(),
             published: AtomicU64::new(size(&latest)),
-            checkpointed: AtomicU64::new(size(&cosigned)),
+            // A damaged one is published again, and one that has too few cosignatures by now.
+            checkpointed: AtomicU64::new(cosigned.as_ref().map_or(0, |_| recovered.checkpointed)),
             publishing_fails: AtomicBool::new(false),
             key,
             trust,
@@ -128,6 +129,19 @@ impl Log {
         });
         feed.follow(&inner);
         Ok(Self { inner })
+    }
+
+    /// Asks the witnesses, where cosignatures are asked for, what they have seen of this log: an older copy of the whole
+    /// state has an older head as well, and only who stands outside can tell. Call it before [`Log::start`]; a witness that is
+    /// away costs its time limit and keeps nothing from starting.
+    ///
+    /// # Errors
+    /// [`AuditError::Contradicted`] where so many have seen a longer or another log that the others are too few.
+    pub async fn recall(&self) -> Result<(), AuditError> {
+        match (self.signed(), self.inner.trust.quorum()) {
+            (Some(head), needed) if needed > 0 => witness::recall(&self.inner, &head, needed).await,
+            _ => Ok(()),
+        }
     }
 
     /// Starts signing and publishing, on the current tokio runtime. Call it once.

@@ -21,6 +21,8 @@ const FILES_AT_ONCE: usize = 64;
 pub(crate) struct Recovered {
     pub(crate) edge: Edge,
     pub(crate) head: Option<SignedCheckpoint>,
+    /// Leaves under the `checkpoint` on disk; 0 where it is missing or damaged and must be published again.
+    pub(crate) checkpointed: u64,
 }
 
 /// Rebuilds the tree's edge, repairs the files up to the remembered head and writes the full tiles after it.
@@ -31,7 +33,7 @@ pub(crate) fn recover(
     rechecked: u64,
 ) -> Result<Recovered, AuditError> {
     let total = source.size()?;
-    let head = remembered_head(files, trust)?;
+    let Remembered { head, checkpointed, in_head } = remembered_head(files, trust)?;
     let remembered = head.as_ref().map_or(0, SignedCheckpoint::size);
     if head.is_none() && total > 0 {
         tracing::warn!(
@@ -58,32 +60,47 @@ pub(crate) fn recover(
         (Some(head), None) => replay.whole_log(head)?,
     };
     replay.repair()?;
+    if let Some(head) = head.as_ref().filter(|head| in_head != head.size()) {
+        files.write(&[(Files::HEAD.to_owned(), head.note().as_bytes().to_vec())])?;
+    }
     let edge = replay.beyond_head(edge, total)?;
-    Ok(Recovered { edge, head })
+    Ok(Recovered { edge, head, checkpointed })
 }
 
-/// The newer of the two copies that verifies.
-fn remembered_head(files: &Files, trust: &Trust) -> Result<Option<SignedCheckpoint>, AuditError> {
+/// What the two copies say.
+struct Remembered {
+    /// The newer one that verifies.
+    head: Option<SignedCheckpoint>,
+    /// The size of each; 0 where it is missing or damaged.
+    checkpointed: u64,
+    in_head: u64,
+}
+
+fn remembered_head(files: &Files, trust: &Trust) -> Result<Remembered, AuditError> {
     let mut newest: Option<SignedCheckpoint> = None;
+    let mut sizes = [0; 2];
     let mut damaged = None;
-    for path in [Files::CHECKPOINT, Files::HEAD] {
+    for (path, size) in [Files::CHECKPOINT, Files::HEAD].into_iter().zip(&mut sizes) {
         let Some(note) = files.read(path)? else { continue };
         match SignedCheckpoint::open(&note, trust) {
-            Ok(head) if newest.as_ref().is_none_or(|newest| head.size() > newest.size()) => {
-                newest = Some(head)
+            Ok(head) => {
+                *size = head.size();
+                if newest.as_ref().is_none_or(|newest| head.size() > newest.size()) {
+                    newest = Some(head);
+                }
             }
-            Ok(_) => {}
             Err(source) => damaged = Some(AuditError::Head { path: path.to_owned(), source }),
         }
     }
-    match (newest, damaged) {
-        (None, Some(error)) => Err(error),
-        (newest, Some(error)) => {
+    match (&newest, damaged) {
+        (None, Some(error)) => return Err(error),
+        (Some(_), Some(error)) => {
             tracing::warn!(%error, "one copy of the remembered head is damaged; the other one counts");
-            Ok(newest)
         }
-        (newest, None) => Ok(newest),
+        (_, None) => {}
     }
+    let [checkpointed, in_head] = sizes;
+    Ok(Remembered { head: newest, checkpointed, in_head })
 }
 
 struct Replay<'a> {

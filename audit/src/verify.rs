@@ -2,9 +2,10 @@
 //! inclusion proofs, the rest by a digest in a record or by the wallet's signature. What is not here: that the payload
 //! decodes to the intent and to the signing digest, which needs the decoders (`chancery receipt verify` adds it).
 
-use chancery_core::Payload;
+use chancery_core::{Payload, RequestId, Tenant, UnixMillis};
 use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
 use secp256k1::{Message, PublicKey, Secp256k1, VerifyOnly};
+use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::SignedCheckpoint;
 use crate::digest::Digest;
@@ -124,7 +125,7 @@ pub fn verify(receipt: &[u8], trust: &Trust) -> Result<Verified, ReceiptError> {
             if under != checkpoint {
                 return Err(ReceiptError::TwoCheckpoints);
             }
-            belongs(outcome, outcome_leaf, decision, decision_leaf).map_err(ReceiptError::Outcome)?;
+            belongs(outcome, outcome_leaf, &decision.into(), decision_leaf).map_err(ReceiptError::Outcome)?;
             Some(outcome_leaf)
         }
         _ => return Err(ReceiptError::Fields("`outcome` and `outcome_proof` come together")),
@@ -163,11 +164,28 @@ fn asked(receipt: &Receipt) -> Result<(), ReceiptError> {
     }
 }
 
+/// What of a decision its outcome is held to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Decided {
+    pub(crate) tenant: Tenant,
+    pub(crate) request_id: RequestId,
+    pub(crate) time_ms: UnixMillis,
+    pub(crate) outcome: Verdict,
+}
+
+impl From<&Decision> for Decided {
+    fn from(decision: &Decision) -> Self {
+        let Decision { tenant, request_id, time_ms, outcome, .. } = decision;
+        Self { tenant: tenant.clone(), request_id: *request_id, time_ms: *time_ms, outcome: *outcome }
+    }
+}
+
 /// Whether an outcome at one leaf can be of the decision at another. Also what `verify_log` asks of every outcome.
 pub(crate) fn belongs(
     outcome: &Outcome,
     outcome_leaf: u64,
-    decision: &Decision,
+    decision: &Decided,
     decision_leaf: u64,
 ) -> Result<(), &'static str> {
     let rule = |holds: bool, rule| if holds { Ok(()) } else { Err(rule) };

@@ -84,42 +84,88 @@ enum Unwilling {
     Unproved(#[from] AuditError),
 }
 
-/// Asks all witnesses at once, until `enough` have cosigned or the time is over. Answers with what was got.
+impl Unwilling {
+    /// Whether this witness has seen what this log is not.
+    fn contradicts(&self) -> bool {
+        matches!(self, Self::Ahead { .. } | Self::Forked)
+    }
+}
+
+/// Asks all witnesses at once. Those that are dropped are given up.
+fn ask_all(
+    inner: &Arc<Inner>,
+    checkpoint: &Arc<SignedCheckpoint>,
+) -> JoinSet<Result<Cosignature, Option<Unwilling>>> {
+    let mut asked = JoinSet::new();
+    for seat in 0..inner.seats.len() {
+        let (inner, checkpoint) = (Arc::clone(inner), Arc::clone(checkpoint));
+        asked.spawn(async move {
+            let seat = inner.seats.get(seat).ok_or(None)?;
+            let limit = Duration::from_millis(limit::WITNESS_MS);
+            let answer = tokio::time::timeout(limit, seat.ask(&inner, &checkpoint)).await;
+            answer.unwrap_or(Err(Unwilling::Late)).map_err(|error| {
+                seat.tell(&error);
+                Some(error)
+            })
+        });
+    }
+    asked
+}
+
+/// Asks all witnesses until `enough` have cosigned or the time is over. Answers with what was got.
 pub(crate) async fn cosign(
     inner: &Arc<Inner>,
     checkpoint: &Arc<SignedCheckpoint>,
     enough: usize,
 ) -> Arc<SignedCheckpoint> {
-    let mut asked = JoinSet::new();
-    for seat in 0..inner.seats.len() {
-        let (inner, checkpoint) = (Arc::clone(inner), Arc::clone(checkpoint));
-        asked.spawn(async move {
-            let seat = inner.seats.get(seat)?;
-            let limit = Duration::from_millis(limit::WITNESS_MS);
-            let answer = tokio::time::timeout(limit, seat.ask(&inner, &checkpoint)).await;
-            answer.unwrap_or(Err(Unwilling::Late)).map_err(|error| seat.tell(&error)).ok()
-        });
-    }
+    let mut asked = ask_all(inner, checkpoint);
     let mut cosigned = SignedCheckpoint::clone(checkpoint);
     while cosigned.cosignatures().len() < enough
         && let Some(answer) = asked.join_next().await
     {
         // A task that panicked has got no cosignature.
-        if let Ok(Some(cosignature)) = answer {
+        if let Ok(Ok(cosignature)) = answer {
             cosigned = cosigned.cosigned(cosignature);
         }
     }
     Arc::new(cosigned)
 }
 
+/// Whether the witnesses that are needed can still be had: those that are away may come back, those that have seen another
+/// log than this checkpoint's never cosign again.
+///
+/// # Errors
+/// [`AuditError::Contradicted`].
+pub(crate) async fn recall(
+    inner: &Arc<Inner>,
+    checkpoint: &Arc<SignedCheckpoint>,
+    needed: usize,
+) -> Result<(), AuditError> {
+    let mut asked = ask_all(inner, checkpoint);
+    let (mut agree, mut against) = (0, 0);
+    while agree < needed
+        && let Some(answer) = asked.join_next().await
+    {
+        match answer {
+            Ok(Ok(_)) => agree += 1,
+            Ok(Err(Some(error))) if error.contradicts() => against += 1,
+            _ => {}
+        }
+    }
+    let witnesses = inner.seats.len();
+    if witnesses - against < needed {
+        return Err(AuditError::Contradicted { against, witnesses, needed });
+    }
+    Ok(())
+}
+
 impl Seat {
     fn tell(&self, error: &Unwilling) {
         let witness = self.witness.key.name();
-        match error {
-            Unwilling::Ahead { .. } | Unwilling::Forked => {
-                tracing::error!(witness, %error, "a witness contradicts this log");
-            }
-            error => tracing::warn!(witness, %error, "a witness did not cosign"),
+        if error.contradicts() {
+            tracing::error!(witness, %error, "a witness contradicts this log");
+        } else {
+            tracing::warn!(witness, %error, "a witness did not cosign");
         }
     }
 

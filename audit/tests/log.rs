@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use chancery_audit::merkle::{verify_consistency, verify_inclusion};
-use chancery_audit::{AuditError, Keeper, SignedCheckpoint, TlogProof, verify_log};
+use chancery_audit::{AuditError, Keeper, SignedCheckpoint, TlogProof};
 use chancery_core::Code;
 use chancery_store::Observer;
-use support::{Asked, House, Key, note, tiles};
+use support::{Asked, House, Key, note, tiles, verify_folder, verify_since};
 
 fn files(folder: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
     fn walk(root: &Path, folder: &Path, found: &mut std::collections::BTreeMap<String, Vec<u8>>) {
@@ -41,7 +41,7 @@ fn error(opened: Result<House, AuditError>) -> AuditError {
 }
 
 fn verified(folder: &Path, key: &Key) -> u64 {
-    verify_log(&tiles(folder), &key.trust(), None, &mut |_, _, _| {}).unwrap().checkpoint.size()
+    verify_folder(&tiles(folder), &key.trust()).unwrap().checkpoint.size()
 }
 
 async fn filled(records: u64) -> (tempfile::TempDir, Arc<Key>) {
@@ -169,8 +169,8 @@ async fn old_and_new_checkpoints_are_consistent() {
     assert!(house.log.prove_consistency(5, 701).is_err() && house.log.prove_consistency(6, 5).is_err());
     house.close().await;
     for old in &kept {
-        let report = verify_log(&tiles(folder.path()), &key.trust(), Some(old), &mut |_, _, _| {});
-        assert_eq!(report.unwrap().decisions, 700);
+        let report = verify_since(&tiles(folder.path()), &key.trust(), old);
+        assert_eq!(report.unwrap().counts.decisions, 700);
     }
 }
 
@@ -288,7 +288,7 @@ async fn missing_and_torn_files_are_made_again() {
                 }
             }
             assert!(
-                verify_log(&tiles(folder.path()), &key.trust(), None, &mut |_, _, _| {}).is_err(),
+                verify_folder(&tiles(folder.path()), &key.trust()).is_err(),
                 "damage {damage} of {path} must be seen"
             );
             House::open(folder.path(), &key).unwrap().close().await;

@@ -7,9 +7,12 @@ mod support;
 use std::fs;
 use std::sync::Arc;
 
-use chancery_audit::{End, Filter, LogError, Record, Verdict, rows, verify_log, write_csv, write_json_lines};
-use chancery_core::UnixMillis;
-use support::{Asked, House, Key, note, tiles};
+use chancery_audit::{
+    CosignerKey, Counts, Digest, End, Filter, Folder, Kept, LogError, LogReport, Reason, Record, Start,
+    Verdict, rows, verify_log, write_csv, write_json_lines,
+};
+use chancery_core::{RequestId, UnixMillis};
+use support::{Asked, House, Key, note, tiles, verify_folder, verify_since};
 
 struct Written {
     folder: tempfile::TempDir,
@@ -29,7 +32,7 @@ async fn log_of(records: Vec<Record>) -> Written {
 
 impl Written {
     fn verify(&self) -> Result<chancery_audit::LogReport, LogError> {
-        verify_log(&tiles(self.folder.path()), &self.key.trust(), None, &mut |_, _, _| {})
+        verify_folder(&tiles(self.folder.path()), &self.key.trust())
     }
 }
 
@@ -44,14 +47,16 @@ async fn a_good_log_is_counted() {
     let mut records: Vec<_> = (0..200).flat_map(|n| pair(n, 2 * n)).collect();
     records.push(Record::Decision(Asked::transaction(900).decision));
     let written = log_of(records).await;
-    let mut seen = 0;
-    let report =
-        verify_log(&tiles(written.folder.path()), &written.key.trust(), None, &mut |index, size, _| {
-            assert_eq!((index, size), (seen, 401));
-            seen += 1;
-        })
-        .unwrap();
-    assert_eq!((report.decisions, report.outcomes, report.open, seen), (201, 200, 1, 401));
+    let mut told = Vec::new();
+    let mirror = Folder::at(&tiles(written.folder.path()));
+    let report = verify_log(&mirror, &written.key.trust(), Start::Afresh, &mut |pass| {
+        told.push((pass.verified(), pass.size()));
+        Ok(())
+    })
+    .unwrap();
+    let Counts { decisions, outcomes, .. } = report.counts;
+    assert_eq!((decisions, outcomes, report.open), (201, 200, 1));
+    assert_eq!(told, [(0, 401), (256, 401), (401, 401)]);
 }
 
 #[tokio::test]
@@ -84,7 +89,7 @@ async fn entries_must_be_records() {
         let hash = chancery_audit::merkle::leaf_hash(&body);
         house.store.write(move |tx| tx.append_leaf(&body, &hash)).await.unwrap();
         house.close().await;
-        let error = verify_log(&tiles(folder.path()), &key.trust(), None, &mut |_, _, _| {}).unwrap_err();
+        let error = verify_folder(&tiles(folder.path()), &key.trust()).unwrap_err();
         assert!(matches!(error, LogError::Entry { index: 1, .. }), "{error}");
     }
 }
@@ -130,8 +135,8 @@ async fn a_kept_checkpoint_shows_a_cut_and_a_rewritten_log() {
         house.fill(records).await;
         house.close().await;
         let log = tiles(again.path());
-        verify_log(&log, &key.trust(), None, &mut |_, _, _| {}).unwrap();
-        let error = verify_log(&log, &key.trust(), Some(&kept), &mut |_, _, _| {}).unwrap_err();
+        verify_folder(&log, &key.trust()).unwrap();
+        let error = verify_since(&log, &key.trust(), &kept).unwrap_err();
         assert_eq!(matches!(error, LogError::Cut { size: 250, older: 300 }), cut, "{error}");
         assert_eq!(matches!(error, LogError::Rewritten { older: 300 }), !cut, "{error}");
     }
@@ -150,8 +155,139 @@ async fn a_full_tile_stands_in_for_a_partial_one() {
     house.close().await;
     assert!(!log.join("tile/0/000.p").exists(), "the partial tile is gone");
     fs::write(log.join("checkpoint"), older).unwrap();
-    let report = verify_log(&log, &key.trust(), None, &mut |_, _, _| {}).unwrap();
-    assert_eq!(report.decisions, 200, "a checkpoint read just before the log grew");
+    let report = verify_folder(&log, &key.trust()).unwrap();
+    assert_eq!(report.counts.decisions, 200, "a checkpoint read just before the log grew");
+}
+
+/// Left at every bundle, and gone on with over a log that has grown meanwhile.
+#[tokio::test]
+async fn a_verification_can_be_left_at_any_bundle_and_comes_to_the_same_end() {
+    let mut records: Vec<_> = (0..200).map(|n| Record::Decision(Asked::transaction(n).decision)).collect();
+    let asked: Vec<_> = (0..200).map(Asked::transaction).collect();
+    let decided: Vec<_> = asked.iter().map(|asked| Record::Decision(asked.decision.clone())).collect();
+    records.extend(decided);
+    records.extend(
+        (200..)
+            .zip(&asked)
+            .map(|(leaf, asked)| Record::Outcome(asked.ended(leaf, End::Released, Some(b"signature"), None))),
+    );
+    let later = records.split_off(560);
+    let written = log_of(records).await;
+    let (trust, mirror) = (written.key.trust(), Folder::at(&tiles(written.folder.path())));
+    let mut kept = Vec::new();
+    let first = verify_log(&mirror, &trust, Start::Afresh, &mut |pass| {
+        kept.push((pass.verified(), pass.keep()));
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(kept.iter().map(|(verified, _)| *verified).collect::<Vec<_>>(), [0, 256, 512, 560]);
+    let go_on = |bytes: &[u8]| {
+        let kept = Kept::parse(bytes, &trust).unwrap();
+        verify_log(&mirror, &trust, Start::From(kept), &mut |_| Ok(())).unwrap()
+    };
+    for (verified, bytes) in &kept {
+        let report = go_on(bytes);
+        assert_eq!(report, LogReport { resumed_from: *verified, ..first.clone() });
+    }
+    let house = House::open(written.folder.path(), &written.key).unwrap();
+    for record in later {
+        house.append(record).await;
+    }
+    house.close().await;
+    let whole = written.verify().unwrap();
+    assert_eq!((whole.counts.decisions, whole.counts.outcomes, whole.open), (400, 200, 200));
+    for (verified, bytes) in &kept {
+        assert_eq!(go_on(bytes), LogReport { resumed_from: *verified, ..whole.clone() });
+    }
+}
+
+/// A chain of runs that never came to their end remembers every checkpoint it has seen, until it is passed.
+#[tokio::test]
+async fn every_checkpoint_that_was_seen_binds_the_log() {
+    let key = Arc::new(Key::fresh());
+    let copy = |records: u64, seed: u64| {
+        let key = Arc::clone(&key);
+        async move {
+            let folder = tempfile::tempdir().unwrap();
+            let house = House::open(folder.path(), &key).unwrap();
+            for n in 0..records {
+                house.append(seeded(if n < 100 { 0 } else { seed }, n)).await;
+            }
+            house.close().await;
+            folder
+        }
+    };
+    // Run one sees 300 entries of one history, run two 400 of another: neither reads any.
+    let (one, two) = (copy(300, 1).await, copy(400, 2).await);
+    let trust = key.trust();
+    let stopped_at_once = |folder: &std::path::Path, start: Start<'_>| {
+        let mut kept = Vec::new();
+        let error = verify_log(&Folder::at(&tiles(folder)), &trust, start, &mut |pass| {
+            kept = pass.keep();
+            Err("stop".into())
+        })
+        .unwrap_err();
+        assert_eq!(error.reason(), None, "{error}");
+        Kept::parse(&kept, &trust).unwrap()
+    };
+    let kept = stopped_at_once(one.path(), Start::Afresh);
+    let kept = stopped_at_once(two.path(), Start::From(kept));
+    let error = verify_log(&Folder::at(&tiles(two.path())), &trust, Start::From(kept), &mut |_| Ok(()));
+    assert!(matches!(error.unwrap_err(), LogError::Rewritten { older: 300 }));
+}
+
+/// A decision that is the same whenever it is made.
+fn seeded(seed: u64, n: u64) -> Record {
+    let Record::Decision(mut decision) = note(n) else { panic!("a note is a decision") };
+    let mut id = [7; 16];
+    id[8..].copy_from_slice(&(seed << 32 | n).to_be_bytes());
+    decision.request_id = RequestId::from_bytes(id);
+    decision.intent_commitment = Digest::of(&id);
+    Record::Decision(decision)
+}
+
+/// One reading for each way to be wrong: a script tells them apart.
+#[tokio::test]
+async fn findings_have_their_reasons() {
+    let written = log_of((0..300).map(note).collect()).await;
+    let (log, trust) = (tiles(written.folder.path()), written.key.trust());
+    let stranger = Key::fresh();
+    let reason = || verify_folder(&log, &trust).unwrap_err().reason().unwrap();
+    let root = *written.verify().unwrap().checkpoint.root();
+    let with = |path: &str, bytes: &[u8], expected: Reason| {
+        let file = log.join(path);
+        let whole = fs::read(&file).unwrap();
+        fs::write(&file, bytes).unwrap();
+        assert_eq!(reason(), expected, "{path}");
+        fs::write(&file, whole).unwrap();
+    };
+    let of = |path: &str| fs::read(log.join(path)).unwrap();
+    let flipped = |path: &str, at: usize| {
+        let mut bytes = of(path);
+        bytes[at] ^= 1;
+        bytes
+    };
+    with("checkpoint", b"no note", Reason::CheckpointMalformed);
+    with("checkpoint", written.key.note("no checkpoint\n").as_bytes(), Reason::CheckpointMalformed);
+    with("checkpoint", stranger.checkpoint(300, root).as_bytes(), Reason::CheckpointSignature);
+    let foreign = format!("another/log\n300\n{}\n", support::base64(&root));
+    with("checkpoint", written.key.note(&foreign).as_bytes(), Reason::CheckpointForeign);
+    with("checkpoint", written.key.checkpoint(300, [9; 32]).as_bytes(), Reason::RootMismatch);
+    with("checkpoint", written.key.checkpoint(299, root).as_bytes(), Reason::FileMissing);
+    with("tile/0/000", &of("tile/0/000")[..8_191], Reason::TileTruncated);
+    with("tile/0/000", &vec![0; 1 << 20], Reason::TileTruncated);
+    with("tile/0/001.p/44", &flipped("tile/0/001.p/44", 40), Reason::LeafAltered);
+    with("tile/1/000.p/1", &flipped("tile/1/000.p/1", 1), Reason::TileAltered);
+    with("tile/entries/000", &of("tile/entries/001.p/44"), Reason::BundleMalformed);
+    with("tile/entries/000", &flipped("tile/entries/000", 700), Reason::LeafAltered);
+    let quorate = trust.clone().with_witnesses(vec![witness_key()], 1).unwrap();
+    let missed = verify_folder(&log, &quorate).unwrap_err().reason();
+    assert_eq!(missed, Some(Reason::CheckpointCosignatures));
+    written.verify().unwrap();
+}
+
+fn witness_key() -> CosignerKey {
+    CosignerKey::new("witness.example/w1", Key::fresh().public()).unwrap()
 }
 
 #[tokio::test]

@@ -64,6 +64,9 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// No client can be set up for a web server.
+    #[error("cannot set up a web client")]
+    Web(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A file or folder could not be read or written.
     #[error("cannot {action} `{}`", path.display())]
     File {
@@ -111,6 +114,11 @@ impl Error {
         move |source| Self::File { action, path, source }
     }
 
+    /// A web client that cannot be set up.
+    pub fn web(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Web(source.into())
+    }
+
     /// A file whose content is wrong.
     pub fn content(path: &Path, what: impl Into<String>) -> Self {
         Self::Content { path: path.to_owned(), what: what.into() }
@@ -125,6 +133,7 @@ impl Error {
             Self::Problem(problem) => problem.exit(),
             Self::Unreachable { .. } | Self::Timeout { .. } | Self::Answer { .. } => Exit::Unavailable,
             Self::Tls { .. }
+            | Self::Web(_)
             | Self::File { .. }
             | Self::Content { .. }
             | Self::Certificate(_)
@@ -146,7 +155,9 @@ impl Error {
             Self::Answer { .. } => "unexpected-answer",
             Self::Tls { .. } | Self::Content { .. } => "local-content",
             Self::Program { .. } => "program-failed",
-            Self::File { .. } | Self::Certificate(_) | Self::Random(_) | Self::Output(_) => "local-io",
+            Self::Web(_) | Self::File { .. } | Self::Certificate(_) | Self::Random(_) | Self::Output(_) => {
+                "local-io"
+            }
         }
     }
 

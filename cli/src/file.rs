@@ -75,8 +75,15 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
 /// # Errors
 /// [`Error::File`], or [`Error::Content`] when it is longer.
 pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    let file = File::open(path).map_err(Error::file("read", path))?;
-    read_bounded(file, path)
+    read_up_to(path, READ_BYTES)
+}
+
+/// Reads a whole file of at most `limit` bytes.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_up_to(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
+    bounded(File::open(path).map_err(Error::file("read", path))?, path, limit)
 }
 
 /// Reads a whole text file.
@@ -96,7 +103,7 @@ pub fn read_text_or_stdin(path: &Path) -> Result<String, Error> {
         return read_text(path);
     }
     let path = Path::new("standard input");
-    String::from_utf8(read_bounded(std::io::stdin().lock(), path)?)
+    String::from_utf8(bounded(std::io::stdin().lock(), path, READ_BYTES)?)
         .map_err(|_| Error::content(path, "is not UTF-8 text"))
 }
 
@@ -106,17 +113,17 @@ pub fn read_text_or_stdin(path: &Path) -> Result<String, Error> {
 /// As [`read`].
 pub fn read_or_stdin(path: &Path) -> Result<Vec<u8>, Error> {
     if path == Path::new("-") {
-        read_bounded(std::io::stdin().lock(), Path::new("standard input"))
+        bounded(std::io::stdin().lock(), Path::new("standard input"), READ_BYTES)
     } else {
         read(path)
     }
 }
 
-fn read_bounded(from: impl Read, path: &Path) -> Result<Vec<u8>, Error> {
+fn bounded(from: impl Read, path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
-    from.take(READ_BYTES + 1).read_to_end(&mut bytes).map_err(Error::file("read", path))?;
-    if bytes.len() as u64 > READ_BYTES {
-        return Err(Error::content(path, format!("is longer than {READ_BYTES} bytes")));
+    from.take(limit + 1).read_to_end(&mut bytes).map_err(Error::file("read", path))?;
+    if bytes.len() as u64 > limit {
+        return Err(Error::content(path, format!("is longer than {limit} bytes")));
     }
     Ok(bytes)
 }

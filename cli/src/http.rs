@@ -37,7 +37,9 @@ pub struct Problem {
 }
 
 impl Problem {
-    fn read(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
+    /// Reads an answer of 400 or more.
+    #[must_use]
+    pub fn read(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
         let mut rest = match serde_json::from_slice(body) {
             Ok(Value::Object(members)) => members,
             _ => Map::new(),
@@ -241,14 +243,7 @@ impl<'o> Api<'o> {
             path: connection.client.clone().unwrap_or_default(),
             source,
         };
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .https_only(true)
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("chancery/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| unable(error.into()))?;
+        let client = client(tls).map_err(|error| unable(error.into()))?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -402,9 +397,50 @@ impl<'o> Api<'o> {
     }
 }
 
+/// No proxy, no redirect: what answers is what was asked.
+fn builder() -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("chancery/", env!("CARGO_PKG_VERSION")))
+}
+
+/// A client of the appliance.
+///
+/// # Errors
+/// Where this TLS is not to be had.
+pub fn client(tls: rustls::ClientConfig) -> Result<reqwest::Client, reqwest::Error> {
+    builder().tls_backend_preconfigured(tls).https_only(true).build()
+}
+
+/// A client of any `https` server that this system's authorities vouch for.
+///
+/// # Errors
+/// Where the system has no authorities.
+pub fn client_of_anybody() -> Result<reqwest::Client, reqwest::Error> {
+    // It may be there already; either way it is there.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    builder().https_only(true).build()
+}
+
+/// A client of `http` servers, which needs no authorities on this system.
+///
+/// # Errors
+/// Where the system gives no client.
+pub fn client_without_tls() -> Result<reqwest::Client, reqwest::Error> {
+    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map(|tls| tls.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth());
+    match tls {
+        Ok(tls) => builder().tls_backend_preconfigured(tls).build(),
+        Err(_) => builder().build(),
+    }
+}
+
 /// When the same call makes sense again. A connection that could not be made is for a person to look at; one that
 /// broke may be tried again.
-fn pause(error: &Error) -> Option<Duration> {
+pub fn pause(error: &Error) -> Option<Duration> {
     match error {
         Error::Problem(problem) => problem.pause(),
         Error::Unreachable { source, .. } if !source.is_connect() && !source.is_builder() => Some(PAUSE),

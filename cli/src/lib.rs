@@ -11,6 +11,7 @@ mod mirror;
 mod output;
 mod payload;
 mod pki;
+mod progress;
 mod recheck;
 mod replay;
 mod when;

@@ -1,126 +1,122 @@
-//! A copy of the log's static files, fetched through the API, for verification on this machine. Nothing that is fetched
-//! is believed: `chancery_audit::verify_log` reads the copy as it reads any other.
+//! A log's static files over HTTP: from the appliance, with the client's certificate, or from any server of static files,
+//! with none. Nothing that is fetched is believed, so the way needs no trust: `chancery_audit::verify_log` reads these
+//! files as it reads any other.
 
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use chancery_audit::{SignedCheckpoint, Trust};
+use chancery_audit::{Mirror, MirrorError};
+use reqwest::{StatusCode, Url};
+use tokio::time::Instant;
 
-use crate::http::{Api, Call};
-use crate::{Error, Output, file};
+use crate::connection::Connection;
+use crate::http::{self, Problem};
+use crate::{Error, Output};
 
-/// Hashes of one full tile, entries of one full bundle (c2sp.org/tlog-tiles).
-const WIDTH: u64 = 256;
+/// LIMIT: files asked for at once.
+const LANES: usize = 8;
 
-/// Fetches the checkpoint and every tile and entry bundle it covers into `directory`.
-///
-/// # Errors
-/// [`Error::Failed`] when the checkpoint is not to be believed: its size says how much is fetched.
-pub fn fetch(api: &Api<'_>, trust: &Trust, directory: &Path, output: &Output) -> Result<(), Error> {
-    let note = api.call(&Call::get(&["log", "checkpoint"]))?.bytes;
-    let checkpoint = SignedCheckpoint::open(&note, trust)
-        .map_err(|error| Error::Failed(format!("the checkpoint is not to be believed: {error}")))?;
-    write(directory, "checkpoint", &note)?;
-    let resources = resources(checkpoint.size());
-    let mut progress = Progress::start(output, "fetched", resources.len() as u64);
-    for (done, resource) in resources.iter().enumerate() {
-        progress.at(done as u64);
-        for path in [Some(resource.path(resource.width)), resource.grown()].into_iter().flatten() {
-            let segments: Vec<&str> = std::iter::once("log").chain(path.split('/')).collect();
-            match api.call(&Call::get(&segments)) {
-                Ok(answer) => {
-                    write(directory, &path, &answer.bytes)?;
-                    break;
-                }
-                // The log may have grown past the partial tile; what stays missing is found by the verification.
-                Err(Error::Problem(problem)) if problem.status == 404 => {}
-                Err(error) => return Err(error),
+/// A web server with a log's static files.
+pub struct Web {
+    runtime: tokio::runtime::Runtime,
+    client: reqwest::Client,
+    /// The log's folder: ends with `/`.
+    base: Url,
+    timeout: Duration,
+}
+
+impl Web {
+    /// The appliance that the client directory names.
+    ///
+    /// # Errors
+    /// As [`Connection::prepare`].
+    pub fn appliance(connection: &Connection, output: &Output) -> Result<Self, Error> {
+        let prepared = connection.prepare(output)?;
+        let base = prepared.url.join("v1/log/").map_err(|error| address(prepared.url.as_str(), &error))?;
+        let client = http::client(prepared.tls).map_err(Error::web)?;
+        Self::open(client, base, connection.timeout)
+    }
+
+    /// Any server of static files.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for what is no `http` or `https` address of a folder.
+    pub fn public(url: &str, timeout: Duration) -> Result<Self, Error> {
+        let parsed = Url::parse(url).map_err(|error| address(url, &error))?;
+        let plain = parsed.query().is_none() && parsed.fragment().is_none();
+        let tls = match parsed.scheme() {
+            "https" => true,
+            "http" => false,
+            _ => return Err(address(url, &"neither `http` nor `https`")),
+        };
+        if !plain || !parsed.has_host() {
+            return Err(address(url, &"it names no folder"));
+        }
+        let base = Url::parse(&format!("{}/", parsed.as_str().trim_end_matches('/')))
+            .map_err(|error| address(url, &error))?;
+        let client = if tls { http::client_of_anybody() } else { http::client_without_tls() };
+        Self::open(client.map_err(Error::web)?, base, timeout)
+    }
+
+    fn open(client: reqwest::Client, base: Url, timeout: Duration) -> Result<Self, Error> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        Ok(Self { runtime: runtime.map_err(Error::web)?, client, base, timeout })
+    }
+
+    async fn fetch(&self, path: &str, limit: usize) -> Result<Option<Vec<u8>>, Error> {
+        let url = self.base.join(path).map_err(|error| address(path, &error))?;
+        let deadline = Instant::now() + self.timeout;
+        loop {
+            let tried = tokio::time::timeout_at(deadline, self.once(url.clone(), limit)).await;
+            let error = match tried {
+                Ok(Ok(bytes)) => return Ok(bytes),
+                Ok(Err(error)) => error,
+                Err(_) => return Err(Error::Timeout { url: self.base.to_string(), limit: self.timeout }),
+            };
+            let Some(pause) = http::pause(&error).filter(|pause| Instant::now() + *pause < deadline) else {
+                return Err(error);
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn once(&self, url: Url, limit: usize) -> Result<Option<Vec<u8>>, Error> {
+        let unreachable = |error: reqwest::Error| Error::Unreachable {
+            url: self.base.to_string(),
+            source: error.without_url(),
+        };
+        let call = format!("GET {}", url.path());
+        let mut response = self.client.get(url).send().await.map_err(unreachable)?;
+        let mut bytes = Vec::new();
+        while bytes.len() <= limit
+            && let Some(chunk) = response.chunk().await.map_err(unreachable)?
+        {
+            bytes.extend_from_slice(&chunk);
+        }
+        match response.status() {
+            StatusCode::OK => Ok(Some(bytes)),
+            StatusCode::NOT_FOUND | StatusCode::GONE => Ok(None),
+            status if status.is_client_error() || status.is_server_error() => {
+                Err(Error::Problem(Box::new(Problem::read(status, response.headers(), &bytes))))
             }
+            status => Err(Error::Answer { call, what: format!("is {status}, which is no file") }),
         }
     }
-    Ok(())
 }
 
-fn write(directory: &Path, path: &str, bytes: &[u8]) -> Result<(), Error> {
-    let path = directory.join(path);
-    if let Some(parent) = path.parent() {
-        file::make_directory(parent)?;
-    }
-    std::fs::write(&path, bytes).map_err(Error::file("write", &path))
-}
-
-/// One tile or entry bundle of a log of some size.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Resource {
-    level: String,
-    number: u64,
-    width: u64,
-}
-
-impl Resource {
-    fn path(&self, width: u64) -> String {
-        let mut path = format!("{:03}", self.number % 1_000);
-        let mut rest = self.number / 1_000;
-        while rest > 0 {
-            path = format!("x{:03}/{path}", rest % 1_000);
-            rest /= 1_000;
-        }
-        if width < WIDTH {
-            path = format!("{path}.p/{width}");
-        }
-        format!("tile/{}/{path}", self.level)
+impl Mirror for Web {
+    fn read(&self, path: &str, limit: usize) -> Result<Option<Vec<u8>>, MirrorError> {
+        Ok(self.runtime.block_on(self.fetch(path, limit))?)
     }
 
-    /// The full tile that stands in the place of a partial one once the log has grown.
-    fn grown(&self) -> Option<String> {
-        (self.width < WIDTH).then(|| self.path(WIDTH))
+    fn lanes(&self) -> usize {
+        LANES
     }
 }
 
-/// Every resource of a log of `size` entries: bundles first, then tiles from the lowest level up.
-fn resources(size: u64) -> Vec<Resource> {
-    let mut resources = Vec::new();
-    let mut row = |level: &str, hashes: u64| {
-        let widths = (0..hashes.div_ceil(WIDTH)).map(|number| WIDTH.min(hashes - number * WIDTH));
-        for (number, width) in (0..).zip(widths) {
-            resources.push(Resource { level: level.to_owned(), number, width });
-        }
-    };
-    row("entries", size);
-    let (mut level, mut hashes) = (0_u32, size);
-    while hashes > 0 {
-        row(&level.to_string(), hashes);
-        hashes /= WIDTH;
-        level += 1;
-    }
-    resources
-}
-
-/// Talk about long work, at most once a second.
-pub struct Progress<'o> {
-    output: &'o Output,
-    verb: &'static str,
-    total: u64,
-    told: Instant,
-}
-
-impl<'o> Progress<'o> {
-    /// Work of `total` steps begins.
-    pub fn start(output: &'o Output, verb: &'static str, total: u64) -> Self {
-        Self { output, verb, total, told: Instant::now() }
-    }
-
-    /// `done` steps are done.
-    pub fn at(&mut self, done: u64) {
-        self.of(done, self.total);
-    }
-
-    /// `done` steps of `total` are done.
-    pub fn of(&mut self, done: u64, total: u64) {
-        if self.told.elapsed() >= Duration::from_secs(1) {
-            self.output.say(&format!("{} {done} of {total}", self.verb));
-            self.told = Instant::now();
-        }
+fn address(text: &str, why: &dyn std::fmt::Display) -> Error {
+    Error::Usage {
+        detail: format!("`{text}` is not the address of a log's files: {why}"),
+        hint: "a mirror is `https://HOST/PATH` or `http://HOST/PATH`; `checkpoint` and `tile/` are below it",
     }
 }
 
@@ -129,20 +125,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_log_of_each_size_names_its_files() {
-        let paths = |size| resources(size).iter().map(|r| r.path(r.width)).collect::<Vec<_>>();
-        assert!(paths(0).is_empty());
-        assert_eq!(paths(1), ["tile/entries/000.p/1", "tile/0/000.p/1"]);
-        assert_eq!(paths(256), ["tile/entries/000", "tile/0/000", "tile/1/000.p/1"]);
-        assert_eq!(
-            paths(300),
-            ["tile/entries/000", "tile/entries/001.p/44", "tile/0/000", "tile/0/001.p/44", "tile/1/000.p/1"]
-        );
-        // The example of c2sp.org/tlog-tiles: a tree of 70,000 has 273 full level 0 tiles and one of 112.
-        let large = paths(70_000);
-        for path in ["tile/0/272", "tile/0/273.p/112", "tile/1/000", "tile/1/001.p/17", "tile/2/000.p/1"] {
-            assert!(large.iter().any(|known| known == path), "{path}");
+    fn a_mirror_is_a_folder_on_a_web_server() {
+        let base = |url: &str| Web::public(url, Duration::from_secs(1)).map(|web| web.base.to_string());
+        for (url, folder) in [
+            ("http://log.example", "http://log.example/"),
+            ("http://log.example/a/b", "http://log.example/a/b/"),
+            ("http://log.example/a/b/", "http://log.example/a/b/"),
+        ] {
+            assert_eq!(base(url).unwrap(), folder);
         }
-        assert!(paths(256 * 1_235).iter().any(|path| path == "tile/0/x001/234"));
+        for url in
+            ["log.example", "ftp://log.example/", "file:///log", "http://log.example/?a", "http://h/#x"]
+        {
+            assert!(matches!(base(url), Err(Error::Usage { .. })), "{url}");
+        }
     }
 }

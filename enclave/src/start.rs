@@ -1,5 +1,5 @@
 //! Opening and closing the house: the store, the HSM, the log and what they hold, in that order, and only then the door.
-//! A log that was cut, a token that lies or a bundle that no longer compiles keeps the appliance from starting.
+//! A log that was cut or set back, a token that lies or a bundle that no longer compiles keeps the appliance from starting.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -97,6 +97,7 @@ impl Enclave {
             quorum: config.log.cosignatures,
         };
         let log = Log::open(Arc::new(store.clone()), &feed, options, signer)?;
+        log.recall().await?;
         let keeper = log.start();
 
         let tenant = config.tenant();

@@ -197,4 +197,18 @@ async fn recorded_decisions_are_asked_again() {
     assert_eq!(peer.get(&format!("/v1/policy/{}", "0".repeat(64))).await.status, 404);
     assert_eq!(peer.get("/v1/policy/x").await.status, 400);
     assert_eq!(backend.get(&format!("/v1/policy/{old}")).await.status, 403, "a client may not read policy");
+
+    // The whole log from the appliance itself; the second time there is nothing to read but what is new.
+    let (trust, state) = (appliance.at("trust.json"), appliance.at("state.json"));
+    std::fs::write(&trust, appliance.trust().await.to_json()).unwrap();
+    let verify = || {
+        let (trust, state) = (trust.to_str().unwrap(), state.to_str().unwrap());
+        let (code, report, talk) =
+            run(&auditor, &["audit", "verify", "--trust", trust, "--state", state]);
+        assert_eq!(code, 0, "{report}\n{talk}");
+        report
+    };
+    let first = verify();
+    assert!(first["decisions"].as_u64() >= Some(3) && first["outcomes"] == 3, "{first}");
+    assert_eq!(verify()["resumed_from"], first["size"]);
 }

@@ -17,9 +17,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine as _;
 use chancery_audit::{
-    Algorithm, Appended, AuditError, CheckpointSigner, Decision, Digest, End, Feed, Keeper, Log, LogOptions,
-    Outcome, Receipt, Record, Salt, SignerError, Signing, Trust, V1, Verdict, VerifierKey, Witness, append,
-    feed, intent_commitment, request_digest, signing_commitment,
+    Algorithm, Appended, AuditError, CheckpointSigner, Decision, Digest, End, Feed, Folder, Keeper, Log,
+    LogError, LogOptions, LogReport, Outcome, Receipt, Record, Salt, SignedCheckpoint, SignerError, Signing,
+    Start, Trust, V1, Verdict, VerifierKey, Witness, append, feed, intent_commitment, request_digest,
+    signing_commitment, verify_log,
 };
 use chancery_core::{Code, Payload, RequestId, SignRequest, Tenant, UnixMillis};
 use chancery_store::{Store, StoreError};
@@ -111,6 +112,16 @@ pub struct House {
 
 pub fn tiles(folder: &Path) -> PathBuf {
     folder.join("log")
+}
+
+/// Verifies the log in a folder from its beginning.
+pub fn verify_folder(log: &Path, trust: &Trust) -> Result<LogReport, LogError> {
+    verify_log(&Folder::at(log), trust, Start::Afresh, &mut |_| Ok(()))
+}
+
+/// The same, which must hold the entries of an older checkpoint first.
+pub fn verify_since(log: &Path, trust: &Trust, older: &SignedCheckpoint) -> Result<LogReport, LogError> {
+    verify_log(&Folder::at(log), trust, Start::Since(older), &mut |_| Ok(()))
 }
 
 impl House {

@@ -3,9 +3,9 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use chancery_audit::{Decision, LogReport, Row, SignedCheckpoint, verify_log, write_csv, write_json_lines};
+use chancery_audit::{Decision, Row, write_csv, write_json_lines};
 use chancery_core::{ClientId, RequestId, UnixMillis, WalletId};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Deserialize;
@@ -13,12 +13,10 @@ use serde_json::{Value, json};
 
 use super::request::{State, show_intent, time_cell};
 use super::sign::missing;
-use super::trust;
 use crate::connection::Connection;
 use crate::http::{Api, Call};
-use crate::mirror::{self, Progress};
 use crate::output::{cell, escaped, visible};
-use crate::{Error, Exit, Output, file, when};
+use crate::{Error, Exit, Output, when};
 
 /// `chancery audit`.
 #[derive(Subcommand, Debug)]
@@ -47,12 +45,14 @@ pub enum Audit {
     Export(Export),
     /// Verify the whole log: every entry, tile, outcome and the signed root
     #[command(
-        after_help = "With `--dir` this needs no network; without, the log is first copied through the API. \
-        Every outcome must belong to an earlier decision. `--since` shows besides that the log only grew.\n\n\
+        after_help = "From the appliance, or with no certificate from any copy of its static files. Every outcome must \
+        belong to an earlier decision. `--since` shows besides that the log only grew; `--state` remembers what was \
+        seen, so that a killed run is gone on with and a later one reads what is new.\n\n\
         Examples:\n  chancery audit verify --dir state/log --trust trust.json\n  \
+        chancery audit verify --mirror https://log.example/chancery --trust trust.json --state verified.json\n  \
         chancery audit verify --trust trust.json --since checkpoint --json"
     )]
-    Verify(Verify),
+    Verify(super::verify::Verify),
     /// Ask decisions again of the bundle of their time, and say which come out as recorded
     ReEvaluate(Box<super::reevaluate::Reevaluate>),
     /// Print the log's newest signed checkpoint
@@ -83,20 +83,6 @@ pub enum Format {
     Jsonl,
     /// RFC 4180, formulas made harmless.
     Csv,
-}
-
-/// `chancery audit verify`.
-#[derive(Args, Debug)]
-pub struct Verify {
-    /// The log's folder of static files; through the API without
-    #[arg(long, value_name = "LOGDIR")]
-    dir: Option<PathBuf>,
-    /// The log's name and keys, from a source you trust
-    #[arg(long, value_name = "FILE")]
-    trust: PathBuf,
-    /// A checkpoint kept from before: the log must hold its entries first
-    #[arg(long, value_name = "CHECKPOINT")]
-    since: Option<PathBuf>,
 }
 
 /// Which decisions.
@@ -285,71 +271,4 @@ pub fn recorded(row: &Value) -> Result<Row, Error> {
         what: format!("has a row this program does not understand: {error}"),
     })?;
     Ok(recorded.into())
-}
-
-impl Verify {
-    fn run(&self, connection: &Connection, output: &Output) -> Result<(), Error> {
-        let trust = trust::read(&self.trust)?;
-        let since = match &self.since {
-            None => None,
-            Some(path) => Some(
-                SignedCheckpoint::open(&file::read(path)?, &trust)
-                    .map_err(|error| Error::content(path, format!("is not to be believed: {error}")))?,
-            ),
-        };
-        let copy;
-        let directory: &Path = match &self.dir {
-            Some(directory) => {
-                std::fs::read_dir(directory).map_err(Error::file("read the folder", directory))?;
-                directory
-            }
-            None => {
-                let api = Api::open(connection, output)?;
-                copy = tempfile::tempdir().map_err(Error::file("make a folder in", &std::env::temp_dir()))?;
-                mirror::fetch(&api, &trust, copy.path(), output)?;
-                copy.path()
-            }
-        };
-        let mut progress = Progress::start(output, "verified", 0);
-        match verify_log(directory, &trust, since.as_ref(), &mut |index, total, _| progress.of(index, total))
-        {
-            Ok(report) => tell(&report, since.as_ref(), output),
-            Err(error) => {
-                if output.is_json() {
-                    output.document(&json!({ "ok": false, "reason": error.to_string() }))?;
-                }
-                Err(Error::Failed(format!("the log does not verify: {error}")))
-            }
-        }
-    }
-}
-
-fn tell(report: &LogReport, since: Option<&SignedCheckpoint>, output: &Output) -> Result<(), Error> {
-    let head = report.checkpoint.checkpoint();
-    if output.is_json() {
-        return output.document(&json!({
-            "ok": true,
-            "origin": head.origin,
-            "size": head.size,
-            "root": hex::encode(head.root),
-            "since": since.map(SignedCheckpoint::size),
-            "decisions": report.decisions,
-            "outcomes": report.outcomes,
-            "wallets": report.wallets,
-            "policies": report.policies,
-            "open": report.open,
-        }));
-    }
-    output.line(&format!("log `{}`: {} entries verify", head.origin, head.size))?;
-    output.line(&format!("root      {}", hex::encode(head.root)))?;
-    output.line(&format!("decisions {}", report.decisions))?;
-    output.line(&format!("outcomes  {} ({} allowed decisions without one)", report.outcomes, report.open))?;
-    output.line(&format!("wallets   {}", report.wallets))?;
-    output.line(&format!("policies  {}", report.policies))?;
-    match since {
-        Some(since) => {
-            output.line(&format!("the first {} entries are those of the older checkpoint", since.size()))
-        }
-        None => Ok(()),
-    }
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::audit;
 use crate::http::{Api, Call};
-use crate::mirror::Progress;
+use crate::progress::Progress;
 use crate::replay::Recorded;
 use crate::{Error, Output};
 
@@ -22,12 +22,12 @@ pub fn read(
 ) -> Result<Vec<Recorded>, Error> {
     let query = [("from", from.map(|at| at.to_string())), ("to", to.map(|at| at.to_string()))];
     let mut rows: Vec<Row> = Vec::new();
-    let mut progress = Progress::start(output, "listed", 0);
+    let mut progress = Progress::start(output, "listed");
     api.each_page("decisions", audit::DECISIONS, &query, DECISIONS, |page: &[Value]| {
         for row in page {
             rows.push(audit::recorded(row)?);
         }
-        progress.of(rows.len() as u64, rows.len() as u64);
+        progress.at(rows.len() as u64, None);
         Ok(())
     })?;
     if rows.len() == DECISIONS {
@@ -37,10 +37,11 @@ pub fn read(
         });
     }
     rows.sort_by_key(|row| row.leaf);
-    let mut progress = Progress::start(output, "fetched", rows.len() as u64);
+    let mut progress = Progress::start(output, "fetched");
+    let total = Some(rows.len() as u64);
     let mut recorded = Vec::with_capacity(rows.len());
     for (done, row) in rows.into_iter().enumerate() {
-        progress.at(done as u64);
+        progress.at(done as u64, total);
         let id = row.decision.request_id.to_string();
         let answer = api.call(&Call::get(&["requests", &id, "receipt"]))?;
         let receipt = Receipt::parse(&answer.bytes)

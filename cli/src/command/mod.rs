@@ -12,6 +12,7 @@ mod request;
 mod serve_config;
 mod sign;
 mod trust;
+mod verify;
 mod wallet;
 
 use clap::{Parser, Subcommand};

@@ -62,6 +62,25 @@ pub const ASSURANCE: &[Producer<Promise>] = &[
         read: read::rows,
     },
     Producer {
+        name: "log",
+        shows: "3: the log cannot be cut, torn, flipped or rolled back unseen",
+        program: Program::Test { package: "chancery-audit", target: "tamper" },
+        quick: &["--nocapture"],
+        full: &["--nocapture"],
+        // Positions of each file: every byte of its last 64 KiB.
+        runs: Runs::Variable("TAMPER_POSITIONS", 65_536),
+        read: read::log,
+    },
+    Producer {
+        name: "rollback",
+        shows: "3: an older copy of the whole state does not start where witnesses are asked for",
+        program: Program::Test { package: "chancery-server", target: "witness" },
+        quick: &["--nocapture"],
+        full: &["--nocapture"],
+        runs: Runs::Fixed,
+        read: read::log,
+    },
+    Producer {
         name: "secrets",
         shows: "8: the PIN is in no memory, command line, core or file, and the search finds a canary",
         program: Program::Binary("chancery-load"),
@@ -152,6 +171,16 @@ pub const BENCH: &[Producer<Bench>] = &[
         program: Program::Example("decisions"),
         quick: &["--quick"],
         full: &[],
+        runs: Runs::Fixed,
+        read: read::rows,
+    },
+    Producer {
+        name: "log",
+        shows: "an inclusion proof, and the verification of a whole log against raw SHA-256",
+        program: Program::Example("whole_log"),
+        // Entries.
+        quick: &["50000"],
+        full: &["1000000"],
         runs: Runs::Fixed,
         read: read::rows,
     },

@@ -149,6 +149,44 @@ pub fn certificates(said: &Said) -> Result<Vec<Promise>, String> {
     ])
 }
 
+/// `assurance log <what> files=.. runs=.. refused=.. harmless=.. different=..`.
+///
+/// # Errors
+/// When there is no such line, or one that does not add up.
+pub fn log(said: &Said) -> Result<Vec<Promise>, String> {
+    let row = |(what, line): (&str, &str)| {
+        let number = |key| value::<u64>(line, key).ok_or_else(|| format!("not a figure: {what} {line}"));
+        let (runs, files) = (number("runs")?, number("files")?);
+        let [refused, harmless, different] = [number("refused")?, number("harmless")?, number("different")?];
+        if runs == 0 || refused + harmless + different != runs {
+            return Err(format!("it does not add up: {what} {line}"));
+        }
+        let (promise, test) = match what {
+            "files" => ("an auditor is shown no cut or changed file", "audit tamper"),
+            "resumed" => ("nor is one who goes on from where he was", "audit tamper"),
+            "state" => ("a torn or changed state is not gone on from", "audit tamper"),
+            "start" => ("the appliance starts over no cut or changed file of store or log", "audit tamper"),
+            "older" => ("an older store under a newer head does not start", "audit tamper"),
+            "whole" => ("an older copy of the whole state does not start (witnesses)", "server witness"),
+            other => return Err(format!("nobody knows `{other}`")),
+        };
+        let failures = counted(usize::try_from(different).unwrap_or(usize::MAX), said);
+        Ok(Promise {
+            promise: promise.into(),
+            test: test.into(),
+            runs,
+            failures,
+            figure: format!(
+                "{files} files; {refused} refused, {harmless} changed nothing, {different} gave another answer"
+            ),
+            goal: "no other answer".into(),
+            met: failures == 0,
+        })
+    };
+    let rows: Vec<Promise> = told(said, "log").map(row).collect::<Result<_, _>>()?;
+    if rows.is_empty() { Err("it told of no damage".into()) } else { Ok(rows) }
+}
+
 /// `figure {...}` lines, each before the line `test <name> ... ok` of the test it belongs to.
 ///
 /// # Errors
@@ -293,6 +331,22 @@ mod tests {
             let text = text(0, 500, 0).replace(&format!("certificates {missing} "), "certificates other ");
             assert!(certificates(&said(&text, true)).is_err(), "silence about {missing} is no proof");
         }
+    }
+
+    #[test]
+    fn a_damage_that_gives_another_answer_breaks_the_promise() {
+        let line = |harmless, different| {
+            format!(
+                "assurance log files files=6 runs=10 refused=8 harmless={harmless} different={different}\n"
+            )
+        };
+        let row = log(&said(&line(2, 0), true)).unwrap().remove(0);
+        assert!(row.met && row.runs == 10 && row.figure.contains("8 refused, 2 changed nothing"), "{row:?}");
+        assert!(!log(&said(&line(1, 1), true)).unwrap().remove(0).met);
+        assert!(!log(&said(&line(2, 0), false)).unwrap().remove(0).met, "the test itself failed");
+        assert!(log(&said(&line(1, 0), true)).is_err(), "one of them is not accounted for");
+        assert!(log(&said(&line(2, 0).replace("files ", "other "), true)).is_err());
+        assert!(log(&said("running 3 tests\n", true)).is_err(), "silence is no proof");
     }
 
     #[test]

@@ -1,0 +1,248 @@
+//! What can be wrong with a log: each finding names the file or entry and has one reason code that scripts may rely on.
+//! The table in docs/audit.md is held against `Reason::ALL`.
+
+use std::fmt;
+
+use crate::mirror::MirrorError;
+use crate::note::NoteError;
+use crate::record::RecordError;
+
+/// What is wrong with a log, or why it could not be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The mirror does not answer: nothing is known about the log.
+    #[error("`{path}` cannot be read: {source}")]
+    Mirror {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: MirrorError,
+    },
+    /// Whoever was told of the progress wants no more.
+    #[error("the verification was stopped: {0}")]
+    Stopped(#[source] MirrorError),
+    /// There is no checkpoint.
+    #[error("there is no `checkpoint`")]
+    NoCheckpoint,
+    /// The checkpoint is not to be believed.
+    #[error("the checkpoint is not to be believed: {0}")]
+    Checkpoint(#[source] NoteError),
+    /// A file that the checkpoint needs is not there.
+    #[error("`{path}` is missing")]
+    Missing {
+        /// The file.
+        path: String,
+    },
+    /// A tile that is shorter or longer than it must be.
+    #[error("`{path}` has {found} bytes and must have {expected}")]
+    Length {
+        /// The file.
+        path: String,
+        /// Its length, or a little more than is allowed.
+        found: usize,
+        /// What it must be.
+        expected: usize,
+    },
+    /// An entry bundle that does not come apart into the entries it must hold.
+    #[error("`{path}` does not come apart into {width} entries")]
+    Bundle {
+        /// The file.
+        path: String,
+        /// How many it must hold.
+        width: u64,
+    },
+    /// An entry that is not the one whose hash the tile holds: one of the two was changed.
+    #[error("entry {index} is not the one whose hash is in `{path}`")]
+    Leaf {
+        /// Its index.
+        index: u64,
+        /// The tile.
+        path: String,
+    },
+    /// A tile above the entries that is not made of the tiles below it.
+    #[error("`{path}` does not match the entries")]
+    Tile {
+        /// The file.
+        path: String,
+    },
+    /// An entry that is not a record.
+    #[error("entry {index}: {source}")]
+    Entry {
+        /// Its index.
+        index: u64,
+        /// What is wrong with it.
+        #[source]
+        source: RecordError,
+    },
+    /// An outcome that belongs to no earlier decision, or to one that has ended already.
+    #[error("entry {index}: the outcome is of entry {decision}, but {rule}")]
+    Outcome {
+        /// Its index.
+        index: u64,
+        /// The entry it names.
+        decision: u64,
+        /// What does not hold.
+        rule: &'static str,
+    },
+    /// More decisions wait for their outcome than any appliance keeps open.
+    #[error("entry {index}: {open} decisions before it have not ended")]
+    Open {
+        /// The entry.
+        index: u64,
+        /// How many.
+        open: usize,
+    },
+    /// The entries do not hash to the signed root.
+    #[error("the {size} entries do not hash to the signed root")]
+    Root {
+        /// The checkpoint's size.
+        size: u64,
+    },
+    /// The older checkpoint is of more entries than there are: the log was cut.
+    #[error("the log has {size} entries, an older checkpoint covers {older}: it was cut")]
+    Cut {
+        /// Entries now.
+        size: u64,
+        /// Entries then.
+        older: u64,
+    },
+    /// The older checkpoint is of other entries: history was changed.
+    #[error("the first {older} entries are not those of the older checkpoint: history was changed")]
+    Rewritten {
+        /// Entries then.
+        older: u64,
+    },
+}
+
+/// What is wrong with a log, in one word. A code never changes its meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// There is no `checkpoint`.
+    CheckpointMissing,
+    /// It is no checkpoint.
+    CheckpointMalformed,
+    /// No key of the trust file signed it, or a signature is wrong.
+    CheckpointSignature,
+    /// It is another log's.
+    CheckpointForeign,
+    /// Too few witnesses cosigned it.
+    CheckpointCosignatures,
+    /// A tile or bundle is not there.
+    FileMissing,
+    /// A tile has another length than it must.
+    TileTruncated,
+    /// A tile is not made of what is below it.
+    TileAltered,
+    /// A bundle does not come apart.
+    BundleMalformed,
+    /// An entry and its hash in the tile differ.
+    LeafAltered,
+    /// An entry is no record.
+    EntryMalformed,
+    /// An outcome belongs to no open decision.
+    OutcomeUnfounded,
+    /// Too many decisions are open.
+    TooManyOpen,
+    /// The entries are not those that were signed.
+    RootMismatch,
+    /// The log is shorter than it was.
+    LogRolledBack,
+    /// The log has another history than it had.
+    LogForked,
+}
+
+impl Reason {
+    /// All of them.
+    pub const ALL: &[Self] = &[
+        Self::CheckpointMissing,
+        Self::CheckpointMalformed,
+        Self::CheckpointSignature,
+        Self::CheckpointForeign,
+        Self::CheckpointCosignatures,
+        Self::FileMissing,
+        Self::TileTruncated,
+        Self::TileAltered,
+        Self::BundleMalformed,
+        Self::LeafAltered,
+        Self::EntryMalformed,
+        Self::OutcomeUnfounded,
+        Self::TooManyOpen,
+        Self::RootMismatch,
+        Self::LogRolledBack,
+        Self::LogForked,
+    ];
+
+    /// The code.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CheckpointMissing => "checkpoint-missing",
+            Self::CheckpointMalformed => "checkpoint-malformed",
+            Self::CheckpointSignature => "checkpoint-signature",
+            Self::CheckpointForeign => "checkpoint-foreign",
+            Self::CheckpointCosignatures => "checkpoint-cosignatures",
+            Self::FileMissing => "file-missing",
+            Self::TileTruncated => "tile-truncated",
+            Self::TileAltered => "tile-altered",
+            Self::BundleMalformed => "bundle-malformed",
+            Self::LeafAltered => "leaf-altered",
+            Self::EntryMalformed => "entry-malformed",
+            Self::OutcomeUnfounded => "outcome-unfounded",
+            Self::TooManyOpen => "too-many-open",
+            Self::RootMismatch => "root-mismatch",
+            Self::LogRolledBack => "log-rolled-back",
+            Self::LogForked => "log-forked",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl LogError {
+    /// The finding; `None` where nothing was found out about the log.
+    #[must_use]
+    pub fn reason(&self) -> Option<Reason> {
+        Some(match self {
+            Self::Mirror { .. } | Self::Stopped(_) => return None,
+            Self::NoCheckpoint => Reason::CheckpointMissing,
+            Self::Checkpoint(NoteError::Origin { .. }) => Reason::CheckpointForeign,
+            Self::Checkpoint(NoteError::Cosignatures { .. }) => Reason::CheckpointCosignatures,
+            Self::Checkpoint(NoteError::Unsigned | NoteError::WrongSignature(_)) => {
+                Reason::CheckpointSignature
+            }
+            Self::Checkpoint(_) => Reason::CheckpointMalformed,
+            Self::Missing { .. } => Reason::FileMissing,
+            Self::Length { .. } => Reason::TileTruncated,
+            Self::Tile { .. } => Reason::TileAltered,
+            Self::Bundle { .. } => Reason::BundleMalformed,
+            Self::Leaf { .. } => Reason::LeafAltered,
+            Self::Entry { .. } => Reason::EntryMalformed,
+            Self::Outcome { .. } => Reason::OutcomeUnfounded,
+            Self::Open { .. } => Reason::TooManyOpen,
+            Self::Root { .. } => Reason::RootMismatch,
+            Self::Cut { .. } => Reason::LogRolledBack,
+            Self::Rewritten { .. } => Reason::LogForked,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_is_in_the_page_and_nothing_else_is() {
+        let page = include_str!("../../../docs/audit.md");
+        let table = page.split("| reason |").nth(1).unwrap();
+        let table = table.split("\n\n").next().unwrap();
+        let listed: Vec<&str> =
+            table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+        let known: Vec<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+        assert_eq!(listed, known, "docs/audit.md");
+    }
+}

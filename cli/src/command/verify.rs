@@ -1,0 +1,170 @@
+//! `chancery audit verify`: the whole log from its static files, wherever they are. What a run verified can be kept in a
+//! state file: a run that was killed is gone on with, and a later one reads what is new and refuses a log that is not the
+//! continuation of what was seen. The state is trusted as the trust file is.
+
+use std::path::{Path, PathBuf};
+
+use chancery_audit::{
+    Folder, Kept, KeptError, LogError, LogReport, Mirror, MirrorError, Pass, SignedCheckpoint, Start, Trust,
+    verify_log,
+};
+use clap::Args;
+use serde_json::json;
+
+use super::trust;
+use crate::connection::Connection;
+use crate::mirror::Web;
+use crate::progress::Progress;
+use crate::{Error, Output, file};
+
+/// Entries between two states: 64 full bundles.
+const KEEP_EVERY: u64 = 64 * 256;
+
+/// LIMIT: a state file, in bytes: 2^20 open decisions with the longest names.
+const STATE_BYTES: u64 = 512 * 1024 * 1024;
+
+/// `chancery audit verify`.
+#[derive(Args, Debug)]
+pub struct Verify {
+    /// The log's folder of static files
+    #[arg(long, value_name = "LOGDIR", conflicts_with = "mirror")]
+    dir: Option<PathBuf>,
+    /// Where any web server serves the log's static files; the appliance itself without this and `--dir`
+    #[arg(long, value_name = "URL")]
+    mirror: Option<String>,
+    /// The log's name and keys, from a source you trust
+    #[arg(long, value_name = "FILE")]
+    trust: PathBuf,
+    /// A checkpoint kept from before: the log must hold its entries first
+    #[arg(long, value_name = "CHECKPOINT", conflicts_with = "state")]
+    since: Option<PathBuf>,
+    /// Where this run keeps what it verified, and a later one goes on from it; made where it is not there
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// Tell of the progress even where standard error is no terminal
+    #[arg(long)]
+    progress: bool,
+}
+
+impl Verify {
+    pub fn run(&self, connection: &Connection, output: &Output) -> Result<(), Error> {
+        let trust = trust::read(&self.trust)?;
+        let older = match &self.since {
+            None => None,
+            Some(path) => Some(
+                SignedCheckpoint::open(&file::read(path)?, &trust)
+                    .map_err(|error| Error::content(path, format!("is not to be believed: {error}")))?,
+            ),
+        };
+        let start = match (&older, self.kept(&trust, output)?) {
+            (Some(older), _) => Start::Since(older),
+            (None, Some(kept)) => Start::From(kept),
+            (None, None) => Start::Afresh,
+        };
+        let mirror: Box<dyn Mirror> = match (&self.dir, &self.mirror) {
+            (Some(directory), _) => {
+                std::fs::read_dir(directory).map_err(Error::file("read the folder", directory))?;
+                Box::new(Folder::at(directory))
+            }
+            (None, Some(url)) => Box::new(Web::public(url, connection.timeout)?),
+            (None, None) => Box::new(Web::appliance(connection, output)?),
+        };
+        let mut progress = Progress::start(output, "verified").shown(self.progress);
+        let mut kept_at = None;
+        let verified = verify_log(&*mirror, &trust, start, &mut |pass| {
+            progress.at(pass.verified(), Some(pass.size()));
+            self.keep(pass, &mut kept_at)
+        });
+        match verified {
+            Ok(report) => tell(&report, older.as_ref(), output),
+            Err(error) => Err(self.refuse(error, output)?),
+        }
+    }
+
+    /// What an earlier run kept. A damaged state is not gone on from and not refused: the whole log is read again.
+    fn kept(&self, trust: &Trust, output: &Output) -> Result<Option<Kept>, Error> {
+        let Some(path) = self.state.as_deref().filter(|path| path.exists()) else { return Ok(None) };
+        match Kept::parse(&file::read_up_to(path, STATE_BYTES)?, trust) {
+            Ok(kept) => Ok(Some(kept)),
+            Err(KeptError::Damaged(what)) => {
+                output.say(&format!(
+                    "warning: `{}` cannot be gone on from ({what}): the log is verified from its first entry, and \
+                     what was seen of it before is forgotten",
+                    path.display()
+                ));
+                Ok(None)
+            }
+            Err(error) => Err(Error::content(path, format!("cannot be gone on from: {error}"))),
+        }
+    }
+
+    /// Keeps the first state, because it names the checkpoint seen, the last, and one now and then.
+    fn keep(&self, pass: &Pass<'_>, kept_at: &mut Option<u64>) -> Result<(), MirrorError> {
+        let Some(path) = &self.state else { return Ok(()) };
+        let verified = pass.verified();
+        let due = kept_at.is_none_or(|kept| verified - kept >= KEEP_EVERY);
+        if due || verified == pass.size() {
+            file::replace(path, &pass.keep(), file::PUBLIC)?;
+            *kept_at = Some(verified);
+        }
+        Ok(())
+    }
+
+    /// The finding as a result, and the error that ends the program.
+    fn refuse(&self, error: LogError, output: &Output) -> Result<Error, Error> {
+        let Some(reason) = error.reason() else { return Ok(self.unanswered(error)) };
+        if output.is_json() {
+            let document = json!({ "ok": false, "reason": reason.as_str(), "detail": error.to_string() });
+            output.document(&document)?;
+        }
+        Ok(Error::Failed(format!("the log does not verify: {reason}: {error}")))
+    }
+
+    /// Nothing was found out about the log.
+    fn unanswered(&self, error: LogError) -> Error {
+        let (path, source) = match error {
+            LogError::Mirror { path, source } => (path, source),
+            LogError::Stopped(source) => (String::new(), source),
+            finding => return Error::Failed(finding.to_string()),
+        };
+        let folder = self.dir.as_deref().unwrap_or(Path::new(""));
+        source.downcast::<Error>().map_or_else(
+            |source| Error::content(&folder.join(path), format!("cannot be read: {source}")),
+            |error| *error,
+        )
+    }
+}
+
+fn tell(report: &LogReport, since: Option<&SignedCheckpoint>, output: &Output) -> Result<(), Error> {
+    let (head, counts) = (report.checkpoint.checkpoint(), report.counts);
+    if output.is_json() {
+        return output.document(&json!({
+            "ok": true,
+            "origin": head.origin,
+            "size": head.size,
+            "root": hex::encode(head.root),
+            "since": since.map(SignedCheckpoint::size),
+            "resumed_from": report.resumed_from,
+            "decisions": counts.decisions,
+            "outcomes": counts.outcomes,
+            "wallets": counts.wallets,
+            "policies": counts.policies,
+            "open": report.open,
+        }));
+    }
+    output.line(&format!("log `{}`: {} entries verify", head.origin, head.size))?;
+    output.line(&format!("root      {}", hex::encode(head.root)))?;
+    output.line(&format!("decisions {}", counts.decisions))?;
+    output.line(&format!("outcomes  {} ({} allowed decisions without one)", counts.outcomes, report.open))?;
+    output.line(&format!("wallets   {}", counts.wallets))?;
+    output.line(&format!("policies  {}", counts.policies))?;
+    if report.resumed_from > 0 {
+        output.line(&format!("the first {} entries were verified before", report.resumed_from))?;
+    }
+    match since {
+        Some(since) => {
+            output.line(&format!("the first {} entries are those of the older checkpoint", since.size()))
+        }
+        None => Ok(()),
+    }
+}
