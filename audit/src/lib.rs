@@ -13,6 +13,7 @@ mod feed;
 mod files;
 mod log;
 pub mod merkle;
+mod ml_dsa;
 mod note;
 mod proof;
 mod publish;
@@ -37,7 +38,8 @@ pub use error::{AuditError, SignerError};
 pub use export::{ExportError, Filter, Row, rows, write_csv, write_json_lines};
 pub use feed::{Feed, LogObserver, feed};
 pub use log::{Keeper, Log, LogOptions, Standing};
-pub use note::{CosignerKey, NOTE_BYTES, NOTE_SIGNATURES, NamedKey, Note, NoteError, VerifierKey};
+pub use ml_dsa::{ML_DSA_SEED_BYTES, MlDsaError, MlDsaSigner};
+pub use note::{CosignerKey, MlDsaKey, NOTE_BYTES, NOTE_SIGNATURES, NamedKey, Note, NoteError, VerifierKey};
 pub use proof::{ProofError, Proven, TlogProof};
 pub use receipt::{RECEIPT_BYTES, Receipt, ReceiptError, signing_commitment};
 pub use record::{
