@@ -127,7 +127,10 @@ impl Worker {
         secret: &SecretBytes,
     ) -> Result<Vec<u8>, HsmError> {
         let secrets = [pin.expose(), secret.expose()];
-        match Self::launch(settings, Task::Wrap(sealing), Some(serial), &secrets).await?.1 {
+        let (launched, started) =
+            Self::launch(settings, Task::Wrap(sealing), Some(serial), &secrets).await?;
+        ended(launched.child).await;
+        match started {
             Started::Wrapped(wrapped) => Ok(wrapped),
             other => Err(refusal(other)),
         }
@@ -157,7 +160,7 @@ impl Worker {
             SecretBytes::read_exact(&stream, len.ok_or(SecretError::TooLong { limit: SECRET_BYTES })?)
         });
         let secret = read.await.ok().and_then(Result::ok).ok_or_else(gone);
-        drop(child);
+        ended(child).await;
         secret
     }
 
@@ -233,6 +236,11 @@ async fn tell(
             Ok(_) => {}
         }
     }
+}
+
+/// Waits for a worker that ends by itself, so that none is left behind; what does not end is killed when it is dropped.
+async fn ended(mut child: Child) {
+    let _ = tokio::time::timeout(Duration::from_secs(1), child.wait()).await;
 }
 
 fn gone() -> HsmError {
