@@ -127,8 +127,7 @@ impl Worker {
         secret: &SecretBytes,
     ) -> Result<Vec<u8>, HsmError> {
         let secrets = [pin.expose(), secret.expose()];
-        let (launched, started) =
-            Self::launch(settings, Task::Wrap(sealing), Some(serial), &secrets).await?;
+        let (launched, started) = Self::launch(settings, Task::Wrap(sealing), Some(serial), &secrets).await?;
         ended(launched.child).await;
         match started {
             Started::Wrapped(wrapped) => Ok(wrapped),
