@@ -114,6 +114,7 @@ async fn main() {
         directory: folder.path().to_owned(),
         witnesses: Vec::new(),
         quorum: 0,
+        ml_dsa: None,
     };
     let begin = Instant::now();
     let log = Log::open(Arc::new(Transfers { entries }), &feed, options, key).unwrap();

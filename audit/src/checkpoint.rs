@@ -3,12 +3,14 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::cosignature::Cosignature;
 use crate::merkle::Hash;
+use crate::ml_dsa::{self, MlDsaSigner};
 use crate::note::{CosignerKey, Note, NoteError, VerifierKey};
 use crate::trust::Trust;
 use crate::{AuditError, SignerError};
@@ -68,11 +70,13 @@ pub(crate) fn hash(text: &str) -> Option<Hash> {
 pub struct SignedCheckpoint {
     checkpoint: Checkpoint,
     note: String,
+    ml_dsa_time_s: Option<u64>,
     cosignatures: Vec<Cosignature>,
 }
 
 impl SignedCheckpoint {
-    /// Reads a signed checkpoint and verifies it: the log's signature, and as many cosignatures as `trust` asks for.
+    /// Reads a signed checkpoint and verifies it: the log's signature, its ML-DSA one where `trust` names a key for that, and
+    /// as many cosignatures as `trust` asks for.
     ///
     /// # Errors
     /// [`NoteError`] says what is wrong; another log's checkpoint is [`NoteError::Origin`].
@@ -82,6 +86,11 @@ impl SignedCheckpoint {
         let checkpoint = Checkpoint::parse(text)?;
         if checkpoint.origin != trust.origin() {
             return Err(NoteError::Origin { expected: trust.origin().to_owned(), found: checkpoint.origin });
+        }
+        // INVARIANT: who trusts two kinds of keys asks for both, so that taking a line off gains nothing.
+        let ml_dsa_time_s = ml_dsa::signed(&parsed, &checkpoint, trust.ml_dsa_keys())?;
+        if ml_dsa_time_s.is_none() && !trust.ml_dsa_keys().is_empty() {
+            return Err(NoteError::NoMlDsa);
         }
         let mut cosignatures = Vec::new();
         for witness in trust.witness_keys() {
@@ -93,7 +102,7 @@ impl SignedCheckpoint {
             return Err(NoteError::Cosignatures { found, needed });
         }
         let note = String::from_utf8(note.to_vec()).map_err(|_| NoteError::Malformed("not UTF-8"))?;
-        Ok(Self { checkpoint, note, cosignatures })
+        Ok(Self { checkpoint, note, ml_dsa_time_s, cosignatures })
     }
 
     /// The cosignature that a witness's answer (c2sp.org/tlog-witness: signature lines) gives this checkpoint.
@@ -116,19 +125,31 @@ impl SignedCheckpoint {
         self
     }
 
-    /// Signs a checkpoint and verifies the signature before anybody can see it.
+    /// Signs a checkpoint with both keys at once, and verifies each signature before anybody can see it.
     pub(crate) async fn sign(
         checkpoint: Checkpoint,
         key: &VerifierKey,
         signer: &dyn CheckpointSigner,
+        ml_dsa: Option<&Arc<MlDsaSigner>>,
     ) -> Result<Self, AuditError> {
         let text = checkpoint.text();
+        // It computes while the token does: the request that waits for both waits for the slower one.
+        let beside = ml_dsa.map(|signer| {
+            let (signer, checkpoint) = (Arc::clone(signer), checkpoint.clone());
+            tokio::task::spawn_blocking(move || signer.sign(&checkpoint))
+        });
         let signature = signer.sign(text.as_bytes()).await?;
         if !key.verifies(text.as_bytes(), &signature) {
             return Err(AuditError::SignatureWrong);
         }
-        let note = format!("{text}\n{}", key.line(&signature));
-        Ok(Self { checkpoint, note, cosignatures: Vec::new() })
+        let mut note = format!("{text}\n{}", key.line(&signature));
+        let mut ml_dsa_time_s = None;
+        if let Some(beside) = beside {
+            let (line, time_s) = beside.await.unwrap_or(Err(AuditError::Stopping))?;
+            note.push_str(&line);
+            ml_dsa_time_s = Some(time_s);
+        }
+        Ok(Self { checkpoint, note, ml_dsa_time_s, cosignatures: Vec::new() })
     }
 
     /// What it says.
@@ -147,6 +168,12 @@ impl SignedCheckpoint {
     #[must_use]
     pub fn root(&self) -> &Hash {
         &self.checkpoint.root
+    }
+
+    /// Whether a trusted ML-DSA key of the log signed it too; the time it names, in seconds since 1970, 0 for none.
+    #[must_use]
+    pub fn ml_dsa_time_s(&self) -> Option<u64> {
+        self.ml_dsa_time_s
     }
 
     /// The witnesses that cosigned it, of those that are trusted.

@@ -19,7 +19,7 @@ impl Cosignature {
     /// [`NoteError::WrongSignature`] where it does not verify, [`NoteError::Malformed`] where there are two.
     pub fn find(note: &Note<'_>, text: &str, witness: &CosignerKey) -> Result<Option<Self>, NoteError> {
         let Some(signature) = note.signature(witness)? else { return Ok(None) };
-        let wrong = || NoteError::WrongSignature(witness.name().to_owned());
+        let wrong = || witness.wrong();
         let (time, ed25519) = signature.split_first_chunk::<8>().ok_or_else(wrong)?;
         let time_s = u64::from_be_bytes(*time);
         if time_s >= 1 << 63 || !witness.verifies(message(text, time_s).as_bytes(), ed25519) {

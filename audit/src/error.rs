@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chancery_core::Code;
 use chancery_store::StoreError;
 
+use crate::ml_dsa::MlDsaError;
 use crate::note::NoteError;
 use crate::trust::TrustError;
 
@@ -66,6 +67,9 @@ pub enum AuditError {
     /// The signer returned a signature that does not verify under its own public key.
     #[error("the checkpoint signature does not verify under the log's key")]
     SignatureWrong,
+    /// The ML-DSA signature was not made.
+    #[error(transparent)]
+    MlDsa(#[from] MlDsaError),
     /// An attempt to sign failed for everybody who waited for it.
     #[error("no checkpoint could be made: {0}")]
     NoCheckpoint(Arc<AuditError>),
@@ -159,7 +163,7 @@ impl AuditError {
             Self::Stopping => Code::ShuttingDown,
             Self::OutOfRange { .. } => Code::NotFound,
             Self::NotCosigned { .. } => Code::NotCosigned,
-            Self::Encode(_) | Self::Origin { .. } | Self::Witnesses(_) => Code::Internal,
+            Self::Encode(_) | Self::Origin { .. } | Self::MlDsa(_) | Self::Witnesses(_) => Code::Internal,
             Self::Io { .. }
             | Self::RolledBack { .. }
             | Self::Forked { .. }

@@ -14,6 +14,7 @@ mod files;
 mod log;
 pub mod merkle;
 mod mirror;
+mod ml_dsa;
 mod note;
 mod proof;
 mod publish;
@@ -39,7 +40,8 @@ pub use export::{ExportError, Filter, Row, rows, write_csv, write_json_lines};
 pub use feed::{Feed, LogObserver, feed};
 pub use log::{Keeper, Log, LogOptions, Standing};
 pub use mirror::{Folder, Mirror, MirrorError};
-pub use note::{CosignerKey, NOTE_BYTES, NOTE_SIGNATURES, NamedKey, Note, NoteError, VerifierKey};
+pub use ml_dsa::{ML_DSA_SEED_BYTES, MlDsaError, MlDsaSigner};
+pub use note::{CosignerKey, MlDsaKey, NOTE_BYTES, NOTE_SIGNATURES, NamedKey, Note, NoteError, VerifierKey};
 pub use proof::{ProofError, Proven, TlogProof};
 pub use receipt::{RECEIPT_BYTES, Receipt, ReceiptError, signing_commitment};
 pub use record::{

@@ -14,6 +14,7 @@ use crate::checkpoint::{Checkpoint, CheckpointSigner, SignedCheckpoint};
 use crate::feed::Feed;
 use crate::files::{Files, Resource};
 use crate::merkle::{self, Hash, leaf_hash};
+use crate::ml_dsa::MlDsaSigner;
 use crate::note::VerifierKey;
 use crate::proof::{Proven, TlogProof};
 use crate::recover::{RECHECKED_LEAVES, recover};
@@ -32,6 +33,8 @@ pub struct LogOptions {
     pub origin: String,
     /// The folder of static files.
     pub directory: PathBuf,
+    /// Signs every checkpoint beside the HSM.
+    pub ml_dsa: Option<MlDsaSigner>,
     /// Who is asked to cosign every checkpoint.
     pub witnesses: Vec<Witness>,
     /// How many of them must have cosigned a checkpoint before it is used.
@@ -76,6 +79,7 @@ pub(crate) struct Inner {
     pub(crate) trust: Trust,
     key: VerifierKey,
     signer: Arc<dyn CheckpointSigner>,
+    ml_dsa: Option<Arc<MlDsaSigner>>,
     signed: watch::Sender<Signed>,
     wanted: Notify,
 }
@@ -105,25 +109,32 @@ impl Log {
         let witness_keys = options.witnesses.iter().map(|witness| witness.key.clone()).collect();
         let trust = Trust::in_key(&options.origin, public_key)
             .map_err(named)?
+            .with_ml_dsa(options.ml_dsa.iter().map(|signer| signer.key().clone()).collect())
+            .map_err(AuditError::Witnesses)?
             .with_witnesses(witness_keys, options.quorum)
             .map_err(AuditError::Witnesses)?;
         let files = Files::create(&options.directory)?;
-        // What this log remembers is its own word: it needs no witness.
-        let recovered = recover(&*source, &files, &trust.without_quorum(), RECHECKED_LEAVES)?;
-        let latest = recovered.head.map(Arc::new);
+        // What this log remembers is its own word: it needs no witness, and an older release signed with Ed25519 alone.
+        let recovered = recover(&*source, &files, &trust.in_own_word(), RECHECKED_LEAVES)?;
+        let remembered = recovered.head.as_ref().map_or(0, SignedCheckpoint::size);
+        // A head that lacks a signature of today is remembered, and signed again before anyone is shown it.
+        let whole = |head: SignedCheckpoint| {
+            SignedCheckpoint::open(head.note().as_bytes(), &trust.without_quorum()).ok().map(Arc::new)
+        };
+        let latest = recovered.head.and_then(whole);
         let cosigned = latest.clone().filter(|head| head.cosignatures().len() >= trust.quorum());
-        let size = |head: &Option<Arc<SignedCheckpoint>>| head.as_ref().map_or(0, |head| head.size());
         let inner = Arc::new(Inner {
             tree: Tree::new(recovered.edge, files.clone(), source),
             files,
             seats: options.witnesses.into_iter().map(Seat::of).collect(),
-            published: AtomicU64::new(size(&latest)),
+            published: AtomicU64::new(remembered),
             // A damaged one is published again, and one that has too few cosignatures by now.
             checkpointed: AtomicU64::new(cosigned.as_ref().map_or(0, |_| recovered.checkpointed)),
             publishing_fails: AtomicBool::new(false),
             key,
             trust,
             signer,
+            ml_dsa: options.ml_dsa.map(Arc::new),
             signed: watch::Sender::new(Signed { latest, cosigned, ..Signed::default() }),
             wanted: Notify::new(),
         });
@@ -346,7 +357,8 @@ async fn sign_newest(inner: &Inner) -> Result<Arc<SignedCheckpoint>, AuditError>
         return Ok(Arc::clone(latest));
     }
     let checkpoint = Checkpoint { origin: inner.trust.origin().to_owned(), size, root };
-    SignedCheckpoint::sign(checkpoint, &inner.key, &*inner.signer).await.map(Arc::new)
+    let ml_dsa = inner.ml_dsa.as_ref();
+    SignedCheckpoint::sign(checkpoint, &inner.key, &*inner.signer, ml_dsa).await.map(Arc::new)
 }
 
 /// INVARIANT: where cosignatures are asked for, no checkpoint without them reaches a receipt. Where none are, nobody waits

@@ -1,11 +1,11 @@
-//! C2SP signed notes (c2sp.org/signed-note) with Ed25519 keys: text, a blank line, signature lines. A note's text is
-//! worth nothing until `verify` has returned; unknown keys are ignored, a wrong signature of a known key is fatal.
+//! C2SP signed notes (c2sp.org/signed-note) with Ed25519 and ML-DSA-44 keys: text, a blank line, signature lines. A note's
+//! text is worth nothing until `verify` has returned; unknown keys are ignored, a wrong signature of a known key is fatal.
 //! A key's type is part of its type here, so that a witness's key cannot stand for the log's.
 
 use std::fmt;
 use std::str::FromStr;
 
-use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
+use aws_lc_rs::signature::{ED25519, ML_DSA_44, UnparsedPublicKey, VerificationAlgorithm};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
@@ -16,7 +16,8 @@ pub const NOTE_BYTES: usize = 64 * 1024;
 pub const NOTE_SIGNATURES: usize = 32;
 
 const ED25519_TYPE: u8 = 1;
-pub(crate) const COSIGNATURE_TYPE: u8 = 4;
+const COSIGNATURE_TYPE: u8 = 4;
+const ML_DSA_TYPE: u8 = 6;
 const DASH: &str = "\u{2014} ";
 
 /// What is wrong with a note, a checkpoint or a verifier key.
@@ -31,6 +32,9 @@ pub enum NoteError {
     /// No line is signed by a key in the trust file.
     #[error("no signature is by a trusted key")]
     Unsigned,
+    /// The log signed with Ed25519 alone, or with an ML-DSA key that is not in the trust file, which asks for one that is.
+    #[error("no ML-DSA-44 signature is by a trusted key")]
+    NoMlDsa,
     /// A trusted key's signature does not verify.
     #[error("the signature of `{0}` does not verify")]
     WrongSignature(String),
@@ -63,27 +67,33 @@ pub(crate) fn is_name(text: &str) -> bool {
     (1..=256).contains(&text.len()) && !text.chars().any(|c| c == '+' || c.is_whitespace() || c.is_control())
 }
 
-/// An Ed25519 key with a name. Its text form is `name+hash+base64(TYPE || key)`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NamedKey<const TYPE: u8> {
+/// A public key of `LEN` bytes with a name. Its text form is `name+hash+base64(TYPE || key)`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NamedKey<const TYPE: u8, const LEN: usize> {
     name: String,
     id: [u8; 4],
-    key: [u8; 32],
+    key: [u8; LEN],
 }
 
-/// A log's key: it signs the note's text as it is (type 1).
-pub type VerifierKey = NamedKey<ED25519_TYPE>;
+/// A log's Ed25519 key: it signs the note's text as it is (type 1).
+pub type VerifierKey = NamedKey<ED25519_TYPE, 32>;
 
-/// A witness's key: it signs a cosignature's message (type 4, c2sp.org/tlog-cosignature).
-pub type CosignerKey = NamedKey<COSIGNATURE_TYPE>;
+/// A witness's Ed25519 key: it signs a cosignature's message (type 4, c2sp.org/tlog-cosignature).
+pub type CosignerKey = NamedKey<COSIGNATURE_TYPE, 32>;
 
-impl<const TYPE: u8> NamedKey<TYPE> {
+/// A log's ML-DSA-44 key (FIPS 204): it signs what the checkpoint says (type 6, c2sp.org/tlog-cosignature).
+pub type MlDsaKey = NamedKey<ML_DSA_TYPE, 1312>;
+
+impl<const TYPE: u8, const LEN: usize> NamedKey<TYPE, LEN> {
+    const ALGORITHM: &dyn VerificationAlgorithm = if TYPE == ML_DSA_TYPE { &ML_DSA_44 } else { &ED25519 };
+
     /// The key of this name.
     ///
     /// # Errors
-    /// [`NoteError::Key`] where the name is empty or holds a space or `+`.
-    pub fn new(name: &str, key: [u8; 32]) -> Result<Self, NoteError> {
-        if !is_name(name) {
+    /// [`NoteError::Key`] where the name is empty or holds a space or `+`, or is too long for the messages of its type.
+    pub fn new(name: &str, key: [u8; LEN]) -> Result<Self, NoteError> {
+        // LIMIT: `cosigner_name<1..2^8-1>` of the message that is signed.
+        if !is_name(name) || (TYPE == ML_DSA_TYPE && name.len() > 255) {
             return Err(NoteError::Key("the name"));
         }
         let hash: [u8; 32] =
@@ -98,16 +108,20 @@ impl<const TYPE: u8> NamedKey<TYPE> {
         &self.name
     }
 
-    /// The public key, as RFC 8032 encodes it.
+    /// The public key, as RFC 8032 or FIPS 204 encodes it.
     #[must_use]
-    pub fn key(&self) -> &[u8; 32] {
+    pub fn key(&self) -> &[u8; LEN] {
         &self.key
     }
 
     /// Whether `signature` is this key's over `message`.
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        UnparsedPublicKey::new(&ED25519, &self.key).verify(message, signature).is_ok()
+        UnparsedPublicKey::new(Self::ALGORITHM, &self.key).verify(message, signature).is_ok()
+    }
+
+    pub(crate) fn wrong(&self) -> NoteError {
+        NoteError::WrongSignature(self.name.clone())
     }
 
     /// This key's signature line, newline included.
@@ -117,7 +131,13 @@ impl<const TYPE: u8> NamedKey<TYPE> {
     }
 }
 
-impl<const TYPE: u8> fmt::Display for NamedKey<TYPE> {
+impl<const TYPE: u8, const LEN: usize> fmt::Debug for NamedKey<TYPE, LEN> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}+{}", self.name, hex::encode(self.id))
+    }
+}
+
+impl<const TYPE: u8, const LEN: usize> fmt::Display for NamedKey<TYPE, LEN> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut blob = vec![TYPE];
         blob.extend_from_slice(&self.key);
@@ -125,7 +145,7 @@ impl<const TYPE: u8> fmt::Display for NamedKey<TYPE> {
     }
 }
 
-impl<const TYPE: u8> FromStr for NamedKey<TYPE> {
+impl<const TYPE: u8, const LEN: usize> FromStr for NamedKey<TYPE, LEN> {
     type Err = NoteError;
 
     fn from_str(text: &str) -> Result<Self, NoteError> {
@@ -136,7 +156,7 @@ impl<const TYPE: u8> FromStr for NamedKey<TYPE> {
         let blob = STANDARD.decode(blob).map_err(|_| NoteError::Key("the base64"))?;
         let key = match blob.split_first() {
             Some((kind, key)) if *kind == TYPE => key,
-            _ => return Err(NoteError::Key("its type is another: 1 signs a log, 4 cosigns")),
+            _ => return Err(NoteError::Key("its type is another: 1 and 6 sign a log, 4 cosigns")),
         };
         let key = key.try_into().map_err(|_| NoteError::Key("the key's length"))?;
         let parsed = Self::new(name, key)?;
@@ -192,7 +212,7 @@ impl<'a> Note<'a> {
         for key in keys {
             let Some(signature) = self.signature(key)? else { continue };
             if !key.verifies(self.text.as_bytes(), signature) {
-                return Err(NoteError::WrongSignature(key.name.clone()));
+                return Err(key.wrong());
             }
             signed = true;
         }
@@ -206,7 +226,10 @@ impl<'a> Note<'a> {
     }
 
     /// What stands in this key's line, not yet verified; `None` where there is no such line.
-    pub(crate) fn signature<const TYPE: u8>(&self, key: &NamedKey<TYPE>) -> Result<Option<&[u8]>, NoteError> {
+    pub(crate) fn signature<const TYPE: u8, const LEN: usize>(
+        &self,
+        key: &NamedKey<TYPE, LEN>,
+    ) -> Result<Option<&[u8]>, NoteError> {
         let mut lines = self.lines.iter().filter(|line| line.name == key.name && line.id == key.id);
         match (lines.next(), lines.next()) {
             (_, Some(_)) => Err(NoteError::Malformed("a key signed twice")),

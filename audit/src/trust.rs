@@ -1,16 +1,16 @@
-//! `trust.json`: which log a stranger believes, `{"v":1,"origin":"...","log_keys":["<vkey>"]}`, and in format 2 which
-//! witnesses, `"witness_keys":["<vkey>"],"cosignatures":<n>`. Everything an offline verification proves is proved relative
-//! to this file, so it must come by another way than the receipts.
+//! `trust.json`: which log a stranger believes, `{"v":1,"origin":"...","log_keys":["<vkey>"]}`; in format 2 which witnesses,
+//! `"witness_keys":["<vkey>"],"cosignatures":<n>`; in format 3, with or without those, `"ml_dsa_keys":["<vkey>"]`.
+//! Everything an offline verification proves is proved relative to this file, so it must come by another way than the receipts.
 
 use chancery_core::limit;
 use serde::{Deserialize, Serialize};
 
 use crate::canonical::refuse_repeated_names;
-use crate::note::{CosignerKey, NoteError, VerifierKey, is_name};
+use crate::note::{CosignerKey, MlDsaKey, NoteError, VerifierKey, is_name};
 
 /// LIMIT: a trust file, in bytes.
 pub const TRUST_BYTES: usize = 64 * 1024;
-/// LIMIT: the keys of one log, those of past years included.
+/// LIMIT: the keys of one log and kind, those of past years included.
 pub const LOG_KEYS: usize = 16;
 
 /// Why a trust file is refused.
@@ -28,6 +28,9 @@ pub enum TrustError {
     /// A key that is none.
     #[error("`log_keys` holds a text that is {0}")]
     Key(#[source] NoteError),
+    /// An ML-DSA key that is none.
+    #[error("`ml_dsa_keys` holds a text that is {0}")]
+    MlDsa(#[source] NoteError),
     /// A witness's key that is none.
     #[error("`witness_keys` holds a text that is {0}")]
     Witness(#[source] NoteError),
@@ -40,16 +43,20 @@ struct File {
     origin: String,
     log_keys: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    ml_dsa_keys: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     witness_keys: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     cosignatures: Option<usize>,
 }
 
-/// A log's name, the keys that sign its checkpoints, and the witnesses of whom some must have cosigned.
+/// A log's name, the keys that sign its checkpoints, and the witnesses of whom some must have cosigned. Where it has keys of
+/// both kinds, one of each must have signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trust {
     origin: String,
     log_keys: Vec<VerifierKey>,
+    ml_dsa_keys: Vec<MlDsaKey>,
     witness_keys: Vec<CosignerKey>,
     quorum: usize,
 }
@@ -61,7 +68,25 @@ impl Trust {
     /// [`NoteError::Key`] where `origin` cannot name a key.
     pub fn in_key(origin: &str, public_key: [u8; 32]) -> Result<Self, NoteError> {
         let log_keys = vec![VerifierKey::new(origin, public_key)?];
-        Ok(Self { origin: origin.to_owned(), log_keys, witness_keys: Vec::new(), quorum: 0 })
+        Ok(Self::plain(origin.to_owned(), log_keys))
+    }
+
+    fn plain(origin: String, log_keys: Vec<VerifierKey>) -> Self {
+        Self { origin, log_keys, ml_dsa_keys: Vec::new(), witness_keys: Vec::new(), quorum: 0 }
+    }
+
+    /// The same log, believed only where one of these keys has signed too; none asks for no such signature.
+    ///
+    /// # Errors
+    /// [`TrustError::Rule`] for too many keys, or one of another name than the log's.
+    pub fn with_ml_dsa(self, ml_dsa_keys: Vec<MlDsaKey>) -> Result<Self, TrustError> {
+        if ml_dsa_keys.len() > LOG_KEYS {
+            return Err(TrustError::Rule("must hold at most 16 ML-DSA keys"));
+        }
+        if ml_dsa_keys.iter().any(|key| key.name() != self.origin) {
+            return Err(TrustError::Rule("holds a key of another name than the origin"));
+        }
+        Ok(Self { ml_dsa_keys, ..self })
     }
 
     /// The same log, believed only where `quorum` of these witnesses have cosigned.
@@ -91,7 +116,12 @@ impl Trust {
         Self { quorum: 0, ..self.clone() }
     }
 
-    /// Reads `trust.json`, of format 1 or 2.
+    /// What the log itself asks of a head it remembers: its Ed25519 signature.
+    pub(crate) fn in_own_word(&self) -> Self {
+        Self { ml_dsa_keys: Vec::new(), quorum: 0, ..self.clone() }
+    }
+
+    /// Reads `trust.json`, of format 1, 2 or 3.
     ///
     /// # Errors
     /// [`TrustError`].
@@ -102,15 +132,19 @@ impl Trust {
         refuse_repeated_names(bytes)?;
         let file: File = serde_json::from_slice(bytes)?;
         let (witness_keys, quorum) = match (file.v, file.witness_keys, file.cosignatures) {
-            (1, None, None) => (Vec::new(), 0),
-            (2, Some(keys), Some(quorum)) => (keys, quorum),
-            (1 | 2, ..) => {
+            (1 | 3, None, None) => (Vec::new(), 0),
+            (2 | 3, Some(keys), Some(quorum)) => (keys, quorum),
+            (1..=3, ..) => {
                 return Err(TrustError::Rule(
-                    "has `witness_keys` and `cosignatures` in format 2, and only there",
+                    "has `witness_keys` and `cosignatures` together, in format 2 or 3, and in 2 always",
                 ));
             }
             _ => return Err(TrustError::Rule("is of a format that this program does not read")),
         };
+        let ml_dsa_keys = file.ml_dsa_keys.unwrap_or_default();
+        if (file.v == 3) == ml_dsa_keys.is_empty() {
+            return Err(TrustError::Rule("has `ml_dsa_keys` in format 3, and only there"));
+        }
         if !is_name(&file.origin) {
             return Err(TrustError::Rule("names an origin that is empty or holds spaces or `+`"));
         }
@@ -125,22 +159,27 @@ impl Trust {
         if log_keys.iter().any(|key| key.name() != file.origin) {
             return Err(TrustError::Rule("holds a key of another name than the origin"));
         }
+        let ml_dsa_keys = ml_dsa_keys
+            .iter()
+            .map(|text| text.parse().map_err(TrustError::MlDsa))
+            .collect::<Result<Vec<MlDsaKey>, _>>()?;
         let witness_keys = witness_keys
             .iter()
             .map(|text| text.parse().map_err(TrustError::Witness))
             .collect::<Result<Vec<CosignerKey>, _>>()?;
-        Self { origin: file.origin, log_keys, witness_keys: Vec::new(), quorum: 0 }
-            .with_witnesses(witness_keys, quorum)
+        Self::plain(file.origin, log_keys).with_ml_dsa(ml_dsa_keys)?.with_witnesses(witness_keys, quorum)
     }
 
-    /// The file's text: format 1 where there are no witnesses.
+    /// The file's text, in the lowest format that can say it.
     #[must_use]
     pub fn to_json(&self) -> String {
         let witnessed = !self.witness_keys.is_empty();
+        let doubly = !self.ml_dsa_keys.is_empty();
         let file = File {
-            v: if witnessed { 2 } else { 1 },
+            v: if doubly { 3 } else { 1 + u8::from(witnessed) },
             origin: self.origin.clone(),
             log_keys: self.log_keys.iter().map(ToString::to_string).collect(),
+            ml_dsa_keys: doubly.then(|| self.ml_dsa_keys.iter().map(ToString::to_string).collect()),
             witness_keys: witnessed.then(|| self.witness_keys.iter().map(ToString::to_string).collect()),
             cosignatures: witnessed.then_some(self.quorum),
         };
@@ -154,10 +193,16 @@ impl Trust {
         &self.origin
     }
 
-    /// The keys that sign its checkpoints.
+    /// The Ed25519 keys that sign its checkpoints.
     #[must_use]
     pub fn log_keys(&self) -> &[VerifierKey] {
         &self.log_keys
+    }
+
+    /// The ML-DSA-44 keys that sign them too.
+    #[must_use]
+    pub fn ml_dsa_keys(&self) -> &[MlDsaKey] {
+        &self.ml_dsa_keys
     }
 
     /// The witnesses that are believed.

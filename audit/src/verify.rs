@@ -56,9 +56,14 @@ impl Verified {
     #[must_use]
     pub fn findings(&self) -> Vec<String> {
         let decision = &self.receipt.decision;
+        let signed = match self.checkpoint.ml_dsa_time_s() {
+            None => "a trusted key".to_owned(),
+            Some(0) => "trusted keys, Ed25519 and ML-DSA-44".to_owned(),
+            Some(time_s) => format!("trusted keys, Ed25519 and ML-DSA-44, at {time_s} s since 1970"),
+        };
         let mut findings = vec![
             format!(
-                "log `{}` holds the decision as entry {} of {}, under a checkpoint signed by a trusted key",
+                "log `{}` holds the decision as entry {} of {}, under a checkpoint signed by {signed}",
                 self.checkpoint.checkpoint().origin,
                 self.decision_leaf,
                 self.checkpoint.size()

@@ -106,3 +106,42 @@ async fn what_the_log_costs() {
     }
     println!("one node hash: {:.3} us ({:02x})", begin.us(1_000_000), hashes[0][0]);
 }
+
+/// The log's second signature: what each part costs on a processor, beside the implementation that was not taken.
+#[test]
+fn what_ml_dsa_costs() {
+    use aws_lc_rs::signature::{KeyPair, ML_DSA_44, ML_DSA_44_SIGNING, PqdsaKeyPair, UnparsedPublicKey};
+    use ml_dsa::{MlDsa44, SigningKey};
+    const RUNS: u64 = 500;
+    let (seed, message) = ([7; 32], [9; 120]);
+    let per = |what: &str, mut work: Box<dyn FnMut()>| {
+        let begin = Cpu::now();
+        (0..RUNS).for_each(|_| work());
+        println!("{what}: {:.0} us", begin.us(RUNS));
+    };
+    let pair = PqdsaKeyPair::from_seed(&ML_DSA_44_SIGNING, &seed).unwrap();
+    let mut signature = vec![0; ML_DSA_44_SIGNING.signature_len()];
+    pair.sign(&message, &mut signature).unwrap();
+    let public = pair.public_key().as_ref().to_vec();
+    let other = SigningKey::<MlDsa44>::from_seed(&seed.into());
+    per(
+        "aws-lc: a key from its seed",
+        Box::new(move || drop(PqdsaKeyPair::from_seed(&ML_DSA_44_SIGNING, &seed))),
+    );
+    per("aws-lc: a signature", Box::new(move || drop(pair.sign(&message, &mut vec![0; 2_420]))));
+    let key = UnparsedPublicKey::new(&ML_DSA_44, public);
+    per("aws-lc: a verification", Box::new(move || drop(key.verify(&message, &signature))));
+    per(
+        "ml-dsa: a key from its seed",
+        Box::new(move || drop(SigningKey::<MlDsa44>::from_seed(&seed.into()))),
+    );
+    let mut counter = 0_u64;
+    per(
+        "ml-dsa: a signature",
+        Box::new(move || {
+            counter += 1;
+            let message = [message.as_slice(), &counter.to_be_bytes()].concat();
+            std::hint::black_box(other.expanded_key().sign_deterministic(&message, b"").unwrap());
+        }),
+    );
+}

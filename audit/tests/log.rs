@@ -411,6 +411,7 @@ async fn leaves_the_log_has_not_heard_of_are_waited_for_and_gaps_stop_it() {
     let options = chancery_audit::LogOptions {
         origin: support::ORIGIN.to_owned(),
         directory: folder.path().to_owned(),
+        ml_dsa: None,
         witnesses: Vec::new(),
         quorum: 0,
     };

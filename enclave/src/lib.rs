@@ -17,6 +17,7 @@ mod receipts;
 mod refusal;
 mod resolve;
 mod scrub;
+mod seed;
 mod signer;
 mod spending;
 mod start;
@@ -39,6 +40,7 @@ pub use policy::InForce;
 pub use preview::Preview;
 pub use query::{Component, Figures, Listed, RequestFilter, RequestState};
 pub use refusal::Refusal;
+pub use seed::SeedError;
 pub use start::{Enclave, StartError, init_token};
 pub use wallet::{CHAINS, Design, Holding, Wallet};
 

@@ -22,6 +22,7 @@ use crate::policy::Policies;
 use crate::refusal::Refusal;
 use crate::resolve;
 use crate::scrub;
+use crate::seed::{self, SeedError};
 use crate::signer::LogSigner;
 use crate::wallet::Wallets;
 
@@ -40,6 +41,9 @@ pub enum StartError {
     /// The log.
     #[error("the log does not open: {0}")]
     Log(#[from] AuditError),
+    /// The log's ML-DSA key.
+    #[error("the log's ML-DSA key cannot be used: {0}")]
+    Seed(#[from] SeedError),
     /// The solver.
     #[error("goals cannot be proved: {0}")]
     Solver(#[from] ProveError),
@@ -93,6 +97,7 @@ impl Enclave {
         let options = LogOptions {
             origin: config.log.origin.clone(),
             directory: config.log.directory.clone(),
+            ml_dsa: Some(seed::find_or_make(&hsm, &store, &config.log.origin, &clock).await?),
             witnesses: courier::witnesses(&config.log.witness)?,
             quorum: config.log.cosignatures,
         };

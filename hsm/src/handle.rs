@@ -98,6 +98,7 @@ pub(crate) struct Shared {
 #[derive(Clone)]
 pub struct Hsm {
     shared: Arc<Shared>,
+    access: Arc<(Settings, Arc<Pin>)>,
     calls: mpsc::UnboundedSender<Call>,
     stop: mpsc::Sender<()>,
     supervisor: Arc<Mutex<Option<JoinHandle<()>>>>,
@@ -110,6 +111,7 @@ impl Hsm {
     /// [`HsmError::Untrustworthy`] for a token that lies, in production; in development its lies are logged and shown by
     /// [`Hsm::health`]. [`HsmError::Down`] for a wrong PIN. Otherwise what kept the worker from serving.
     pub async fn start(settings: Settings, pin: Pin) -> Result<Self, HsmError> {
+        let pin = Arc::new(pin);
         let worker = Worker::start(&settings, &pin, None).await?;
         let shared = Arc::new(Shared {
             status: Mutex::new(Status {
@@ -130,9 +132,10 @@ impl Hsm {
         // LIMIT: unbounded in type only; each call holds one of the queue's permits until it is answered.
         let (calls, incoming) = mpsc::unbounded_channel();
         let (stop, stopping) = mpsc::channel(1);
+        let access = Arc::new((settings.clone(), Arc::clone(&pin)));
         let supervisor = Supervisor::new(settings, pin, Arc::clone(&shared), incoming, stopping);
         let supervisor = tokio::spawn(supervisor.run(worker));
-        Ok(Self { shared, calls, stop, supervisor: Arc::new(Mutex::new(Some(supervisor))) })
+        Ok(Self { shared, access, calls, stop, supervisor: Arc::new(Mutex::new(Some(supervisor))) })
     }
 
     /// Makes a signing key on the token: sensitive, never extractable, for signing only.
@@ -253,6 +256,11 @@ impl Hsm {
         }
     }
 
+    /// What another worker for the same token needs.
+    pub(crate) fn access(&self) -> (&Settings, &Pin) {
+        (&self.access.0, &self.access.1)
+    }
+
     async fn call(&self, key: KeyId, request: Request) -> Result<Reply, HsmError> {
         self.shared.refuse_unless_serving()?;
         let permit = Arc::clone(&self.shared.queue)
@@ -344,5 +352,5 @@ pub struct NewToken {
 /// [`HsmError::Refused`] when the label is taken or no slot is free.
 pub async fn init_token(new: &NewToken, so_pin: &Pin, pin: &Pin) -> Result<Token, HsmError> {
     let settings = Settings { worker: new.worker.clone(), hsm: new.hsm.clone(), mode: Mode::Production };
-    Worker::launch(&settings, Task::Initialise, None, &[so_pin, pin]).await.map(|worker| worker.token.clone())
+    Worker::ready(&settings, Task::Initialise, None, &[so_pin, pin]).await.map(|worker| worker.token.clone())
 }

@@ -11,6 +11,7 @@ mod signature;
 mod supervisor;
 mod wire;
 mod worker;
+mod wrap;
 
 pub use error::HsmError;
 pub use finding::{Finding, Probe, Verdict};
@@ -19,3 +20,4 @@ pub use key::{Algorithm, KeyError, KeyRef, PublicKey};
 pub use signature::{MESSAGE_BYTES, Message, Sealed, Signature, WrongAnswer};
 pub use wire::Token;
 pub use worker::worker_main;
+pub use wrap::Wrapped;

@@ -9,12 +9,12 @@ use crate::key::Algorithm;
 use crate::signature::Message;
 
 /// Raised with any change to the types here: an executable replaced under a running parent is refused, not guessed at.
-pub(crate) const PROTOCOL: u16 = 1;
+pub(crate) const PROTOCOL: u16 = 2;
 /// LIMIT: one frame, in bytes.
 pub(crate) const FRAME_BYTES: usize = 256 * 1024;
 
 /// The first frame, from parent to worker. The PIN follows as bare bytes in a frame of its own (for
-/// [`Task::Initialise`], the security officer's PIN comes before it).
+/// [`Task::Initialise`], the security officer's PIN comes before it; for [`Task::Wrap`], the secret after it).
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Start {
     pub protocol: u16,
@@ -27,10 +27,24 @@ pub(crate) struct Start {
     pub sessions: usize,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Task {
     Serve,
     Initialise,
+    /// Encrypt a secret and end.
+    Wrap(Sealing),
+    /// Decrypt a secret and end. It follows as bare bytes once the parent has sent an empty frame, which says that it
+    /// reads straight into secret memory from here on.
+    Unwrap(Sealing, Vec<u8>),
+}
+
+/// What AES-256-GCM needs beside the secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sealing {
+    pub kek: [u8; 16],
+    pub nonce: [u8; 12],
+    /// The additional authenticated data.
+    pub context: Vec<u8>,
 }
 
 /// A token as it describes itself. Every field is the token's own claim.
@@ -53,7 +67,13 @@ pub struct Token {
 /// The worker's first frame.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Started {
-    Ready { token: Token, mechanisms: Vec<String>, findings: Vec<Finding> },
+    Ready {
+        token: Token,
+        mechanisms: Vec<String>,
+        findings: Vec<Finding>,
+    },
+    /// The answer to [`Task::Wrap`]: ciphertext and tag.
+    Wrapped(Vec<u8>),
     Refused(Fault),
 }
 

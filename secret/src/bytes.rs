@@ -63,6 +63,14 @@ impl SecretBytes {
         Ok(Self { page, len })
     }
 
+    /// Makes `len` random bytes of the kernel's, straight in secret memory.
+    ///
+    /// # Errors
+    /// [`SecretError::Io`] when the kernel gives no page or no randomness.
+    pub fn random(len: usize) -> Result<Self, SecretError> {
+        Self::read_exact(Kernel, len)
+    }
+
     /// Moves `source` into secret memory and wipes it.
     ///
     /// # Errors
@@ -97,6 +105,15 @@ impl SecretBytes {
             rest.zeroize();
         }
         self.len = self.len.min(len);
+    }
+}
+
+/// The kernel's random bytes, as a source to read from.
+struct Kernel;
+
+impl Read for Kernel {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::rand::getrandom(buffer, rustix::rand::GetRandomFlags::empty())?)
     }
 }
 
@@ -155,6 +172,14 @@ mod tests {
         secret.truncate(2);
         assert_eq!(secret.expose(), b"12");
         assert_eq!(secret.page.as_slice(), [b'1', b'2', 0, 0], "bytes past the end must not stay");
+    }
+
+    #[test]
+    fn random_secrets_are_whole_and_differ() {
+        let [a, b] = [(); 2].map(|()| SecretBytes::random(64).unwrap());
+        assert!(a != b && a.len() == 64);
+        // Would catch a page that is filled in part: 16 bytes of zeros are no accident.
+        assert!(a.expose().chunks(16).all(|part| part.iter().any(|byte| *byte != 0)));
     }
 
     #[test]

@@ -74,6 +74,7 @@ async fn a_transfer_is_signed_with_a_receipt_that_verifies_offline() {
     assert_eq!(answer.status, 200, "{answer:?}");
     check_transaction(&answer, &transfer(0, ether(1)));
     let trust = appliance.trust().await;
+    assert_eq!(trust.ml_dsa_keys().len(), 1, "every checkpoint has two signatures, and both are asked for");
     let verified = answer.verified(&trust);
     let signer = chancery_intent::address_of(verified.receipt().decision.public_key.as_bytes()).unwrap();
     assert_eq!(
@@ -423,4 +424,25 @@ async fn every_metric_of_the_alerts_exists() {
         let family = metric.trim_end_matches("_total");
         assert!(page.contains(&format!("# TYPE {family} ")), "no metric `{metric}`:\n{page}");
     }
+}
+
+/// Would catch an appliance that makes itself another key, under which no receipt of before verifies, or goes on without.
+#[tokio::test]
+async fn a_wrapped_seed_that_does_not_open_keeps_the_appliance_from_starting() {
+    let Some(mut appliance) = Appliance::prepare() else { return };
+    appliance.start();
+    let before = appliance.trust().await;
+    appliance.stop();
+    let path = appliance.at("store/store.sqlite");
+    let good = std::fs::read(&path).unwrap();
+    let name = b"\"wrapped\":{\"nonce\":[";
+    let at = good.windows(name.len()).position(|window| window == name).unwrap() + name.len();
+    let mut changed = good.clone();
+    changed[at] = if changed[at] == b'1' { b'2' } else { b'1' };
+    std::fs::write(&path, &changed).unwrap();
+    let said = appliance.start_in_vain();
+    assert!(said.contains("the log's ML-DSA key cannot be used"), "{said}");
+    std::fs::write(&path, &good).unwrap();
+    appliance.start();
+    assert_eq!(appliance.trust().await, before);
 }

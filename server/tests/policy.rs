@@ -203,8 +203,7 @@ async fn recorded_decisions_are_asked_again() {
     std::fs::write(&trust, appliance.trust().await.to_json()).unwrap();
     let verify = || {
         let (trust, state) = (trust.to_str().unwrap(), state.to_str().unwrap());
-        let (code, report, talk) =
-            run(&auditor, &["audit", "verify", "--trust", trust, "--state", state]);
+        let (code, report, talk) = run(&auditor, &["audit", "verify", "--trust", trust, "--state", state]);
         assert_eq!(code, 0, "{report}\n{talk}");
         report
     };

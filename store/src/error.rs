@@ -38,7 +38,7 @@ pub enum StoreError {
     /// A row with this identity exists.
     #[error("the {kind} exists already")]
     AlreadyExists {
-        /// `request`, `wallet`, ...
+        /// `request`, `wallet`, `wrapped secret`, ...
         kind: &'static str,
     },
     /// No row with this identity.
@@ -164,6 +164,7 @@ fn constraint(text: &str) -> StoreError {
         "request.id" => StoreError::AlreadyExists { kind: "request" },
         "reservation.request, reservation.counter" => StoreError::AlreadyExists { kind: "reservation" },
         "wallet.tenant, wallet.id" => StoreError::AlreadyExists { kind: "wallet" },
+        "wrapped.name" => StoreError::AlreadyExists { kind: "wrapped secret" },
         _ => StoreError::Refused { rule: text.to_owned() },
     }
 }

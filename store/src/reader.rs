@@ -66,6 +66,7 @@ pub(crate) mod sql {
     pub(crate) const BUNDLE: &str = select_bundle!(
         "WHERE activation.tenant = ?1 AND activation.hash = ?2 ORDER BY activation.seq DESC LIMIT 1"
     );
+    pub(crate) const WRAPPED: &str = "SELECT record FROM wrapped WHERE name = ?1";
     pub(crate) const LEAF: &str = "SELECT idx, hash, body FROM leaf WHERE idx = ?1";
     pub(crate) const LEAVES: &str =
         "SELECT idx, hash, body FROM leaf WHERE idx >= ?1 AND idx < ?2 ORDER BY idx";
@@ -206,6 +207,14 @@ impl Reader<'_> {
     /// [`StoreError`] when the store cannot be read.
     pub fn bundle(&self, tenant: &Tenant, hash: &[u8; 32]) -> Result<Option<BundleRow>, StoreError> {
         self.link.one(sql::BUNDLE, (tenant.as_str(), hash), bundle)
+    }
+
+    /// A wrapped secret's record, as it was kept.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    pub fn wrapped(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.link.one(sql::WRAPPED, [name], |row| Ok(row.get(0)?))
     }
 
     /// One log entry.

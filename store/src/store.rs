@@ -58,8 +58,13 @@ impl Store {
         let link = Link::writer(directory.database())?;
         let found = schema::look(&link, directory.database())?;
         link.make_durable()?;
-        if found == Found::Empty {
-            schema::create(&link)?;
+        match found {
+            Found::Empty => schema::create(&link)?,
+            Found::First => {
+                schema::check(&link, CHECKED_BYTES)?;
+                schema::migrate(&link)?;
+            }
+            Found::Present => {}
         }
         schema::check(&link, CHECKED_BYTES)?;
         directory.sync()?;

@@ -29,6 +29,7 @@ pub(crate) mod sql {
     pub(crate) const PUT_BUNDLE: &str = "INSERT INTO bundle (tenant, hash, canonical) VALUES (?1, ?2, ?3) ON CONFLICT (tenant, hash) DO NOTHING";
     pub(crate) const ACTIVATE: &str =
         "INSERT INTO activation (tenant, hash, applied_ms, leaf) VALUES (?1, ?2, ?3, ?4)";
+    pub(crate) const KEEP_WRAPPED: &str = "INSERT INTO wrapped (name, record) VALUES (?1, ?2)";
 }
 
 /// What a batch has gathered beside its rows; a job's part is given back with its savepoint.
@@ -266,6 +267,15 @@ impl Tx<'_> {
         self.link.run(sql::ACTIVATE, (tenant.as_str(), hash, applied_ms.0, signed(leaf)?))?;
         self.seen(applied_ms);
         Ok(())
+    }
+
+    /// Keeps a secret that was encrypted before it came here, for ever.
+    ///
+    /// # Errors
+    /// [`StoreError::AlreadyExists`] when the name is taken.
+    pub fn keep_wrapped(&mut self, name: &str, record: &[u8]) -> Result<(), StoreError> {
+        within(record.len(), RECORD_BYTES, "record")?;
+        self.link.run(sql::KEEP_WRAPPED, (name, record)).map(|_| ())
     }
 
     fn seen(&mut self, at: UnixMillis) {

@@ -84,9 +84,39 @@ async fn a_newer_format_is_refused_and_left_alone() {
     Connection::open(&path).unwrap().pragma_update(None, "user_version", FORMAT + 1).unwrap();
     let before = std::fs::read(&path).unwrap();
     let error = try_open(directory.path()).err().unwrap();
-    assert!(matches!(error, StoreError::FormatNewer { found, known } if (found, known) == (2, 1)), "{error}");
+    assert!(
+        matches!(error, StoreError::FormatNewer { found, known } if (found, known) == (FORMAT + 1, FORMAT)),
+        "{error}"
+    );
     assert_eq!(error.code(), Code::StoreUnavailable);
     assert_eq!(std::fs::read(&path).unwrap(), before, "a store that was refused was changed");
+}
+
+/// Would catch a release that cannot start over the state of the one before, or that loses something of it.
+#[tokio::test]
+async fn a_store_of_format_1_is_taken_along() {
+    let directory = tempfile::tempdir().unwrap();
+    filled(directory.path()).await;
+    let path = directory.path().join("store.sqlite");
+    let older = Connection::open(&path).unwrap();
+    older.execute_batch("DROP TABLE wrapped; PRAGMA user_version = 1;").unwrap();
+    drop(older);
+    for start in 0..2 {
+        let store = open(directory.path());
+        assert_eq!(store.read(|rows| rows.tree_size()).unwrap(), 200);
+        if start == 0 {
+            store.write(|tx| tx.keep_wrapped("seed", b"opaque")).await.unwrap();
+        }
+        assert_eq!(store.read(|rows| rows.wrapped("seed")).unwrap().as_deref(), Some(b"opaque".as_slice()));
+        assert_eq!(store.read(|rows| rows.wrapped("other")).unwrap(), None);
+        let again = store.write(|tx| tx.keep_wrapped("seed", b"another")).await;
+        assert!(matches!(again, Err(StoreError::AlreadyExists { .. })), "{again:?}");
+        store.close().await;
+    }
+    let changed = Connection::open(&path).unwrap();
+    for sql in ["UPDATE wrapped SET record = x'00'", "DELETE FROM wrapped"] {
+        assert!(changed.execute_batch(sql).is_err(), "{sql}");
+    }
 }
 
 #[test]

@@ -85,7 +85,7 @@ impl Witness {
         };
         let signed = match SignedCheckpoint::open(submission.note.as_bytes(), &log.trust) {
             Ok(signed) => signed,
-            Err(error @ (NoteError::Unsigned | NoteError::WrongSignature(_))) => {
+            Err(error @ (NoteError::Unsigned | NoteError::NoMlDsa | NoteError::WrongSignature(_))) => {
                 return Ok(Judged::of(403, format!("{error}\n")));
             }
             Err(error) => return Ok(Judged::of(400, format!("{error}\n"))),

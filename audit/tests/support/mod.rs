@@ -18,9 +18,9 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine as _;
 use chancery_audit::{
     Algorithm, Appended, AuditError, CheckpointSigner, Decision, Digest, End, Feed, Folder, Keeper, Log,
-    LogError, LogOptions, LogReport, Outcome, Receipt, Record, Salt, SignedCheckpoint, SignerError, Signing,
-    Start, Trust, V1, Verdict, VerifierKey, Witness, append, feed, intent_commitment, request_digest,
-    signing_commitment, verify_log,
+    LogError, LogOptions, LogReport, MlDsaSigner, Outcome, Receipt, Record, Salt, SignedCheckpoint,
+    SignerError, Signing, Start, Trust, V1, Verdict, VerifierKey, Witness, append, feed, intent_commitment,
+    request_digest, signing_commitment, verify_log,
 };
 use chancery_core::{Code, Payload, RequestId, SignRequest, Tenant, UnixMillis};
 use chancery_store::{Store, StoreError};
@@ -31,6 +31,33 @@ pub const ORIGIN: &str = "chancery.example/log";
 
 pub fn base64(bytes: &[u8]) -> String {
     base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+pub fn unbase64(text: &str) -> Vec<u8> {
+    base64::engine::general_purpose::STANDARD.decode(text).unwrap()
+}
+
+/// How often each needle occurs in this process's readable memory. They are masked, so that the search puts none there.
+pub fn hits(masked: &[&[u8]], mask: u8) -> Vec<usize> {
+    use std::os::unix::fs::FileExt;
+    let memory = std::fs::File::open("/proc/self/mem").unwrap();
+    let mut hits = vec![0; masked.len()];
+    for region in std::fs::read_to_string("/proc/self/maps").unwrap().lines() {
+        let (range, rest) = region.split_once(' ').unwrap();
+        let (start, end) = range.split_once('-').unwrap();
+        let [start, end] = [start, end].map(|number| u64::from_str_radix(number, 16).unwrap());
+        let mut bytes = vec![0; usize::try_from(end - start).unwrap().min(256 << 20)];
+        // Regions that cannot be read, such as secret memory, are what they should be.
+        if !rest.starts_with('r') || memory.read_exact_at(&mut bytes, start).is_err() {
+            continue;
+        }
+        for (count, needle) in hits.iter_mut().zip(masked) {
+            let same =
+                |window: &&[u8]| window.iter().zip(*needle).all(|(byte, masked)| byte ^ mask == *masked);
+            *count += bytes.windows(needle.len()).filter(same).count();
+        }
+    }
+    hits
 }
 
 /// A log key in software.
@@ -135,8 +162,30 @@ impl House {
         witnesses: Vec<Witness>,
         quorum: usize,
     ) -> Result<Self, AuditError> {
+        let options = LogOptions {
+            origin: ORIGIN.to_owned(),
+            directory: tiles(folder),
+            ml_dsa: None,
+            witnesses,
+            quorum,
+        };
+        Self::open_with(folder, key, options)
+    }
+
+    /// As the appliance runs: with a second key.
+    pub fn open_doubly(folder: &Path, key: &Arc<Key>, ml_dsa: MlDsaSigner) -> Result<Self, AuditError> {
+        let options = LogOptions {
+            origin: ORIGIN.to_owned(),
+            directory: tiles(folder),
+            ml_dsa: Some(ml_dsa),
+            witnesses: Vec::new(),
+            quorum: 0,
+        };
+        Self::open_with(folder, key, options)
+    }
+
+    fn open_with(folder: &Path, key: &Arc<Key>, options: LogOptions) -> Result<Self, AuditError> {
         let (store, feed) = Self::store(folder);
-        let options = LogOptions { origin: ORIGIN.to_owned(), directory: tiles(folder), witnesses, quorum };
         let log = Log::open(Arc::new(store.clone()), &feed, options, Arc::<Key>::clone(key))?;
         let keeper = log.start();
         Ok(Self { store, log, keeper, key: Arc::clone(key) })

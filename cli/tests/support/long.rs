@@ -129,6 +129,7 @@ pub fn grow(folder: &Path, key: &Arc<Key>, size: u64, forked_at: u64) {
         directory: folder.to_owned(),
         witnesses: Vec::new(),
         quorum: 0,
+        ml_dsa: None,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {

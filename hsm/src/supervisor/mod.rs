@@ -29,7 +29,7 @@ const PING_MS: u64 = 2_000;
 
 pub(crate) struct Supervisor {
     settings: Settings,
-    pin: Pin,
+    pin: Arc<Pin>,
     shared: Arc<Shared>,
     incoming: mpsc::UnboundedReceiver<Call>,
     stopping: mpsc::Receiver<()>,
@@ -46,7 +46,7 @@ enum End {
 impl Supervisor {
     pub(crate) fn new(
         settings: Settings,
-        pin: Pin,
+        pin: Arc<Pin>,
         shared: Arc<Shared>,
         incoming: mpsc::UnboundedReceiver<Call>,
         stopping: mpsc::Receiver<()>,

@@ -1,12 +1,12 @@
 //! One worker process from the parent's side: started with an empty environment and no descriptor of ours but its end of
 //! a socket pair, told its task and PIN over that socket, heard on its standard streams, killed when dropped.
 
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
 use std::time::Duration;
 
-use chancery_secret::Pin;
+use chancery_secret::{Pin, SecretBytes, SecretError};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
@@ -15,7 +15,8 @@ use tokio::process::{Child, Command};
 use crate::error::HsmError;
 use crate::finding::{Finding, Verdict};
 use crate::handle::Settings;
-use crate::wire::{Class, Fault, Inbox, PROTOCOL, Start, Started, Task, Token, encode};
+use crate::wire::{Class, Fault, Inbox, PROTOCOL, Sealing, Start, Started, Task, Token, encode, frame_len};
+use crate::wrap::SECRET_BYTES;
 
 /// LIMIT: time for a worker to load its module, log in and be probed, in milliseconds.
 const START_MS: u64 = 15_000;
@@ -34,6 +35,26 @@ pub(crate) struct Worker {
     child: Child,
 }
 
+/// A worker that has sent its first frame.
+struct Launched {
+    stream: UnixStream,
+    inbox: Inbox,
+    child: Child,
+}
+
+fn refusal(started: Started) -> HsmError {
+    match started {
+        Started::Refused(Fault { class: Class::Fatal, what }) => HsmError::Down { reason: what },
+        Started::Refused(Fault { class: Class::Refused | Class::Unguarded, what }) => {
+            HsmError::Refused { reason: what }
+        }
+        Started::Refused(Fault { what, .. }) => HsmError::Interrupted { reason: what },
+        Started::Ready { .. } | Started::Wrapped(_) => {
+            HsmError::Protocol { what: "the first frame is of another task" }
+        }
+    }
+}
+
 impl Worker {
     /// Starts a worker that serves, and refuses a token that lies where the mode says so.
     pub(crate) async fn start(
@@ -41,7 +62,7 @@ impl Worker {
         pin: &Pin,
         serial: Option<&str>,
     ) -> Result<Self, HsmError> {
-        let worker = Self::launch(settings, Task::Serve, serial, &[pin]).await?;
+        let worker = Self::ready(settings, Task::Serve, serial, &[pin]).await?;
         let lies: Vec<_> =
             worker.findings.iter().filter(|finding| finding.verdict == Verdict::Lie).cloned().collect();
         for lie in &lies {
@@ -53,13 +74,31 @@ impl Worker {
         Ok(worker)
     }
 
-    /// Starts a worker with any task and waits for its first frame.
-    pub(crate) async fn launch(
+    /// Starts a worker that says it is ready.
+    pub(crate) async fn ready(
         settings: &Settings,
         task: Task,
         serial: Option<&str>,
         pins: &[&Pin],
     ) -> Result<Self, HsmError> {
+        let pins: Vec<_> = pins.iter().map(|pin| pin.expose()).collect();
+        let (Launched { stream, inbox, child }, started) =
+            Self::launch(settings, task, serial, &pins).await?;
+        match started {
+            Started::Ready { token, mechanisms, findings } => {
+                Ok(Self { stream, inbox, token, mechanisms, findings, child })
+            }
+            other => Err(refusal(other)),
+        }
+    }
+
+    /// Starts a worker with any task and waits for its first frame.
+    async fn launch(
+        settings: &Settings,
+        task: Task,
+        serial: Option<&str>,
+        secrets: &[&[u8]],
+    ) -> Result<(Launched, Started), HsmError> {
         let (stream, child) = spawn(settings).map_err(HsmError::Spawn)?;
         let hsm = &settings.hsm;
         let start = Start {
@@ -72,20 +111,56 @@ impl Worker {
             sessions: hsm.sessions,
         };
         // `child` is killed on drop, hence also when the time runs out here.
-        let told = tokio::time::timeout(Duration::from_millis(START_MS), tell(stream, &start, pins));
+        let told = tokio::time::timeout(Duration::from_millis(START_MS), tell(stream, &start, secrets));
         let (stream, inbox, started) = told
             .await
             .map_err(|_| HsmError::Interrupted { reason: "the worker did not start in time".into() })??;
+        Ok((Launched { stream, inbox, child }, started))
+    }
+
+    /// Starts a worker that encrypts one secret and ends.
+    pub(crate) async fn wrap(
+        settings: &Settings,
+        pin: &Pin,
+        serial: &str,
+        sealing: Sealing,
+        secret: &SecretBytes,
+    ) -> Result<Vec<u8>, HsmError> {
+        let secrets = [pin.expose(), secret.expose()];
+        let (launched, started) = Self::launch(settings, Task::Wrap(sealing), Some(serial), &secrets).await?;
+        ended(launched.child).await;
         match started {
-            Started::Ready { token, mechanisms, findings } => {
-                Ok(Self { stream, inbox, token, mechanisms, findings, child })
-            }
-            Started::Refused(Fault { class: Class::Fatal, what }) => Err(HsmError::Down { reason: what }),
-            Started::Refused(Fault { class: Class::Refused, what }) => {
-                Err(HsmError::Refused { reason: what })
-            }
-            Started::Refused(Fault { what, .. }) => Err(HsmError::Interrupted { reason: what }),
+            Started::Wrapped(wrapped) => Ok(wrapped),
+            other => Err(refusal(other)),
         }
+    }
+
+    /// Starts a worker that decrypts one secret, hands it over and ends.
+    pub(crate) async fn unwrap(
+        settings: &Settings,
+        pin: &Pin,
+        serial: &str,
+        sealing: Sealing,
+        wrapped: Vec<u8>,
+    ) -> Result<SecretBytes, HsmError> {
+        let task = Task::Unwrap(sealing, wrapped);
+        let (Launched { mut stream, child, .. }, started) =
+            Self::launch(settings, task, Some(serial), &[pin.expose()]).await?;
+        let Started::Ready { .. } = started else { return Err(refusal(started)) };
+        // Only now does the worker send the secret: no read of ours went ahead, so no buffer of ours holds any of it.
+        stream.write_all(&[0; 4]).await.map_err(|_| gone())?;
+        let stream = stream.into_std().map_err(HsmError::Spawn)?;
+        let read = tokio::task::spawn_blocking(move || -> Result<SecretBytes, SecretError> {
+            stream.set_nonblocking(false)?;
+            stream.set_read_timeout(Some(Duration::from_millis(START_MS)))?;
+            let mut prefix = [0; 4];
+            (&stream).read_exact(&mut prefix)?;
+            let len = frame_len(prefix).filter(|len| *len <= SECRET_BYTES);
+            SecretBytes::read_exact(&stream, len.ok_or(SecretError::TooLong { limit: SECRET_BYTES })?)
+        });
+        let secret = read.await.ok().and_then(Result::ok).ok_or_else(gone);
+        ended(child).await;
+        secret
     }
 
     pub(crate) fn pid(&self) -> Option<u32> {
@@ -132,17 +207,17 @@ fn spawn(settings: &Settings) -> io::Result<(UnixStream, Child)> {
 async fn tell(
     mut stream: UnixStream,
     start: &Start,
-    pins: &[&Pin],
+    secrets: &[&[u8]],
 ) -> Result<(UnixStream, Inbox, Started), HsmError> {
     let mut frame = Vec::new();
     encode(start, &mut frame).map_err(|_| HsmError::Protocol { what: "the start does not encode" })?;
     let told: io::Result<()> = async {
         stream.write_all(&frame).await?;
-        for pin in pins {
-            // From secret memory to the kernel: the PIN passes through no buffer of ours.
-            let len = u32::try_from(pin.expose().len()).unwrap_or_default();
+        for secret in secrets {
+            // From secret memory to the kernel: it passes through no buffer of ours.
+            let len = u32::try_from(secret.len()).unwrap_or_default();
             stream.write_all(&len.to_le_bytes()).await?;
-            stream.write_all(pin.expose()).await?;
+            stream.write_all(secret).await?;
         }
         Ok(())
     }
@@ -160,6 +235,11 @@ async fn tell(
             Ok(_) => {}
         }
     }
+}
+
+/// Waits for a worker that ends by itself, so that none is left behind; what does not end is killed when it is dropped.
+async fn ended(mut child: Child) {
+    let _ = tokio::time::timeout(Duration::from_secs(1), child.wait()).await;
 }
 
 fn gone() -> HsmError {

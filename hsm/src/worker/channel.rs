@@ -47,11 +47,26 @@ impl Channel {
 
     /// Reads a PIN straight into secret memory.
     pub(super) fn read_pin(&mut self) -> Result<Pin, Fault> {
-        let fault = |what: &str| Fault { class: Class::Refused, what: what.to_owned() };
-        let len =
-            self.read_len().ok().filter(|len| *len <= PIN_BYTES).ok_or_else(|| fault("no PIN was sent"))?;
-        let secret = SecretBytes::read_exact(&self.stream, len).map_err(|error| fault(&error.to_string()))?;
-        Pin::new(secret).map_err(|error| fault(&error.to_string()))
+        let secret = self.read_secret(PIN_BYTES)?;
+        Pin::new(secret).map_err(|error| Fault::new(Class::Refused, error.to_string()))
+    }
+
+    /// Reads a secret straight into secret memory.
+    pub(super) fn read_secret(&mut self, most: usize) -> Result<SecretBytes, Fault> {
+        let fault = |what: String| Fault::new(Class::Refused, what);
+        let len = self.read_len().ok().filter(|len| *len <= most);
+        let len = len.ok_or_else(|| fault("no secret was sent".to_owned()))?;
+        SecretBytes::read_exact(&self.stream, len).map_err(|error| fault(error.to_string()))
+    }
+
+    /// Hands a secret over, once the parent has said that it is ready for it.
+    pub(super) fn hand_over(&mut self, secret: &SecretBytes) -> io::Result<()> {
+        if self.read_len()? != 0 {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let len = u32::try_from(secret.len()).map_err(io::Error::other)?;
+        self.stream.write_all(&len.to_le_bytes())?;
+        self.stream.write_all(secret.expose())
     }
 
     fn read_len(&mut self) -> io::Result<usize> {

@@ -1,13 +1,16 @@
 //! Keys on the token: how they are made, found and destroyed. A key is found by `CKA_ID` and believed only when its
 //! public key is the expected one. If this is wrong, keys can leave the token or a stale handle signs with another.
 
+use chancery_secret::SecretBytes;
+use cryptoki::mechanism::aead::GcmParams;
 use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 
 use crate::key::{Algorithm, PublicKey};
-use crate::wire::{Class, Fault};
+use crate::wire::{Class, Fault, Sealing};
+use crate::worker::fault::name;
 
 /// LIMIT: a key's label, in bytes.
 const LABEL_BYTES: usize = 128;
@@ -122,6 +125,38 @@ pub(crate) fn generate_kek(
     is_guarded(session, kek).inspect_err(|_| {
         let _ = session.destroy_object(kek);
     })?;
+    Ok(kek)
+}
+
+/// Encrypts a secret under a KEK: ciphertext and tag (AES-256-GCM, NIST SP 800-38D).
+pub(crate) fn encrypt(session: &Session, sealing: &Sealing, secret: &SecretBytes) -> Result<Vec<u8>, Fault> {
+    let mut nonce = sealing.nonce;
+    let (kek, gcm) = (kek(session, sealing)?, GcmParams::new(&mut nonce, &sealing.context, 128_u64.into())?);
+    let wrapped = session.encrypt(&Mechanism::AesGcm(gcm), kek, secret.expose())?;
+    // A module in an approved mode may take a nonce of its own and append it, which nothing here would find again.
+    if nonce == sealing.nonce && wrapped.len() == secret.len() + 16 {
+        return Ok(wrapped);
+    }
+    Err(Fault::new(Class::Refused, "the module does not do AES-GCM with the nonce it is given"))
+}
+
+/// Decrypts what [`encrypt`] made, into secret memory.
+pub(crate) fn decrypt(session: &Session, sealing: &Sealing, wrapped: &[u8]) -> Result<SecretBytes, Fault> {
+    let mut nonce = sealing.nonce;
+    let (kek, gcm) = (kek(session, sealing)?, GcmParams::new(&mut nonce, &sealing.context, 128_u64.into())?);
+    let opened = session.decrypt(&Mechanism::AesGcm(gcm), kek, wrapped);
+    // Whatever the module calls it: the tag does not fit, and no other session or process will make it fit.
+    let refused =
+        |error| Fault::new(Class::Refused, format!("the wrapped secret does not open: {}", name(&error)));
+    let mut opened = opened.map_err(refused)?;
+    SecretBytes::take(&mut opened).map_err(|error| Fault::new(Class::Retry, error.to_string()))
+}
+
+/// The KEK, believed because it was made here and never left.
+fn kek(session: &Session, sealing: &Sealing) -> Result<ObjectHandle, Fault> {
+    let kek = only(session, ObjectClass::SECRET_KEY, &sealing.kek, &search(session, &sealing.kek)?)?
+        .ok_or_else(|| Fault::new(Class::Refused, "the token has not the key that encrypts this secret"))?;
+    is_guarded(session, kek)?;
     Ok(kek)
 }
 

@@ -12,9 +12,10 @@ mod session;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use chancery_secret::{exit_now, harden_process};
+use chancery_secret::{SecretBytes, exit_now, harden_process};
 
 use crate::wire::{Class, Fault, PROTOCOL, Start, Started, Task};
+use crate::wrap::SECRET_BYTES;
 use channel::{Channel, Jobs};
 use module::Module;
 use session::Signer;
@@ -40,10 +41,22 @@ pub fn worker_main() -> ExitCode {
     let Ok(start) = channel.read_start() else { return ExitCode::from(EXIT_USAGE) };
     let prepared = prepare(&mut channel, &start);
     match prepared {
-        Ok((started, Some(signers))) => serve(channel, &started, signers),
-        Ok((started, None)) => leave(&channel, &started, EXIT_DONE),
+        Ok((started, Then::Serve(signers))) => serve(channel, &started, signers),
+        Ok((started, Then::HandOver(secret))) => {
+            let handed = channel.tell(&started).and_then(|()| channel.hand_over(&secret));
+            drop(secret);
+            exit_now(if handed.is_ok() { EXIT_DONE } else { EXIT_REINITIALISE })
+        }
+        Ok((started, Then::Leave)) => leave(&channel, &started, EXIT_DONE),
         Err(fault) => leave(&channel, &Started::Refused(fault), EXIT_REINITIALISE),
     }
+}
+
+/// What a worker does after its first frame.
+enum Then {
+    Serve(Vec<Signer>),
+    HandOver(SecretBytes),
+    Leave,
 }
 
 fn leave(channel: &Channel, started: &Started, code: u8) -> ! {
@@ -52,7 +65,7 @@ fn leave(channel: &Channel, started: &Started, code: u8) -> ! {
 }
 
 /// Everything up to the first frame: module, token, login, probe, sessions.
-fn prepare(channel: &mut Channel, start: &Start) -> Result<(Started, Option<Vec<Signer>>), Fault> {
+fn prepare(channel: &mut Channel, start: &Start) -> Result<(Started, Then), Fault> {
     if start.protocol != PROTOCOL {
         return Err(Fault {
             class: Class::Refused,
@@ -60,15 +73,26 @@ fn prepare(channel: &mut Channel, start: &Start) -> Result<(Started, Option<Vec<
         });
     }
     let module = Module::load(start.module.as_ref(), start.init_argument.as_deref())?;
+    let told = |token| Started::Ready { token, mechanisms: Vec::new(), findings: Vec::new() };
     if start.task == Task::Initialise {
         let (so_pin, pin) = (channel.read_pin()?, channel.read_pin()?);
-        let token = module.init_token(&start.token, &so_pin, &pin)?;
-        return Ok((Started::Ready { token, mechanisms: Vec::new(), findings: Vec::new() }, None));
+        return Ok((told(module.init_token(&start.token, &so_pin, &pin)?), Then::Leave));
     }
     let pin = channel.read_pin()?;
     let slot = module.open(&start.token, start.serial.as_deref())?;
     let first = slot.login(&pin)?;
     drop(pin);
+    match &start.task {
+        Task::Wrap(sealing) => {
+            let secret = channel.read_secret(SECRET_BYTES)?;
+            return Ok((Started::Wrapped(keys::encrypt(&first, sealing, &secret)?), Then::Leave));
+        }
+        Task::Unwrap(sealing, wrapped) => {
+            let secret = keys::decrypt(&first, sealing, wrapped)?;
+            return Ok((told(slot.token().clone()), Then::HandOver(secret)));
+        }
+        Task::Serve | Task::Initialise => {}
+    }
     let findings = probe::ask(&slot, &first)?;
     let mechanisms = slot.mechanisms()?;
     let started = Started::Ready { token: slot.token().clone(), mechanisms, findings };
@@ -78,7 +102,7 @@ fn prepare(channel: &mut Channel, start: &Start) -> Result<(Started, Option<Vec<
         let session = slot.session()?;
         signers.push(Signer::new(Arc::clone(&slot), session));
     }
-    Ok((started, Some(signers)))
+    Ok((started, Then::Serve(signers)))
 }
 
 fn serve(channel: Channel, started: &Started, signers: Vec<Signer>) -> ! {

@@ -10,6 +10,7 @@ mod place;
 mod signing;
 mod tamper;
 mod trust;
+mod wrap;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -39,6 +40,9 @@ tests![
     trust::a_pin_changed_under_us_is_tried_once,
     trust::the_pin_is_in_no_argument_environment_or_memory,
     trust::a_finished_token_is_not_made_again,
+    wrap::a_secret_comes_back_to_the_next_appliance_and_from_nothing_else,
+    wrap::a_key_that_was_brought_from_outside_wraps_nothing,
+    wrap::a_wrapped_secret_is_left_in_no_memory,
     tamper::a_flipped_signature_is_never_released,
     tamper::a_replayed_or_foreign_signature_is_never_released,
     faults::a_killed_worker_answers_everyone_and_comes_back,
@@ -60,6 +64,7 @@ fn main() -> ExitCode {
                 .map_or_else(|_| chancery_hsm::worker_main(), |how| tamper::proxy(&how));
         }
         ["change-pin", label, old, new] => return place::change_pin(label, old, new),
+        ["import-kek", label, pin, id] => return place::import_kek(label, pin, id),
         ["parent", folder] => return faults::be_a_parent(folder),
         _ => {}
     }

@@ -112,6 +112,34 @@ pub fn change_pin(label: &str, old: &str, new: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Puts an AES key of a known value on a SoftHSM2 token; runs in a process of its own.
+pub fn import_kek(label: &str, pin: &str, id: &str) -> ExitCode {
+    use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+    use cryptoki::object::{Attribute, KeyType, ObjectClass};
+    use cryptoki::session::UserType;
+    use cryptoki::types::AuthPin;
+    let module = Pkcs11::new(SOFTHSM2).unwrap();
+    module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap();
+    let slots = module.get_slots_with_initialized_token().unwrap();
+    let slot = slots.into_iter().find(|slot| module.get_token_info(*slot).unwrap().label() == label).unwrap();
+    let session = module.open_rw_session(slot).unwrap();
+    session.login(UserType::User, Some(&AuthPin::from(pin.to_owned()))).unwrap();
+    let template = [
+        Attribute::Class(ObjectClass::SECRET_KEY),
+        Attribute::KeyType(KeyType::AES),
+        Attribute::Token(true),
+        Attribute::Private(true),
+        Attribute::Sensitive(true),
+        Attribute::Extractable(false),
+        Attribute::Encrypt(true),
+        Attribute::Decrypt(true),
+        Attribute::Id(hex::decode(id).unwrap()),
+        Attribute::Value(vec![7; 32]),
+    ];
+    session.create_object(&template).unwrap();
+    ExitCode::SUCCESS
+}
+
 /// A fresh signing key.
 pub async fn key(hsm: &Hsm, algorithm: Algorithm) -> KeyRef {
     let id = KeyId::fresh();
