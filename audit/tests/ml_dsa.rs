@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use aws_lc_rs::signature::{KeyPair, ML_DSA_44, ML_DSA_44_SIGNING, PqdsaKeyPair, UnparsedPublicKey};
 use chancery_audit::{
-    Checkpoint, MlDsaKey, MlDsaSigner, NoteError, ReceiptError, SignedCheckpoint, Trust, verify, verify_log,
+    Checkpoint, Folder, MlDsaKey, MlDsaSigner, NoteError, ReceiptError, SignedCheckpoint, Start, Trust,
+    verify, verify_log,
 };
 use chancery_core::{Clock, ManualClock, UnixMillis};
 use chancery_secret::SecretBytes;
@@ -183,7 +184,8 @@ async fn a_log_of_an_older_release_gets_its_second_signature_at_once() {
         }
         house.close().await;
         for trust in [&older, &newer] {
-            let report = verify_log(&tiles(folder.path()), trust, None, &mut |_, _, _| {}).unwrap();
+            let report =
+                verify_log(&Folder::at(&tiles(folder.path())), trust, Start::Afresh, &mut |_| {}).unwrap();
             assert_eq!(report.checkpoint.size(), if start == 0 { 2 } else { 4 }, "start {start}");
         }
     }

@@ -202,8 +202,13 @@ async fn an_auditor_is_never_shown_another_log() {
 async fn start(folder: &Path, key: &Arc<Key>, publish: bool) -> Option<Vec<Vec<u8>>> {
     let (observer, feed) = feed();
     let store = Store::open(&folder.join("store"), Box::new(observer)).ok()?;
-    let options =
-        LogOptions { origin: ORIGIN.to_owned(), directory: tiles(folder), witnesses: Vec::new(), quorum: 0 };
+    let options = LogOptions {
+        origin: ORIGIN.to_owned(),
+        directory: tiles(folder),
+        witnesses: Vec::new(),
+        quorum: 0,
+        ml_dsa: None,
+    };
     let log = Log::open(Arc::new(store.clone()), &feed, options, Arc::<Key>::clone(key));
     let mut entries = None;
     if let Ok(log) = log {
