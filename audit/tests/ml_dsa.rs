@@ -185,7 +185,8 @@ async fn a_log_of_an_older_release_gets_its_second_signature_at_once() {
         house.close().await;
         for trust in [&older, &newer] {
             let report =
-                verify_log(&Folder::at(&tiles(folder.path())), trust, Start::Afresh, &mut |_| {}).unwrap();
+                verify_log(&Folder::at(&tiles(folder.path())), trust, Start::Afresh, &mut |_| Ok(()))
+                    .unwrap();
             assert_eq!(report.checkpoint.size(), if start == 0 { 2 } else { 4 }, "start {start}");
         }
     }
