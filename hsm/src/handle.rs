@@ -16,14 +16,14 @@ use crate::error::HsmError;
 use crate::finding::{Finding, Verdict};
 use crate::key::{Algorithm, KeyRef, PublicKey};
 use crate::signature::{Message, Sealed, WrongAnswer, fits, seal};
-use crate::supervisor::{Call, Supervisor, Worker};
+use crate::supervisor::{Call, Launch, Supervisor, Worker};
 use crate::wire::{Class, Fault, Reply, Request, Task, Token};
 
 /// How to reach a token.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
-    /// The executable that runs [`crate::worker_main`] when its only argument is `hsm-worker`.
-    pub worker: PathBuf,
+    /// Starts workers: the path of an executable that runs [`crate::worker_main`] when its only argument is `hsm-worker`.
+    pub worker: Arc<dyn Launch>,
     /// The module, the token and the bounds on its use.
     pub hsm: config::Hsm,
     /// In production a token that lies is refused.
@@ -343,6 +343,7 @@ pub struct NewToken {
 /// # Errors
 /// [`HsmError::Refused`] when the label is taken or no slot is free.
 pub async fn init_token(new: &NewToken, so_pin: &Pin, pin: &Pin) -> Result<Token, HsmError> {
-    let settings = Settings { worker: new.worker.clone(), hsm: new.hsm.clone(), mode: Mode::Production };
+    let settings =
+        Settings { worker: Arc::new(new.worker.clone()), hsm: new.hsm.clone(), mode: Mode::Production };
     Worker::launch(&settings, Task::Initialise, None, &[so_pin, pin]).await.map(|worker| worker.token.clone())
 }

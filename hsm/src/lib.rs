@@ -9,7 +9,7 @@ mod handle;
 mod key;
 mod signature;
 mod supervisor;
-mod wire;
+pub mod wire;
 mod worker;
 
 pub use error::HsmError;
@@ -17,5 +17,6 @@ pub use finding::{Finding, Probe, Verdict};
 pub use handle::{Health, Hsm, NewToken, Settings, State, init_token};
 pub use key::{Algorithm, KeyError, KeyRef, PublicKey};
 pub use signature::{MESSAGE_BYTES, Message, Sealed, Signature, WrongAnswer};
+pub use supervisor::{Body, Ending, Launch};
 pub use wire::Token;
 pub use worker::worker_main;

@@ -12,7 +12,7 @@ use crate::health::Watch;
 use crate::link::Link;
 use crate::pool::Pool;
 use crate::schema::{self, Found};
-use crate::writer::{Order, Task, Writer};
+use crate::writer::{Hand, Order, Task, Writer};
 use crate::{Committed, Health, Observer, Reader, StoreError, Tx};
 
 /// LIMIT: a database that is read as a whole before it is used, in bytes; a larger one would keep the appliance from
@@ -54,6 +54,27 @@ impl Store {
         observer: Box<dyn Observer>,
         fatal: Fatal,
     ) -> Result<Self, StoreError> {
+        let (store, hand) = Self::open_by_hand(directory, observer, fatal)?;
+        std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || {
+                let Hand { writer, alive } = hand;
+                writer.run();
+                let _ = alive.send(());
+            })
+            .map_err(|error| StoreError::file("store-writer", error))?;
+        Ok(store)
+    }
+
+    /// [`Self::open_with`] without the writer's thread: what is written waits for [`Hand::write`].
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_by_hand(
+        directory: &Path,
+        observer: Box<dyn Observer>,
+        fatal: Fatal,
+    ) -> Result<(Self, Hand), StoreError> {
         let directory = Directory::claim(directory)?;
         let link = Link::writer(directory.database())?;
         let found = schema::look(&link, directory.database())?;
@@ -79,14 +100,8 @@ impl Store {
             fatal,
             directory,
         };
-        std::thread::Builder::new()
-            .name("store-writer".to_owned())
-            .spawn(move || {
-                writer.run();
-                let _ = alive.send(());
-            })
-            .map_err(|error| StoreError::file("store-writer", error))?;
-        Ok(Self { inner: Arc::new(Inner { queue, pool, watch, ended: Mutex::new(Some(ended)) }) })
+        let store = Self { inner: Arc::new(Inner { queue, pool, watch, ended: Mutex::new(Some(ended)) }) };
+        Ok((store, Hand { writer, alive }))
     }
 
     /// Runs `job` in the writer and answers after COMMIT returned, so the value is on the disk. An `Err` of the job
