@@ -135,11 +135,13 @@ impl Hsm {
         Ok(Self { shared, calls, stop, supervisor: Arc::new(Mutex::new(Some(supervisor))) })
     }
 
-    /// Makes a signing key on the token: sensitive, never extractable, for signing only.
+    /// Makes a signing key on the token: sensitive, never extractable, for signing only. The key has signed when this
+    /// answers: a public key that came with the answer to another question, or that the token made up, is money sent to
+    /// nobody.
     ///
     /// # Errors
     /// [`HsmError::KeyExists`] when the id is taken; [`HsmError::Refused`] when the token cannot make such a key or does
-    /// not keep its attributes (the key is destroyed then).
+    /// not keep its attributes; [`HsmError::Wrong`] when the key is not the one it told. The key is destroyed then.
     pub async fn generate(
         &self,
         id: KeyId,
@@ -147,11 +149,19 @@ impl Hsm {
         algorithm: Algorithm,
     ) -> Result<PublicKey, HsmError> {
         let request = Request::Generate { key: *id.as_bytes(), algorithm, label: label.to_owned() };
-        match self.call(id, request).await? {
+        let public = match self.call(id, request).await? {
             Reply::Public(made, bytes) if made == algorithm => PublicKey::parse(algorithm, &bytes)
-                .map_err(|_| HsmError::Protocol { what: "not a public key" }),
-            _ => Err(UNEXPECTED),
+                .map_err(|_| HsmError::Protocol { what: "not a public key" })?,
+            _ => return Err(UNEXPECTED),
+        };
+        let key = KeyRef { id, public };
+        if let Err(error) = self.sign(&key, key.proof()).await {
+            if let Err(error) = self.destroy(id).await {
+                tracing::warn!(key = %id, %error, "a key that did not prove itself stays in the token");
+            }
+            return Err(error);
         }
+        Ok(key.public)
     }
 
     /// Makes an AES-256 key that encrypts other keys (a KEK): sensitive, never extractable.

@@ -2,12 +2,14 @@
 //! checkpoint of the log. Only what came while the process lived counts; each thing is verified when it is seen.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use chancery_audit::merkle::Hash;
 use chancery_audit::{Digest, SignedCheckpoint, Trust, verify};
 use chancery_core::{RequestId, WalletId};
 use chancery_enclave::{Released, Wallet};
 use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
+use secp256k1::{Secp256k1, VerifyOnly};
 
 use crate::machine;
 
@@ -123,6 +125,8 @@ impl Account {
     }
 }
 
+static CURVE: LazyLock<Secp256k1<VerifyOnly>> = LazyLock::new(Secp256k1::verification_only);
+
 /// Verified apart from the appliance's own code: the key is recovered from signature and digest.
 fn signed_by(signature: &[u8], digest: &Digest, public_key: &[u8]) -> bool {
     let recovered = signature.split_last().and_then(|(parity, compact)| {
@@ -131,7 +135,7 @@ fn signed_by(signature: &[u8], digest: &Digest, public_key: &[u8]) -> bool {
         let mut low = signature.to_standard();
         low.normalize_s();
         let message = secp256k1::Message::from_digest(*digest.as_bytes());
-        let key = secp256k1::Secp256k1::verification_only().recover_ecdsa(&message, &signature).ok()?;
+        let key = CURVE.recover_ecdsa(&message, &signature).ok()?;
         (low == signature.to_standard()).then_some(key)
     });
     recovered.is_some_and(|key| key.serialize() == public_key)

@@ -13,8 +13,6 @@ pub const COUNT: &str = "requests_day";
 pub const SUM: &str = "ether_day";
 /// The limit that counts requests of a wallet in a short time.
 pub const BURST: &str = "requests_burst";
-/// The window of [`BURST`], in milliseconds.
-pub const BURST_MS: i64 = 20_000;
 /// Transfers of a wallet that a day allows, in gwei together.
 pub const SUM_MOST: i64 = 60;
 /// Requests of a wallet that a day allows.
@@ -39,7 +37,6 @@ name = "{COUNT}"
 measure = "count"
 window = "24h"
 keys = ["wallet"]
-actions = ["transfer"]
 [[limit]]
 name = "{SUM}"
 measure = "sum"
@@ -52,7 +49,6 @@ name = "{BURST}"
 measure = "count"
 window = "{window}"
 keys = ["wallet"]
-actions = ["transfer"]
 "#
     );
     let policies = format!(
@@ -70,12 +66,4 @@ permit (principal, action == Action::"message", resource);
     Source {
         files: files.into_iter().map(|(path, text)| (path.to_owned(), text)).collect::<BTreeMap<_, _>>(),
     }
-}
-
-/// The window of [`BURST`] in an edition, in milliseconds.
-#[must_use]
-pub fn burst_ms(hash: &str) -> Option<i64> {
-    (0..EDITIONS)
-        .find(|number| edition(*number).hash() == hash)
-        .map(|number| if number % 2 == 0 { BURST_MS } else { BURST_MS + 5_000 })
 }

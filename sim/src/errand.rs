@@ -156,7 +156,7 @@ impl World {
             let patience_ms = self.draw(|dice| if dice.percent(15) { dice.spread(1, 200) } else { 60_000 });
             let try_once = self.attempt(&enclave, &errand.what);
             let tried = tokio::time::timeout(Duration::from_millis(patience_ms), try_once).await;
-            if !machine::alive() {
+            if !machine::alive() || self.seen(|account| !account.broken.is_empty()) {
                 return;
             }
             if let Ok(Some(end)) = tried {

@@ -8,9 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
-use chancery_core::config;
+use chancery_core::{KeyId, config};
 use chancery_hsm::wire::{self, Class, Fault, Inbox, Reply, Request, Start, Started};
-use chancery_hsm::{Algorithm, Body, Ending, Finding, Launch, Message, Token as Description};
+use chancery_hsm::{
+    Algorithm, Body, Ending, Finding, KeyRef, Launch, Message, PublicKey, Token as Description,
+};
 use secp256k1::{Secp256k1, SecretKey, SignOnly};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -150,10 +152,12 @@ impl Token {
                 None => failed(Class::Missing),
                 Some(_) => Reply::Done,
             },
-            Request::Sign { key, message, .. } => {
+            Request::Sign { key, message, public, algorithm } => {
                 let signature = match (inside.keys.get(key), message) {
                     (Some(Secret::Ecdsa(secret)), Message::Digest(digest)) => {
-                        inside.asked.push(*digest);
+                        if !is_proof(*key, *algorithm, public, message) {
+                            inside.asked.push(*digest);
+                        }
                         let message = secp256k1::Message::from_digest(*digest);
                         self.curve.sign_ecdsa(&message, secret).serialize_compact().to_vec()
                     }
@@ -236,6 +240,12 @@ impl Token {
         }
         Some(frame)
     }
+}
+
+/// Whether a fresh key is asked to prove itself, which needs no decision.
+fn is_proof(id: [u8; 16], algorithm: Algorithm, public: &[u8], message: &Message) -> bool {
+    let id = KeyId::from_bytes(id);
+    PublicKey::parse(algorithm, public).is_ok_and(|public| KeyRef { id, public }.proof() == *message)
 }
 
 fn eddsa(seed: &[u8; 32]) -> Option<Ed25519KeyPair> {

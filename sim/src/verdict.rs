@@ -263,12 +263,12 @@ fn limits(
     if enclave.policy(&Tenant::default()).is_err() {
         return Ok(());
     }
-    let preview = enclave.preview(client, wallet, &transfer(u64::MAX, 1))?;
+    let preview = enclave.preview(client, wallet, &transfer(1 << 52, 1))?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
     let now = i64::try_from(now).unwrap_or(i64::MAX);
     let holding: Vec<(i64, i64)> = rows
         .values()
-        .filter(|listed| listed.row.wallet == *wallet && listed.decision.payload == "ethereum.transaction")
+        .filter(|listed| listed.row.wallet == *wallet)
         .filter(|listed| {
             let state = listed.row.state;
             matches!(state, RequestState::Permitted | RequestState::Released | RequestState::Pending)
@@ -300,8 +300,11 @@ fn limits(
     Ok(())
 }
 
-/// What a transfer moves, as its record describes it.
+/// What a request moves, as its record describes it.
 fn gwei(listed: &Listed) -> i64 {
+    if listed.decision.payload != "ethereum.transaction" {
+        return 0;
+    }
     let amount = listed.intent.pointer("/effects/0/amount").and_then(|amount| amount.as_str());
     let wei: Option<u128> = amount.and_then(|text| match text.strip_prefix("0x") {
         Some(digits) => u128::from_str_radix(digits, 16).ok(),

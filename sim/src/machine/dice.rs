@@ -42,11 +42,6 @@ impl Dice {
         self.below(100) < chance
     }
 
-    /// One of several; `None` of none.
-    pub fn one_of<'a, T>(&mut self, of: &'a [T]) -> Option<&'a T> {
-        of.get(usize::try_from(self.below(of.len() as u64)).unwrap_or(0))
-    }
-
     /// Fills bytes.
     pub fn fill(&mut self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(8) {

@@ -154,12 +154,6 @@ pub fn die(how: Death) {
     with(|machine| machine.die(how));
 }
 
-/// File calls since the beginning.
-#[must_use]
-pub fn file_calls() -> u64 {
-    with(|machine| machine.plan.calls()).unwrap_or_default()
-}
-
 /// Another process starts on what the last one left. Everything of the last one must be dropped by now.
 ///
 /// # Errors

@@ -46,10 +46,6 @@ impl Plan {
         Self { calls: 0, end, errors, reads }
     }
 
-    pub(super) fn calls(&self) -> u64 {
-        self.calls
-    }
-
     pub(super) fn how(&mut self, how: Death) {
         self.end = Some((self.calls, how));
     }
