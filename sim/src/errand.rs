@@ -133,6 +133,12 @@ impl World {
         })
     }
 
+    /// Whether everything is done.
+    #[must_use]
+    pub fn done(&self) -> bool {
+        self.errands(|all| all.iter().all(|errand| errand.end.is_some()))
+    }
+
     /// Sets everybody going who has something left to do, and those who read along.
     pub fn go(&self, enclave: &Enclave) {
         let open: Vec<(usize, Errand)> = self.errands(|all| {

@@ -63,13 +63,21 @@ pub fn simulate(seed: u64, root: &Path, disk_lies: bool) -> Result<Told, SimErro
         machine::note(format!("a life begins, {left} after it, {manners:?}"));
         token.behave(manners);
         machine::expect(plan);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let length_ms = dice.spread(500, 25_000);
         let shift =
             dice.percent(15).then(|| (dice.below(length_ms), dice.spread(10, 6_000), dice.percent(60)));
         let one = Life { config: &config, world: &world, token: &token, last: left == 0, length_ms, shift };
-        let done = runtime.block_on(one.begin());
-        drop(runtime);
+        let done = loop {
+            // Dropped with all its tasks, as a process ends with all its threads.
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            match runtime.block_on(one.live()) {
+                // A house whose clock stands behind does not open; whoever runs it tries again until it does.
+                Err(error) if clock_behind(&error) && machine::alive() => {
+                    runtime.block_on(tokio::time::sleep(Duration::from_secs(1)));
+                }
+                done => break done,
+            }
+        };
         if let Err(why) = done
             && left == 0
         {
@@ -83,6 +91,10 @@ pub fn simulate(seed: u64, root: &Path, disk_lies: bool) -> Result<Told, SimErro
     let broken = world.seen(|account| account.broken.clone());
     let (hash, lines) = machine::trace();
     Ok(Told { hash, lines, broken })
+}
+
+fn clock_behind(error: &SimError) -> bool {
+    matches!(error, SimError::Start(StartError::Content(refusal)) if refusal.code == Code::ClockBehind)
 }
 
 fn manners(dice: &mut Dice) -> Manners {
@@ -161,19 +173,6 @@ struct Life<'a> {
 }
 
 impl Life<'_> {
-    /// A house whose clock stands behind does not open; whoever runs it tries again until it does.
-    async fn begin(&self) -> Result<(), SimError> {
-        let behind = |error: &SimError| matches!(error, SimError::Start(StartError::Content(refusal)) if refusal.code == Code::ClockBehind);
-        loop {
-            match self.live().await {
-                Err(error) if behind(&error) && machine::alive() => {
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
-                done => return done,
-            }
-        }
-    }
-
     async fn live(&self) -> Result<(), SimError> {
         let (observer, feed) = feed();
         let (store, hand) = Store::open_by_hand(&self.config.store.directory, Box::new(observer), fatal)?;
@@ -230,7 +229,7 @@ impl Life<'_> {
 
     async fn end_well(&self, enclave: &Enclave) -> Result<(), SimError> {
         let begun = machine::now_ms();
-        while !self.world.open().is_empty() {
+        while !self.world.done() {
             tokio::time::sleep(GLANCE).await;
             if self.world.seen(|account| !account.broken.is_empty()) {
                 return Ok(());
