@@ -1,5 +1,6 @@
 //! The handle: opens the directory, hands jobs to the writer, lends snapshots to readers.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -59,7 +60,10 @@ impl Store {
             .name("store-writer".to_owned())
             .spawn(move || {
                 let Hand { writer, alive } = hand;
-                writer.run();
+                // Without its writer the house would refuse everything until somebody looked; another process need not.
+                if catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
+                    fatal("the store's writer panicked");
+                }
                 let _ = alive.send(());
             })
             .map_err(|error| StoreError::file("store-writer", error))?;
