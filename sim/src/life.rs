@@ -73,7 +73,7 @@ pub fn simulate(seed: u64, root: &Path, disk_lies: bool) -> Result<Told, SimErro
             match runtime.block_on(one.live()) {
                 // A house whose clock stands behind does not open; whoever runs it tries again until it does.
                 Err(error) if clock_behind(&error) && machine::alive() => {
-                    runtime.block_on(tokio::time::sleep(Duration::from_secs(1)));
+                    runtime.block_on(async { tokio::time::sleep(Duration::from_secs(1)).await });
                 }
                 done => break done,
             }
