@@ -87,6 +87,8 @@ impl Store {
             schema::create(&link)?;
         }
         schema::check(&link, CHECKED_BYTES)?;
+        // ORDER: before anything is answered from what is there. A crash in here leaves the WAL as it was.
+        link.persist()?;
         directory.sync()?;
         let present = Reader { link: &link };
         let (tree_size, newest_ms) = (present.tree_size()?, present.newest_time()?.0);
