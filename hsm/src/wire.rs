@@ -203,7 +203,7 @@ impl Inbox {
     ///
     /// # Errors
     /// A frame that is too long, or is not a `T` and nothing else.
-    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, postcard::Error> {
+    pub fn take<T: DeserializeOwned>(&mut self) -> Result<Option<T>, postcard::Error> {
         let rest = self.bytes.get(self.taken..).unwrap_or_default();
         let Some((prefix, rest)) = rest.split_first_chunk::<4>() else { return Ok(None) };
         let len = frame_len(*prefix).ok_or(postcard::Error::DeserializeBadEncoding)?;
@@ -239,7 +239,7 @@ mod tests {
             for part in [&stream[..cut], &stream[cut..]] {
                 inbox.space().extend_from_slice(part);
                 while let Some((call, Request::Find { key: [7, ..] })) =
-                    inbox.next::<(u64, Request)>().unwrap()
+                    inbox.take::<(u64, Request)>().unwrap()
                 {
                     seen.push(call);
                 }
@@ -262,10 +262,10 @@ mod tests {
             let mut inbox = Inbox::default();
             inbox.space().extend_from_slice(&u32::try_from(frame.len()).unwrap().to_le_bytes());
             inbox.space().extend_from_slice(&frame);
-            let _ = inbox.next::<(u64, Reply)>();
+            let _ = inbox.take::<(u64, Reply)>();
             let mut inbox = Inbox::default();
             inbox.space().extend_from_slice(&frame);
-            let _ = inbox.next::<Started>();
+            let _ = inbox.take::<Started>();
         }
     }
 
@@ -273,11 +273,11 @@ mod tests {
     fn a_frame_that_is_too_long_or_has_a_tail_is_refused() {
         let mut inbox = Inbox::default();
         inbox.space().extend_from_slice(&u32::MAX.to_le_bytes());
-        assert!(inbox.next::<Reply>().is_err(), "memory must not follow an announced length");
+        assert!(inbox.take::<Reply>().is_err(), "memory must not follow an announced length");
         let mut stream = Vec::new();
         encode(&(Reply::Done, 1_u8), &mut stream).unwrap();
         let mut inbox = Inbox::default();
         inbox.space().extend_from_slice(&stream);
-        assert!(inbox.next::<Reply>().is_err());
+        assert!(inbox.take::<Reply>().is_err());
     }
 }

@@ -22,7 +22,7 @@ use xtask::talk;
 /// Seeds of a full run.
 const SEEDS: u64 = 10_000;
 /// Seeds that fit a normal test run.
-const QUICK_SEEDS: u64 = 250;
+const QUICK_SEEDS: u64 = 150;
 
 /// Why a simulation cannot be run.
 #[derive(Debug, thiserror::Error)]

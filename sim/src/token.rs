@@ -204,7 +204,7 @@ impl Token {
                 count = reading.read(&mut bytes) => {
                     let read = bytes.get(..count.ok()?).filter(|read| !read.is_empty())?;
                     inbox.space().extend_from_slice(read);
-                    while let Some((number, request)) = inbox.next::<(u64, Request)>().ok()? {
+                    while let Some((number, request)) = inbox.take::<(u64, Request)>().ok()? {
                         let (token, delay) = (self.clone(), self.delay());
                         working.spawn(async move {
                             tokio::time::sleep(delay).await;
@@ -218,6 +218,10 @@ impl Token {
 
     /// The bytes to send; `None` ends the worker.
     async fn frame(&self, number: u64, request: &Request) -> Option<Vec<u8>> {
+        // The token stands outside the machine: what a dead process still sends, it never gets.
+        if !machine::alive() {
+            return None;
+        }
         let mut frame = Vec::new();
         match self.deed(request) {
             Deed::Answer(reply) => wire::encode(&(number, reply), &mut frame).ok()?,
@@ -301,7 +305,7 @@ fn ready() -> Started {
 
 async fn next<T: serde::de::DeserializeOwned>(stream: &mut UnixStream, inbox: &mut Inbox) -> Option<T> {
     loop {
-        if let Some(value) = inbox.next().ok()? {
+        if let Some(value) = inbox.take().ok()? {
             return Some(value);
         }
         stream.read_buf(inbox.space()).await.ok().filter(|count| *count > 0)?;

@@ -195,7 +195,7 @@ async fn tell(
     let mut inbox = Inbox::default();
     loop {
         if let Some(started) =
-            inbox.next().map_err(|_| HsmError::Protocol { what: "the first frame is malformed" })?
+            inbox.take().map_err(|_| HsmError::Protocol { what: "the first frame is malformed" })?
         {
             return Ok((stream, inbox, started));
         }
