@@ -3,6 +3,7 @@
 //! checkpoint. If this room is wrong, a signature can leave that no stranger can account for.
 
 mod append;
+mod aside;
 mod canonical;
 mod checkpoint;
 mod cosignature;
@@ -31,6 +32,7 @@ mod verify_log;
 mod witness;
 
 pub use append::{Appended, Leaf, append};
+pub use aside::aside;
 pub use canonical::{SAFE_INTEGER, canonical};
 pub use checkpoint::{Checkpoint, CheckpointSigner, SignedCheckpoint, Signing};
 pub use cosignature::Cosignature;

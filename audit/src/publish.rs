@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::AuditError;
+use crate::aside::aside;
 use crate::checkpoint::SignedCheckpoint;
 use crate::files::{Files, Resource};
 use crate::log::{Inner, Log};
@@ -80,7 +81,7 @@ async fn remember(log: &Log, checkpoint: &Arc<SignedCheckpoint>) -> Result<(), A
 }
 
 async fn blocking(work: impl FnOnce() -> Result<(), AuditError> + Send + 'static) -> Result<(), AuditError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or(Err(AuditError::Stopping))
+    aside(work).await.unwrap_or(Err(AuditError::Stopping))
 }
 
 fn publish(inner: &Inner, from: u64, checkpoint: &SignedCheckpoint) -> Result<(), AuditError> {

@@ -41,7 +41,7 @@ pub use preview::Preview;
 pub use query::{Component, Figures, Listed, RequestFilter, RequestState};
 pub use refusal::Refusal;
 pub use seed::SeedError;
-pub use start::{Enclave, StartError, init_token};
+pub use start::{Enclave, Ground, StartError, init_token};
 pub use wallet::{CHAINS, Design, Holding, Wallet};
 
 impl Enclave {

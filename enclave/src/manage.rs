@@ -125,9 +125,9 @@ async fn apply_policy(house: &Arc<House>, operator: &Operator, source: Source) -
     let work =
         move || Ok::<_, Refusal>(Proved::of(Tested::compile(&source)?, prover.as_ref())?.into_tested());
     // Compiling, testing and proving take as long as the bundle is large: not on the runtime's own threads.
-    let tested = tokio::task::spawn_blocking(work)
+    let tested = audit::aside(work)
         .await
-        .map_err(|_| Refusal::new(Code::Internal, "the policy compiler failed"))??;
+        .ok_or_else(|| Refusal::new(Code::Internal, "the policy compiler failed"))??;
     let tenant = operator.tenant().clone();
     let _one_at_a_time = house.policies.changing.lock().await;
     let now = house.clock.now()?;

@@ -59,7 +59,7 @@ async fn page<T: Send + 'static>(
     read: impl FnOnce(&Reader<'_>) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
     let there = Arc::clone(house);
-    let read = tokio::task::spawn_blocking(move || there.store.read(read)).await;
+    let read = chancery_audit::aside(move || there.store.read(read)).await;
     tokio::time::sleep(PAUSE).await;
     read.unwrap_or(Err(StoreError::Closed))
 }

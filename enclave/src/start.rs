@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use chancery_audit::{self as audit, AuditError, Keeper, Log, LogOptions};
+use chancery_audit::{self as audit, AuditError, Feed, Keeper, Log, LogOptions};
 use chancery_core::config::Config;
 use chancery_core::{Clock, Code, limit};
-use chancery_hsm::{Hsm, HsmError, NewToken, Settings, Token};
+use chancery_hsm::{Hsm, HsmError, Launch, NewToken, Settings, Token};
 use chancery_prove::{Options, ProveError, Prover, Solver};
 use chancery_secret::Pin;
 use chancery_store::{Store, StoreError};
@@ -69,8 +69,23 @@ struct Open {
     walks: Mutex<Option<JoinSet<()>>>,
 }
 
+/// What the rooms stand on: this machine, or a simulated one.
+pub struct Ground {
+    /// The opened store.
+    pub store: Store,
+    /// The log's end of the observer that the store was opened with.
+    pub feed: Feed,
+    /// Starts HSM workers.
+    pub worker: Arc<dyn Launch>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Whether checkpoints are signed with ML-DSA as well. False in a simulation alone: AWS-LC draws randomness for these
+    /// signatures that no seed governs.
+    pub second_signature: bool,
+}
+
 impl Enclave {
-    /// Opens the rooms. `worker` is the executable that runs the HSM worker: this program itself.
+    /// Opens the rooms on this machine. `worker` is the executable that runs the HSM worker: this program itself.
     ///
     /// # Errors
     /// [`StartError`] names the room and what is wrong with it.
@@ -80,13 +95,27 @@ impl Enclave {
         worker: PathBuf,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
+        let (observer, feed) = audit::feed();
+        let store = Store::open(&config.store.directory, Box::new(observer))?;
+        Self::open_on(
+            config,
+            pin,
+            Ground { store, feed, worker: Arc::new(worker), clock, second_signature: true },
+        )
+        .await
+    }
+
+    /// Opens the rooms on any ground.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_on(config: &Config, pin: Pin, ground: Ground) -> Result<Self, StartError> {
+        let Ground { store, feed, worker, clock, second_signature } = ground;
         let limit = Duration::from_millis(config.policy.proof_ms);
         let prover = match &config.policy.solver {
             Some(path) => Some(Prover::new(Solver::at(path)?, Options { limit, ..Options::default() })),
             None => None,
         };
-        let (observer, feed) = audit::feed();
-        let store = Store::open(&config.store.directory, Box::new(observer))?;
         clock.seen(store.read(|rows| rows.newest_time())?);
 
         let settings = Settings { worker, hsm: config.hsm.clone(), mode: config.mode };
@@ -94,10 +123,14 @@ impl Enclave {
         let empty = store.read(|rows| rows.tree_size())? == 0;
         let signer = LogSigner::find_or_make(&hsm, &config.log.origin, empty).await?;
 
+        let ml_dsa = match second_signature {
+            true => Some(seed::find_or_make(&hsm, &store, &config.log.origin, &clock).await?),
+            false => None,
+        };
         let options = LogOptions {
             origin: config.log.origin.clone(),
             directory: config.log.directory.clone(),
-            ml_dsa: Some(seed::find_or_make(&hsm, &store, &config.log.origin, &clock).await?),
+            ml_dsa,
             witnesses: courier::witnesses(&config.log.witness)?,
             quorum: config.log.cosignatures,
         };

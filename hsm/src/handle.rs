@@ -16,14 +16,14 @@ use crate::error::HsmError;
 use crate::finding::{Finding, Verdict};
 use crate::key::{Algorithm, KeyRef, PublicKey};
 use crate::signature::{Message, Sealed, WrongAnswer, fits, seal};
-use crate::supervisor::{Call, Supervisor, Worker};
+use crate::supervisor::{Call, Launch, Supervisor, Worker};
 use crate::wire::{Class, Fault, Reply, Request, Task, Token};
 
 /// How to reach a token.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
-    /// The executable that runs [`crate::worker_main`] when its only argument is `hsm-worker`.
-    pub worker: PathBuf,
+    /// Starts workers: the path of an executable that runs [`crate::worker_main`] when its only argument is `hsm-worker`.
+    pub worker: Arc<dyn Launch>,
     /// The module, the token and the bounds on its use.
     pub hsm: config::Hsm,
     /// In production a token that lies is refused.
@@ -138,11 +138,13 @@ impl Hsm {
         Ok(Self { shared, access, calls, stop, supervisor: Arc::new(Mutex::new(Some(supervisor))) })
     }
 
-    /// Makes a signing key on the token: sensitive, never extractable, for signing only.
+    /// Makes a signing key on the token: sensitive, never extractable, for signing only. The key has signed when this
+    /// answers: a public key that came with the answer to another question, or that the token made up, is money sent to
+    /// nobody.
     ///
     /// # Errors
     /// [`HsmError::KeyExists`] when the id is taken; [`HsmError::Refused`] when the token cannot make such a key or does
-    /// not keep its attributes (the key is destroyed then).
+    /// not keep its attributes; [`HsmError::Wrong`] when the key is not the one it told. The key is destroyed then.
     pub async fn generate(
         &self,
         id: KeyId,
@@ -150,11 +152,19 @@ impl Hsm {
         algorithm: Algorithm,
     ) -> Result<PublicKey, HsmError> {
         let request = Request::Generate { key: *id.as_bytes(), algorithm, label: label.to_owned() };
-        match self.call(id, request).await? {
+        let public = match self.call(id, request).await? {
             Reply::Public(made, bytes) if made == algorithm => PublicKey::parse(algorithm, &bytes)
-                .map_err(|_| HsmError::Protocol { what: "not a public key" }),
-            _ => Err(UNEXPECTED),
+                .map_err(|_| HsmError::Protocol { what: "not a public key" })?,
+            _ => return Err(UNEXPECTED),
+        };
+        let key = KeyRef { id, public };
+        if let Err(error) = self.sign(&key, key.proof()).await {
+            if let Err(error) = self.destroy(id).await {
+                tracing::warn!(key = %id, %error, "a key that did not prove itself stays in the token");
+            }
+            return Err(error);
         }
+        Ok(key.public)
     }
 
     /// Makes an AES-256 key that encrypts other keys (a KEK): sensitive, never extractable.
@@ -351,6 +361,7 @@ pub struct NewToken {
 /// # Errors
 /// [`HsmError::Refused`] when the label is taken or no slot is free.
 pub async fn init_token(new: &NewToken, so_pin: &Pin, pin: &Pin) -> Result<Token, HsmError> {
-    let settings = Settings { worker: new.worker.clone(), hsm: new.hsm.clone(), mode: Mode::Production };
+    let settings =
+        Settings { worker: Arc::new(new.worker.clone()), hsm: new.hsm.clone(), mode: Mode::Production };
     Worker::ready(&settings, Task::Initialise, None, &[so_pin, pin]).await.map(|worker| worker.token.clone())
 }

@@ -5,9 +5,12 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use aws_lc_rs::digest;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey};
 use chancery_core::KeyId;
 use serde::{Deserialize, Serialize};
+
+use crate::signature::Message;
 
 /// What a signing key signs with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -182,6 +185,23 @@ pub struct KeyRef {
     pub id: KeyId,
     /// The pinned public key.
     pub public: PublicKey,
+}
+
+impl KeyRef {
+    /// What a fresh key signs to prove that it is this one: SHA-256 of `chancery key proof v1`, the id and the public key,
+    /// or those bytes themselves for Ed25519. No chain and no log asks for a signature over it.
+    #[must_use]
+    pub fn proof(&self) -> Message {
+        let bytes = [b"chancery key proof v1\n", &self.id.as_bytes()[..], self.public.bytes()].concat();
+        match self.public.algorithm() {
+            Algorithm::Ed25519 => Message::Bytes(bytes),
+            Algorithm::Secp256k1 | Algorithm::P256 => {
+                let mut digest = [0; 32];
+                digest.copy_from_slice(digest::digest(&digest::SHA256, &bytes).as_ref());
+                Message::Digest(digest)
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ mod handle;
 mod key;
 mod signature;
 mod supervisor;
-mod wire;
+pub mod wire;
 mod worker;
 mod wrap;
 
@@ -18,6 +18,7 @@ pub use finding::{Finding, Probe, Verdict};
 pub use handle::{Health, Hsm, NewToken, Settings, State, init_token};
 pub use key::{Algorithm, KeyError, KeyRef, PublicKey};
 pub use signature::{MESSAGE_BYTES, Message, Sealed, Signature, WrongAnswer};
+pub use supervisor::{Body, Ending, Launch};
 pub use wire::Token;
 pub use worker::worker_main;
 pub use wrap::Wrapped;

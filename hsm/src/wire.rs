@@ -1,5 +1,6 @@
 //! What parent and worker say to each other: length-prefixed postcard over an inherited socket that nobody else holds.
-//! The parent believes none of it beyond its form; the worker obeys its parent. Both are the same executable.
+//! The parent believes none of it beyond its form; the worker obeys its parent. Both are the same executable. Public for
+//! whoever plays the worker: it gives no way to a [`crate::Sealed`].
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -9,39 +10,50 @@ use crate::key::Algorithm;
 use crate::signature::Message;
 
 /// Raised with any change to the types here: an executable replaced under a running parent is refused, not guessed at.
-pub(crate) const PROTOCOL: u16 = 2;
+pub const PROTOCOL: u16 = 2;
 /// LIMIT: one frame, in bytes.
-pub(crate) const FRAME_BYTES: usize = 256 * 1024;
+pub const FRAME_BYTES: usize = 256 * 1024;
 
 /// The first frame, from parent to worker. The PIN follows as bare bytes in a frame of its own (for
 /// [`Task::Initialise`], the security officer's PIN comes before it; for [`Task::Wrap`], the secret after it).
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Start {
+pub struct Start {
+    /// [`PROTOCOL`].
     pub protocol: u16,
+    /// What the worker shall do.
     pub task: Task,
+    /// The vendor's shared object.
     pub module: String,
+    /// The reserved argument of `C_Initialize`.
     pub init_argument: Option<String>,
+    /// The token's label.
     pub token: String,
     /// The serial number of the token that served before, if one did.
     pub serial: Option<String>,
+    /// Sessions to open.
     pub sessions: usize,
 }
 
+/// What a worker is started for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Task {
+pub enum Task {
+    /// To answer requests.
     Serve,
+    /// To make a token.
     Initialise,
-    /// Encrypt a secret and end.
+    /// To encrypt a secret and end.
     Wrap(Sealing),
-    /// Decrypt a secret and end. It follows as bare bytes once the parent has sent an empty frame, which says that it
+    /// To decrypt a secret and end. It follows as bare bytes once the parent has sent an empty frame, which says that it
     /// reads straight into secret memory from here on.
     Unwrap(Sealing, Vec<u8>),
 }
 
 /// What AES-256-GCM needs beside the secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Sealing {
+pub struct Sealing {
+    /// The id of the AES key.
     pub kek: [u8; 16],
+    /// Never used twice under one key.
     pub nonce: [u8; 12],
     /// The additional authenticated data.
     pub context: Vec<u8>,
@@ -66,57 +78,85 @@ pub struct Token {
 
 /// The worker's first frame.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Started {
+pub enum Started {
+    /// It serves, or has a secret to hand over.
     Ready {
+        /// What it serves.
         token: Token,
+        /// PKCS#11 names.
         mechanisms: Vec<String>,
+        /// What the honesty probe found.
         findings: Vec<Finding>,
     },
     /// The answer to [`Task::Wrap`]: ciphertext and tag.
     Wrapped(Vec<u8>),
+    /// It cannot.
     Refused(Fault),
 }
 
+/// A question, sent with its number. Keys are named by `CKA_ID`.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Request {
+pub enum Request {
+    /// A signature, by the key that has this public key.
     Sign {
+        /// The key.
         key: [u8; 16],
+        /// Its kind.
         algorithm: Algorithm,
+        /// Its public key.
         public: Vec<u8>,
+        /// What to sign.
         message: Message,
     },
+    /// A new signing key.
     Generate {
+        /// Its id.
         key: [u8; 16],
+        /// Its kind.
         algorithm: Algorithm,
+        /// Its label.
         label: String,
     },
+    /// A new key that encrypts keys.
     GenerateKek {
+        /// Its id.
         key: [u8; 16],
+        /// Its label.
         label: String,
     },
+    /// A public key.
     Find {
+        /// The key.
         key: [u8; 16],
     },
+    /// A key's end.
     Destroy {
+        /// The key.
         key: [u8; 16],
     },
     /// Is the session alive, is it still this token, is the key last used still there?
     Ping,
 }
 
+/// The answer, sent with its question's number.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Reply {
+pub enum Reply {
+    /// `r || s` or `R || S`.
     Signature(Vec<u8>),
     /// A public key: its algorithm and encoding.
     Public(Algorithm, Vec<u8>),
+    /// No such key.
     Nothing,
+    /// It is done.
     Done,
+    /// It is not.
     Failed(Fault),
 }
 
 /// A failure as the worker classes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Fault {
+pub struct Fault {
+    /// What it asks for.
     pub class: Class,
     /// The function and its return value, or a sentence.
     pub what: String,
@@ -124,7 +164,7 @@ pub(crate) struct Fault {
 
 /// What a failure asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Class {
+pub enum Class {
     /// The token is short of something now: call again.
     Retry,
     /// The session or a handle is gone: open a session, find the key, try once more.
@@ -146,7 +186,10 @@ pub(crate) enum Class {
 }
 
 /// Appends one frame to `out`.
-pub(crate) fn encode(value: &impl Serialize, out: &mut Vec<u8>) -> Result<(), postcard::Error> {
+///
+/// # Errors
+/// A value that does not fit a frame's length.
+pub fn encode(value: &impl Serialize, out: &mut Vec<u8>) -> Result<(), postcard::Error> {
     let start = out.len();
     out.extend_from_slice(&[0; 4]);
     *out = postcard::to_extend(value, std::mem::take(out))?;
@@ -159,14 +202,15 @@ pub(crate) fn encode(value: &impl Serialize, out: &mut Vec<u8>) -> Result<(), po
 
 /// Bytes that have come in and not been taken apart.
 #[derive(Default)]
-pub(crate) struct Inbox {
+pub struct Inbox {
     bytes: Vec<u8>,
     taken: usize,
 }
 
 impl Inbox {
     /// Where to append what is read.
-    pub(crate) fn space(&mut self) -> &mut Vec<u8> {
+    #[must_use]
+    pub fn space(&mut self) -> &mut Vec<u8> {
         self.bytes.drain(..self.taken);
         self.taken = 0;
         self.bytes.reserve(16 * 1024);
@@ -174,7 +218,10 @@ impl Inbox {
     }
 
     /// The next whole frame, if it is there.
-    pub(crate) fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, postcard::Error> {
+    ///
+    /// # Errors
+    /// A frame that is too long, or is not a `T` and nothing else.
+    pub fn take<T: DeserializeOwned>(&mut self) -> Result<Option<T>, postcard::Error> {
         let rest = self.bytes.get(self.taken..).unwrap_or_default();
         let Some((prefix, rest)) = rest.split_first_chunk::<4>() else { return Ok(None) };
         let len = frame_len(*prefix).ok_or(postcard::Error::DeserializeBadEncoding)?;
@@ -189,7 +236,8 @@ impl Inbox {
 }
 
 /// The length a prefix announces, or `None` above [`FRAME_BYTES`].
-pub(crate) fn frame_len(prefix: [u8; 4]) -> Option<usize> {
+#[must_use]
+pub fn frame_len(prefix: [u8; 4]) -> Option<usize> {
     usize::try_from(u32::from_le_bytes(prefix)).ok().filter(|len| *len <= FRAME_BYTES)
 }
 
@@ -209,7 +257,7 @@ mod tests {
             for part in [&stream[..cut], &stream[cut..]] {
                 inbox.space().extend_from_slice(part);
                 while let Some((call, Request::Find { key: [7, ..] })) =
-                    inbox.next::<(u64, Request)>().unwrap()
+                    inbox.take::<(u64, Request)>().unwrap()
                 {
                     seen.push(call);
                 }
@@ -232,10 +280,10 @@ mod tests {
             let mut inbox = Inbox::default();
             inbox.space().extend_from_slice(&u32::try_from(frame.len()).unwrap().to_le_bytes());
             inbox.space().extend_from_slice(&frame);
-            let _ = inbox.next::<(u64, Reply)>();
+            let _ = inbox.take::<(u64, Reply)>();
             let mut inbox = Inbox::default();
             inbox.space().extend_from_slice(&frame);
-            let _ = inbox.next::<Started>();
+            let _ = inbox.take::<Started>();
         }
     }
 
@@ -243,11 +291,11 @@ mod tests {
     fn a_frame_that_is_too_long_or_has_a_tail_is_refused() {
         let mut inbox = Inbox::default();
         inbox.space().extend_from_slice(&u32::MAX.to_le_bytes());
-        assert!(inbox.next::<Reply>().is_err(), "memory must not follow an announced length");
+        assert!(inbox.take::<Reply>().is_err(), "memory must not follow an announced length");
         let mut stream = Vec::new();
         encode(&(Reply::Done, 1_u8), &mut stream).unwrap();
         let mut inbox = Inbox::default();
         inbox.space().extend_from_slice(&stream);
-        assert!(inbox.next::<Reply>().is_err());
+        assert!(inbox.take::<Reply>().is_err());
     }
 }

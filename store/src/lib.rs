@@ -29,7 +29,7 @@ pub use rows::{BundleRow, LeafRow, RequestFilter, RequestRow, RequestState, Wall
 pub use schema::FORMAT;
 pub use store::Store;
 pub use tx::{COUNTER_BYTES, RECORD_BYTES, Tx};
-pub use writer::Committed;
+pub use writer::{Committed, Hand};
 
 /// Hears of the log's growth, on the writer thread: after COMMIT, before the jobs of that batch are answered. It must
 /// not block for long, and must not panic: a tree that missed a leaf cannot go on, so the process then ends.

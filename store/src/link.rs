@@ -38,6 +38,17 @@ impl Link {
         self.pragma("wal_autocheckpoint", "0", "0")
     }
 
+    /// Brings to the disk what is there to be read. The last process may have ended between a write and its sync, or on a
+    /// sync that failed: the page cache then shows what a power loss would take back, and a later sync passes over it. So
+    /// every page of the WAL is written again, into the database, and that is synced.
+    pub(crate) fn persist(&self) -> Result<(), StoreError> {
+        let whole = self.one("PRAGMA wal_checkpoint(FULL)", [], |row| {
+            let (busy, log, done): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            Ok(busy == 0 && log == done)
+        })?;
+        if whole == Some(true) { Ok(()) } else { Err(StoreError::NotDurable { setting: "wal_checkpoint" }) }
+    }
+
     /// Opens for reading only.
     pub(crate) fn reader(path: &Path) -> Result<Self, StoreError> {
         let link = Self::open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;

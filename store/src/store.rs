@@ -1,5 +1,6 @@
 //! The handle: opens the directory, hands jobs to the writer, lends snapshots to readers.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,7 +13,7 @@ use crate::health::Watch;
 use crate::link::Link;
 use crate::pool::Pool;
 use crate::schema::{self, Found};
-use crate::writer::{Order, Task, Writer};
+use crate::writer::{Hand, Order, Task, Writer};
 use crate::{Committed, Health, Observer, Reader, StoreError, Tx};
 
 /// LIMIT: a database that is read as a whole before it is used, in bytes; a larger one would keep the appliance from
@@ -54,6 +55,30 @@ impl Store {
         observer: Box<dyn Observer>,
         fatal: Fatal,
     ) -> Result<Self, StoreError> {
+        let (store, hand) = Self::open_by_hand(directory, observer, fatal)?;
+        std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || {
+                let Hand { writer, alive } = hand;
+                // Without its writer the house would refuse everything until somebody looked; another process need not.
+                if catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
+                    fatal("the store's writer panicked");
+                }
+                let _ = alive.send(());
+            })
+            .map_err(|error| StoreError::file("store-writer", error))?;
+        Ok(store)
+    }
+
+    /// [`Self::open_with`] without the writer's thread: what is written waits for [`Hand::write`].
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_by_hand(
+        directory: &Path,
+        observer: Box<dyn Observer>,
+        fatal: Fatal,
+    ) -> Result<(Self, Hand), StoreError> {
         let directory = Directory::claim(directory)?;
         let link = Link::writer(directory.database())?;
         let found = schema::look(&link, directory.database())?;
@@ -67,6 +92,8 @@ impl Store {
             Found::Present => {}
         }
         schema::check(&link, CHECKED_BYTES)?;
+        // ORDER: before anything is answered from what is there. A crash in here leaves the WAL as it was.
+        link.persist()?;
         directory.sync()?;
         let present = Reader { link: &link };
         let (tree_size, newest_ms) = (present.tree_size()?, present.newest_time()?.0);
@@ -84,14 +111,8 @@ impl Store {
             fatal,
             directory,
         };
-        std::thread::Builder::new()
-            .name("store-writer".to_owned())
-            .spawn(move || {
-                writer.run();
-                let _ = alive.send(());
-            })
-            .map_err(|error| StoreError::file("store-writer", error))?;
-        Ok(Self { inner: Arc::new(Inner { queue, pool, watch, ended: Mutex::new(Some(ended)) }) })
+        let store = Self { inner: Arc::new(Inner { queue, pool, watch, ended: Mutex::new(Some(ended)) }) };
+        Ok((store, Hand { writer, alive }))
     }
 
     /// Runs `job` in the writer and answers after COMMIT returned, so the value is on the disk. An `Err` of the job

@@ -113,6 +113,37 @@ where
     }
 }
 
+/// Why there is no batch after this one.
+enum Last {
+    /// It was told to close.
+    Closed,
+    /// Durability is unknown.
+    Ended,
+}
+
+/// The writer without its thread: it commits where its caller awaits [`Hand::write`]. For simulations, in which one
+/// thread does everything in an order that a seed gives.
+pub struct Hand {
+    pub(crate) writer: Writer,
+    pub(crate) alive: oneshot::Sender<()>,
+}
+
+impl Hand {
+    /// Works as the thread does; `gather` is awaited between the first job of a batch and the taking of the others.
+    pub async fn write<F: Future<Output = ()>>(mut self, mut gather: impl FnMut() -> F) {
+        while let Some(first) = self.writer.queue.recv().await {
+            gather().await;
+            match self.writer.turn(first) {
+                ControlFlow::Continue(_) => {}
+                ControlFlow::Break(Last::Closed) => break,
+                ControlFlow::Break(Last::Ended) => return,
+            }
+        }
+        self.writer.leave();
+        let _ = self.alive.send(());
+    }
+}
+
 pub(crate) struct Writer {
     pub(crate) link: Link,
     pub(crate) queue: mpsc::Receiver<Order>,
@@ -128,34 +159,47 @@ impl Writer {
     /// Works until told to close or until every handle is gone; then empties the WAL and lets the directory go.
     pub(crate) fn run(mut self) {
         let mut last = 0;
-        loop {
-            let Some(first) = self.queue.blocking_recv() else { break };
+        while let Some(first) = self.queue.blocking_recv() {
             if last >= MANY {
                 std::thread::sleep(GATHERING);
             }
-            let mut batch = Vec::with_capacity(COMMIT_JOBS);
-            let mut next = Some(first);
-            let mut closing = false;
-            while let Some(order) = next.take() {
-                match order {
-                    Order::Run(job) => batch.push(job),
-                    Order::Close => closing = true,
-                }
-                if !closing && batch.len() < COMMIT_JOBS {
-                    next = self.queue.try_recv().ok();
-                }
-            }
-            last = batch.len();
-            if !batch.is_empty() && self.commit(batch).is_break() {
-                return;
-            }
-            if closing {
-                break;
-            }
-            if self.checkpoint_when_due().is_break() {
-                return;
+            match self.turn(first) {
+                ControlFlow::Continue(jobs) => last = jobs,
+                ControlFlow::Break(Last::Closed) => break,
+                ControlFlow::Break(Last::Ended) => return,
             }
         }
+        self.leave();
+    }
+
+    /// The first order of a batch and what waits behind it, committed. Answers how many jobs that were.
+    fn turn(&mut self, first: Order) -> ControlFlow<Last, usize> {
+        let mut batch = Vec::with_capacity(COMMIT_JOBS);
+        let mut next = Some(first);
+        let mut closing = false;
+        while let Some(order) = next.take() {
+            match order {
+                Order::Run(job) => batch.push(job),
+                Order::Close => closing = true,
+            }
+            if !closing && batch.len() < COMMIT_JOBS {
+                next = self.queue.try_recv().ok();
+            }
+        }
+        let jobs = batch.len();
+        if !batch.is_empty() && self.commit(batch).is_break() {
+            return ControlFlow::Break(Last::Ended);
+        }
+        if closing {
+            return ControlFlow::Break(Last::Closed);
+        }
+        if self.checkpoint_when_due().is_break() {
+            return ControlFlow::Break(Last::Ended);
+        }
+        ControlFlow::Continue(jobs)
+    }
+
+    fn leave(mut self) {
         if self.checkpoint("PRAGMA wal_checkpoint(TRUNCATE)").is_break() {
             return;
         }

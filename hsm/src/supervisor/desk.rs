@@ -151,7 +151,7 @@ impl Desk {
         self.quiet_since = Instant::now();
         let mut replace = None;
         while let Some((number, reply)) =
-            inbox.next::<(u64, Reply)>().map_err(|_| "the worker sent a malformed frame".to_owned())?
+            inbox.take::<(u64, Reply)>().map_err(|_| "the worker sent a malformed frame".to_owned())?
         {
             let place = number.checked_sub(self.first).and_then(|place| usize::try_from(place).ok());
             let sent = place

@@ -3,9 +3,12 @@
 
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::pin::Pin as Pinned;
 use std::process::Stdio;
 use std::time::Duration;
 
+use chancery_core::config;
 use chancery_secret::{Pin, SecretBytes, SecretError};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -32,14 +35,36 @@ pub(crate) struct Worker {
     pub(crate) token: Token,
     pub(crate) mechanisms: Vec<String>,
     pub(crate) findings: Vec<Finding>,
-    child: Child,
+    body: Box<dyn Body>,
+}
+
+/// A future that a trait object answers.
+pub type Ending<'a> = Pinned<Box<dyn Future<Output = String> + Send + 'a>>;
+
+/// What a worker runs in: a process, or a task of a simulation. Dropping it ends the worker.
+pub trait Body: Send {
+    /// Its process id, where it is a process that has not ended.
+    fn pid(&self) -> Option<u32>;
+    /// Ends it at once, whatever it is doing.
+    fn kill(&mut self);
+    /// Waits for its end, and says how it ended.
+    fn ended(&mut self) -> Ending<'_>;
+}
+
+/// Starts workers.
+pub trait Launch: Send + Sync {
+    /// Starts one, and answers the parent's end of its channel.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn launch(&self, hsm: &config::Hsm) -> io::Result<(UnixStream, Box<dyn Body>)>;
 }
 
 /// A worker that has sent its first frame.
 struct Launched {
     stream: UnixStream,
     inbox: Inbox,
-    child: Child,
+    body: Box<dyn Body>,
 }
 
 fn refusal(started: Started) -> HsmError {
@@ -82,11 +107,10 @@ impl Worker {
         pins: &[&Pin],
     ) -> Result<Self, HsmError> {
         let pins: Vec<_> = pins.iter().map(|pin| pin.expose()).collect();
-        let (Launched { stream, inbox, child }, started) =
-            Self::launch(settings, task, serial, &pins).await?;
+        let (Launched { stream, inbox, body }, started) = Self::launch(settings, task, serial, &pins).await?;
         match started {
             Started::Ready { token, mechanisms, findings } => {
-                Ok(Self { stream, inbox, token, mechanisms, findings, child })
+                Ok(Self { stream, inbox, token, mechanisms, findings, body })
             }
             other => Err(refusal(other)),
         }
@@ -99,7 +123,7 @@ impl Worker {
         serial: Option<&str>,
         secrets: &[&[u8]],
     ) -> Result<(Launched, Started), HsmError> {
-        let (stream, child) = spawn(settings).map_err(HsmError::Spawn)?;
+        let (stream, body) = settings.worker.launch(&settings.hsm).map_err(HsmError::Spawn)?;
         let hsm = &settings.hsm;
         let start = Start {
             protocol: PROTOCOL,
@@ -110,12 +134,12 @@ impl Worker {
             serial: serial.map(str::to_owned),
             sessions: hsm.sessions,
         };
-        // `child` is killed on drop, hence also when the time runs out here.
+        // `body` is killed on drop, hence also when the time runs out here.
         let told = tokio::time::timeout(Duration::from_millis(START_MS), tell(stream, &start, secrets));
         let (stream, inbox, started) = told
             .await
             .map_err(|_| HsmError::Interrupted { reason: "the worker did not start in time".into() })??;
-        Ok((Launched { stream, inbox, child }, started))
+        Ok((Launched { stream, inbox, body }, started))
     }
 
     /// Starts a worker that encrypts one secret and ends.
@@ -128,7 +152,7 @@ impl Worker {
     ) -> Result<Vec<u8>, HsmError> {
         let secrets = [pin.expose(), secret.expose()];
         let (launched, started) = Self::launch(settings, Task::Wrap(sealing), Some(serial), &secrets).await?;
-        ended(launched.child).await;
+        ended(launched.body).await;
         match started {
             Started::Wrapped(wrapped) => Ok(wrapped),
             other => Err(refusal(other)),
@@ -144,7 +168,7 @@ impl Worker {
         wrapped: Vec<u8>,
     ) -> Result<SecretBytes, HsmError> {
         let task = Task::Unwrap(sealing, wrapped);
-        let (Launched { mut stream, child, .. }, started) =
+        let (Launched { mut stream, body, .. }, started) =
             Self::launch(settings, task, Some(serial), &[pin.expose()]).await?;
         let Started::Ready { .. } = started else { return Err(refusal(started)) };
         // Only now does the worker send the secret: no read of ours went ahead, so no buffer of ours holds any of it.
@@ -159,49 +183,68 @@ impl Worker {
             SecretBytes::read_exact(&stream, len.ok_or(SecretError::TooLong { limit: SECRET_BYTES })?)
         });
         let secret = read.await.ok().and_then(Result::ok).ok_or_else(gone);
-        ended(child).await;
+        ended(body).await;
         secret
     }
 
     pub(crate) fn pid(&self) -> Option<u32> {
-        self.child.id()
+        self.body.pid()
     }
 
     /// Kills the worker, whatever it is doing, and says how it ended.
     pub(crate) async fn kill(mut self) -> String {
-        let _ = self.child.start_kill();
-        match self.child.wait().await {
-            Ok(status) => status.to_string(),
-            Err(error) => error.to_string(),
-        }
+        self.body.kill();
+        self.body.ended().await
     }
 
     /// Closes the channel, on which the worker ends by itself; kills it when it does not.
     pub(crate) async fn dismiss(mut self) {
         let _ = self.stream.shutdown().await;
-        if tokio::time::timeout(Duration::from_secs(1), self.child.wait()).await.is_err() {
+        if tokio::time::timeout(Duration::from_secs(1), self.body.ended()).await.is_err() {
             self.kill().await;
         }
     }
 }
 
-fn spawn(settings: &Settings) -> io::Result<(UnixStream, Child)> {
-    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-    ours.set_nonblocking(true)?;
-    let (talk, talker) = std::io::pipe()?;
-    let child = Command::new(&settings.worker)
-        .arg("hsm-worker")
-        .env_clear()
-        .env("PATH", "/usr/bin:/bin")
-        .env("LANG", "C.UTF-8")
-        .envs(&settings.hsm.environment)
-        .stdin(Stdio::from(OwnedFd::from(theirs)))
-        .stdout(Stdio::from(talker.try_clone()?))
-        .stderr(Stdio::from(talker))
-        .kill_on_drop(true)
-        .spawn()?;
-    tokio::spawn(hear(pipe::Receiver::from_owned_fd(talk.into())?, child.id()));
-    Ok((UnixStream::from_std(ours)?, child))
+impl Body for Child {
+    fn pid(&self) -> Option<u32> {
+        self.id()
+    }
+
+    fn kill(&mut self) {
+        let _ = self.start_kill();
+    }
+
+    fn ended(&mut self) -> Ending<'_> {
+        Box::pin(async {
+            match self.wait().await {
+                Ok(status) => status.to_string(),
+                Err(error) => error.to_string(),
+            }
+        })
+    }
+}
+
+/// Workers as processes: the executable that runs [`crate::worker_main`] when its only argument is `hsm-worker`.
+impl Launch for PathBuf {
+    fn launch(&self, hsm: &config::Hsm) -> io::Result<(UnixStream, Box<dyn Body>)> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let (talk, talker) = std::io::pipe()?;
+        let child = Command::new(self)
+            .arg("hsm-worker")
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("LANG", "C.UTF-8")
+            .envs(&hsm.environment)
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::from(talker.try_clone()?))
+            .stderr(Stdio::from(talker))
+            .kill_on_drop(true)
+            .spawn()?;
+        tokio::spawn(hear(pipe::Receiver::from_owned_fd(talk.into())?, child.id()));
+        Ok((UnixStream::from_std(ours)?, Box::new(child)))
+    }
 }
 
 async fn tell(
@@ -226,7 +269,7 @@ async fn tell(
     let mut inbox = Inbox::default();
     loop {
         if let Some(started) =
-            inbox.next().map_err(|_| HsmError::Protocol { what: "the first frame is malformed" })?
+            inbox.take().map_err(|_| HsmError::Protocol { what: "the first frame is malformed" })?
         {
             return Ok((stream, inbox, started));
         }
@@ -238,8 +281,8 @@ async fn tell(
 }
 
 /// Waits for a worker that ends by itself, so that none is left behind; what does not end is killed when it is dropped.
-async fn ended(mut child: Child) {
-    let _ = tokio::time::timeout(Duration::from_secs(1), child.wait()).await;
+async fn ended(mut body: Box<dyn Body>) {
+    let _ = tokio::time::timeout(Duration::from_secs(1), body.ended()).await;
 }
 
 fn gone() -> HsmError {

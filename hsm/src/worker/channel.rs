@@ -119,7 +119,7 @@ impl Reading {
             let bytes =
                 chunk.get(..read).filter(|bytes| !bytes.is_empty()).ok_or(io::ErrorKind::UnexpectedEof)?;
             self.inbox.space().extend_from_slice(bytes);
-            while let Some(value) = self.inbox.next().map_err(io::Error::other)? {
+            while let Some(value) = self.inbox.take().map_err(io::Error::other)? {
                 batch.push(value);
             }
         }

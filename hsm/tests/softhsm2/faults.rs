@@ -337,8 +337,9 @@ pub fn be_a_parent(folder: &str) -> ExitCode {
     };
     let pin = Pin::new(SecretBytes::take(&mut PIN.to_owned().into_bytes()).unwrap()).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let hsm =
-        runtime.block_on(Hsm::start(Settings { worker: me(), hsm, mode: Mode::Production }, pin)).unwrap();
+    let hsm = runtime
+        .block_on(Hsm::start(Settings { worker: Arc::new(me()), hsm, mode: Mode::Production }, pin))
+        .unwrap();
     println!("{}", hsm.health().worker_pid.unwrap());
     let _ = std::io::stdin().read(&mut [0]);
     ExitCode::SUCCESS

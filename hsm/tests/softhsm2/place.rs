@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chancery_core::{KeyId, Mode, config};
@@ -68,7 +69,7 @@ impl Place {
     }
 
     pub fn settings(&self, mode: Mode) -> Settings {
-        Settings { worker: me(), hsm: self.hsm.clone(), mode }
+        Settings { worker: Arc::new(me()), hsm: self.hsm.clone(), mode }
     }
 
     pub async fn start(&self) -> Hsm {

@@ -1,6 +1,7 @@
 //! Tokens that lie, keys that are not who they say, and PINs.
 
 use std::fs;
+use std::sync::Arc;
 
 use chancery_core::{KeyId, Mode, config};
 use chancery_hsm::{
@@ -182,7 +183,7 @@ pub async fn a_finished_token_is_not_made_again() {
     hsm.sign(&key, message(Algorithm::Secp256k1, 1)).await.unwrap();
     hsm.stop().await;
     let absent = config::Hsm { token: "absent".to_owned(), ..place.hsm.clone() };
-    let settings = chancery_hsm::Settings { worker: me(), hsm: absent, mode: Mode::Production };
+    let settings = chancery_hsm::Settings { worker: Arc::new(me()), hsm: absent, mode: Mode::Production };
     let refused = Hsm::start(settings, pin(PIN)).await;
     assert!(
         matches!(&refused, Err(HsmError::Interrupted { reason }) if reason.contains("`absent`")),

@@ -20,6 +20,10 @@ const SCRATCH_PATH: &str = concat!("/", "tmp/");
 /// Where `unsafe` may be written, and why.
 const UNSAFE: &[(&str, &str)] = &[
     ("secret/", "locked, unswappable memory is made by system calls"),
+    (
+        "sim/src/machine/calls.rs",
+        "a simulated machine answers the C library's calls, which take raw pointers",
+    ),
     ("hsm/src/worker/module.rs", "`cryptoki` takes the reserved argument of `C_Initialize` as a raw pointer"),
 ];
 

@@ -17,7 +17,7 @@ const QUICK_RUNS: u64 = 300;
 /// Kill a real daemon at the file and socket calls of a sign, and see whether it kept its promise.
 #[derive(Debug, Parser)]
 #[command(after_help = "Examples:\n  chancery-kill --quick\n  chancery-kill --runs 20000 --lanes 8\n  \
-    chancery-kill --fault EIO --runs 500")]
+    chancery-kill --fault EIO,ENOSPC,SHORT --runs 500")]
 struct Args {
     /// The size that fits a normal test run
     #[arg(long)]
@@ -28,9 +28,9 @@ struct Args {
     /// Appliances side by side
     #[arg(long, value_name = "N", default_value_t = 2)]
     lanes: usize,
-    /// What happens at the call: KILL, EIO or ENOSPC
-    #[arg(long, default_value = "KILL")]
-    fault: Fault,
+    /// What happens at the call: KILL, EIO, ENOSPC or SHORT; several in turns
+    #[arg(long, default_value = "KILL", value_delimiter = ',')]
+    fault: Vec<Fault>,
     /// Where the appliances live; kept afterwards [default: a temporary folder]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
 
 fn work(args: &Args) -> Result<(), Error> {
     let runs = args.runs.unwrap_or(if args.quick { QUICK_RUNS } else { RUNS });
-    let plan = Plan { runs, lanes: args.lanes, fault: args.fault };
+    let plan = Plan { runs, lanes: args.lanes, faults: args.fault.clone() };
     let mut folder = scratch::Folder::new(args.dir.as_deref())?;
     let row = kill::run(&Programs::beside_this()?, folder.path(), &plan)?;
     if !row.met {

@@ -110,7 +110,8 @@ impl Lane {
     /// [`Error`] when the run could not be made; a broken promise is in the answer.
     pub fn run(&mut self, point: &Point, fault: Fault) -> Result<Run, Error> {
         let pid = self.pid(point.target)?;
-        let tracer = match Strace::injecting(pid, point, fault) {
+        let log = self.folder.join("injected");
+        let tracer = match Strace::injecting(pid, point, fault, &log) {
             Ok(tracer) => tracer,
             // Threads of a pool come and go; without the thread there is nothing to break.
             Err(Error::Tracer(_)) if self.stage.appliance.is_running() => {
@@ -125,18 +126,25 @@ impl Lane {
         };
         let (key, body) = self.next();
         let answer = self.stage.client.call("POST", "/v1/sign", Some(&key), Some(&body)).ok();
-        let delivered = match fault {
-            Fault::Kill => died(pid, if answer.is_some() { AFTER_ANSWER } else { AFTER_BREAK }),
-            Fault::Errno(_) => true,
-        };
+        let killed = matches!(fault, Fault::Kill)
+            && died(pid, if answer.is_some() { AFTER_ANSWER } else { AFTER_BREAK });
+        if !matches!(fault, Fault::Kill) {
+            std::thread::sleep(AFTER_ANSWER);
+        }
         tracer.detach();
+        let hit = strace::injected(&log)?.filter(|_| fault != Fault::Kill);
+        let delivered = killed || hit.as_deref().is_some_and(is_of_a_file);
+        let went_on = hit.as_deref().is_some_and(is_sync_of_store) && !died(pid, AFTER_BREAK);
         let restart_ms = self.revive()?;
         let saw = match &answer {
             None => Saw::Nothing,
             Some(answer) if is_signature(&answer.json()) => Saw::Signature,
             Some(_) => Saw::Refusal,
         };
-        let failures = self.verdict.settle(&mut self.stage, &key, &body, answer.as_ref())?;
+        let mut failures = self.verdict.settle(&mut self.stage, &key, &body, answer.as_ref())?;
+        if went_on {
+            failures.push("the daemon went on after a failed sync of its store".into());
+        }
         Ok(Run { delivered, saw, restart_ms, failures })
     }
 
@@ -194,6 +202,17 @@ impl Lane {
         }
         Ok(Some(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)))
     }
+}
+
+/// Whether a traced call has a file's descriptor, and not a socket's or none.
+fn is_of_a_file(call: &str) -> bool {
+    call.contains("</") || call.contains(", \"/")
+}
+
+/// After this nothing of the store may be tried again: see `docs/durability.md`. A tile's sync may be, because the whole file
+/// is written again first.
+fn is_sync_of_store(call: &str) -> bool {
+    call.contains("sync(") && call.contains("/store/")
 }
 
 /// Whether an answer carries a released signature.

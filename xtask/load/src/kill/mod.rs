@@ -16,18 +16,41 @@ use xtask::talk;
 
 use crate::Error;
 use lane::{Lane, Run};
-use point::Point;
+use point::{Point, Target};
 use strace::Fault;
 
 /// How much, and which fault.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     /// Runs in which the fault was delivered.
     pub runs: u64,
     /// Appliances side by side.
     pub lanes: usize,
-    /// What happens at the chosen call.
-    pub fault: Fault,
+    /// What happens at the chosen call, in turns.
+    pub faults: Vec<Fault>,
+}
+
+impl Plan {
+    /// Only SIGKILL is for sockets and for the worker too: the others are a disk's.
+    fn may_hit(&self, point: &Point) -> bool {
+        let disk = point.target == Target::Daemon && point::FILE_CALLS.contains(&point.call.as_str());
+        self.faults.contains(&Fault::Kill) || disk
+    }
+
+    fn fault(&self, number: u64, point: &Point, points: usize) -> Fault {
+        let turn = number + number / points.max(1) as u64;
+        let fault =
+            usize::try_from(turn).ok().and_then(|turn| self.faults.get(turn % self.faults.len().max(1)));
+        match fault {
+            Some(Fault::Short) if !point.call.contains("write") => Fault::Errno("EIO"),
+            Some(fault) => *fault,
+            None => Fault::Kill,
+        }
+    }
+
+    fn names(&self) -> String {
+        self.faults.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// What all runs gave.
@@ -55,6 +78,7 @@ pub fn run(programs: &Programs, folder: &Path, plan: &Plan) -> Result<Promise, E
     let mut points = Vec::new();
     if let Some(first) = lanes.first_mut() {
         points = first.points()?;
+        points.retain(|point| plan.may_hit(point));
     }
     talk::line(&format!(
         "kill: {} calls of one sign are known, each counted on its own thread",
@@ -94,7 +118,7 @@ fn work(
         let Some(point) = order.get(usize::try_from(number).unwrap_or(0) % order.len()) else {
             return Ok(());
         };
-        let run = lane.run(point, plan.fault)?;
+        let run = lane.run(point, plan.fault(number, point, order.len()))?;
         note(&mut tally.lock().unwrap_or_else(std::sync::PoisonError::into_inner), point, run);
     }
 }
@@ -129,9 +153,14 @@ fn row(plan: &Plan, tally: &mut Tally, planned: usize) -> Promise {
     tally.restart_ms.sort_unstable();
     let median = tally.restart_ms.get(tally.restart_ms.len() / 2).copied().unwrap_or_default();
     let failures = tally.broken;
+    let (promise, places) = if plan.faults.contains(&Fault::Kill) {
+        ("no signature without a durable, verifying audit entry", "file and socket calls")
+    } else {
+        ("I/O faults release nothing, and a failed sync of the store ends the process", "file calls")
+    };
     Promise {
-        promise: "no signature without a durable, verifying audit entry".into(),
-        test: format!("kill matrix: {} at file and socket calls of a sign", plan.fault),
+        promise: promise.into(),
+        test: format!("kill matrix: {} at {places} of a sign", plan.names()),
         runs: tally.runs,
         failures,
         figure: format!(

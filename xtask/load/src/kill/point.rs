@@ -38,6 +38,25 @@ pub const CALLS: &[&str] = &[
     "shutdown",
 ];
 
+/// Those of them that reach a disk.
+pub const FILE_CALLS: &[&str] = &[
+    "openat",
+    "pread64",
+    "write",
+    "pwrite64",
+    "fsync",
+    "fdatasync",
+    "ftruncate",
+    "fallocate",
+    "rename",
+    "renameat",
+    "renameat2",
+    "unlink",
+    "unlinkat",
+    "mkdir",
+    "mkdirat",
+];
+
 /// Which process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Target {

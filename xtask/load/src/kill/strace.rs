@@ -24,6 +24,8 @@ pub enum Fault {
     Kill,
     /// The call does nothing and answers this error.
     Errno(&'static str),
+    /// A write takes nothing of what it was given, and says so. (Part of it is the simulation's to take.)
+    Short,
 }
 
 impl FromStr for Fault {
@@ -33,6 +35,7 @@ impl FromStr for Fault {
             "KILL" => Ok(Self::Kill),
             "EIO" => Ok(Self::Errno("EIO")),
             "ENOSPC" => Ok(Self::Errno("ENOSPC")),
+            "SHORT" => Ok(Self::Short),
             other => Err(Error::Option(other.to_owned())),
         }
     }
@@ -43,6 +46,7 @@ impl fmt::Display for Fault {
         match self {
             Self::Kill => f.write_str("SIGKILL"),
             Self::Errno(name) => f.write_str(name),
+            Self::Short => f.write_str("short writes"),
         }
     }
 }
@@ -66,17 +70,18 @@ impl Strace {
         Self::attach(command)
     }
 
-    /// Delivers `fault` at `point` of the process `pid`.
+    /// Delivers `fault` at `point` of the process `pid`; [`injected`] reads from the file `log` what it hit.
     ///
     /// # Errors
     /// [`Error::Tracer`] when it cannot attach, or when the point's thread is not there.
-    pub fn injecting(pid: u32, point: &Point, fault: Fault) -> Result<Self, Error> {
+    pub fn injecting(pid: u32, point: &Point, fault: Fault, log: &Path) -> Result<Self, Error> {
         let what = match fault {
             Fault::Kill => "signal=KILL".to_owned(),
             Fault::Errno(name) => format!("error={name}"),
+            Fault::Short => "retval=0".to_owned(),
         };
         let mut command = Command::new("strace");
-        command.args(["-o", "/dev/null", "-e", &format!("trace={}", point.call)]);
+        command.arg("-yo").arg(log).args(["-e", &format!("trace={}", point.call)]);
         command.args(["-e", &format!("inject={}:{what}:when={}", point.call, point.occurrence)]);
         match &point.threads {
             Threads::Any => command.args(["-f", "-p", &pid.to_string()]),
@@ -174,6 +179,15 @@ pub fn counted(folder: &Path, names: &BTreeMap<u32, String>) -> Result<Vec<Count
     Ok(found)
 }
 
+/// The call that [`Strace::injecting`] broke, with the names of its descriptors' files; `None` where none came to that.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn injected(log: &Path) -> Result<Option<String>, Error> {
+    let text = fs::read_to_string(log).map_err(Error::file(log))?;
+    Ok(text.lines().find(|line| line.contains("(INJECTED)")).map(str::to_owned))
+}
+
 /// Calls by name in one thread's trace.
 fn calls(trace: &str) -> BTreeMap<String, u32> {
     let mut calls = BTreeMap::new();
@@ -201,6 +215,7 @@ mod tests {
     fn faults_have_names() {
         assert_eq!("KILL".parse::<Fault>().unwrap(), Fault::Kill);
         assert_eq!("EIO".parse::<Fault>().unwrap(), Fault::Errno("EIO"));
+        assert_eq!("SHORT".parse::<Fault>().unwrap(), Fault::Short);
         assert!("sleep".parse::<Fault>().is_err());
     }
 }

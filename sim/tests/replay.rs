@@ -1,0 +1,28 @@
+//! A simulation is worth something only if it is the same each time, and if it can fail.
+#![allow(clippy::unwrap_used, reason = "test code")]
+
+use std::process::{Command, Output};
+
+fn simulate(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_chancery-sim")).args(arguments).output().unwrap()
+}
+
+/// Would catch time, randomness or an order of things that does not come from the seed.
+#[test]
+fn a_seed_replays_to_the_byte() {
+    for seed in ["1", "7", "37", "84"] {
+        let [first, second] = [(); 2].map(|()| simulate(&["--seed", seed]));
+        assert!(first.status.success(), "seed {seed}: {}", String::from_utf8_lossy(&first.stdout));
+        assert!(first.stdout.len() > 1_000, "seed {seed}: a trace without a line");
+        assert_eq!(first.stdout, second.stdout, "seed {seed} replays otherwise");
+    }
+    assert_ne!(simulate(&["--seed", "1"]).stdout, simulate(&["--seed", "2"]).stdout);
+}
+
+/// Would catch a simulation that looks away: on a disk that only says that it syncs, promises cannot be kept.
+#[test]
+fn a_disk_that_lies_is_found() {
+    let broken =
+        |seed: u32| !simulate(&["--brief", "--lying-disk", "--seed", &seed.to_string()]).status.success();
+    assert!((1..=40).any(broken), "forty houses on a disk that keeps nothing, and nobody missed anything");
+}
