@@ -45,6 +45,7 @@ tests![
     wrap::a_wrapped_secret_is_left_in_no_memory,
     tamper::a_flipped_signature_is_never_released,
     tamper::a_replayed_or_foreign_signature_is_never_released,
+    tamper::a_key_that_proves_nothing_is_not_taken,
     faults::a_killed_worker_answers_everyone_and_comes_back,
     faults::a_hung_worker_is_replaced_at_the_deadline,
     faults::a_full_queue_refuses_at_once,

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, ExitCode, Stdio};
 
-use chancery_core::Mode;
+use chancery_core::{KeyId, Mode};
 use chancery_hsm::{Algorithm, Hsm, HsmError, KeyRef, WrongAnswer};
 
 use crate::place::{PIN, Place, figure, key, me, message, pin};
@@ -51,6 +51,17 @@ pub fn proxy(how: &str) -> ExitCode {
     }
 }
 
+/// A key of every algorithm, made by a worker that does not lie.
+async fn honest(place: &Place) -> Vec<KeyRef> {
+    let hsm = place.start().await;
+    let mut keys = Vec::new();
+    for algorithm in Algorithm::ALL {
+        keys.push(key(&hsm, algorithm).await);
+    }
+    hsm.stop().await;
+    keys
+}
+
 async fn lying(place: &mut Place, how: &str) -> Hsm {
     place.hsm.environment.insert(TAMPER.to_owned(), how.to_owned());
     Hsm::start(place.settings(Mode::Production), pin(PIN)).await.unwrap()
@@ -70,12 +81,12 @@ async fn refused(hsm: &Hsm, key: &KeyRef, seed: u64) {
 /// Would catch one flipped byte in a signature that is released.
 pub async fn a_flipped_signature_is_never_released() {
     let mut place = Place::with_token().await;
+    let keys = honest(&place).await;
     let hsm = lying(&mut place, "flip").await;
     let mut runs = 0;
-    for algorithm in Algorithm::ALL {
-        let key = key(&hsm, algorithm).await;
+    for key in &keys {
         for seed in 0..128 {
-            refused(&hsm, &key, seed).await;
+            refused(&hsm, key, seed).await;
             runs += 1;
         }
     }
@@ -87,9 +98,10 @@ pub async fn a_flipped_signature_is_never_released() {
 pub async fn a_replayed_or_foreign_signature_is_never_released() {
     let mut place = Place::with_token().await;
     let mut runs = 0;
-    for algorithm in Algorithm::ALL {
+    let (all_ours, others) = (honest(&place).await, honest(&place).await);
+    for (ours, other) in all_ours.into_iter().zip(others) {
+        let algorithm = ours.public.algorithm();
         let hsm = lying(&mut place, "replay").await;
-        let (ours, other) = (key(&hsm, algorithm).await, key(&hsm, algorithm).await);
         hsm.sign(&other, message(algorithm, 1))
             .await
             .expect("control: the first signature is passed on as it is");
@@ -101,4 +113,17 @@ pub async fn a_replayed_or_foreign_signature_is_never_released() {
         hsm.stop().await;
     }
     figure("replayed and foreign signatures refused", runs, 0, "");
+}
+
+/// Would catch a wallet whose public key the token does not hold the private half of: money sent there is lost.
+pub async fn a_key_that_proves_nothing_is_not_taken() {
+    let mut place = Place::with_token().await;
+    let hsm = lying(&mut place, "flip").await;
+    for algorithm in Algorithm::ALL {
+        let id = KeyId::fresh();
+        let made = hsm.generate(id, "a liar's key", algorithm).await;
+        assert!(made.is_err(), "{algorithm}: {made:?}");
+        assert!(hsm.find(id).await.unwrap().is_none(), "{algorithm}: it was left on the token");
+    }
+    hsm.stop().await;
 }
