@@ -143,7 +143,18 @@ pub const ASSURANCE: &[Producer<Promise>] = &[
         runs: Runs::Variable("HSM_CYCLES", 100),
         read: read::hsm,
     },
+    vectors("chancery-hardware-tests", "vectors", "5: Wycheproof, before release and through the token"),
+    vectors("chancery-audit", "wycheproof", "5: Wycheproof, where notes and receipts are verified"),
+    vectors("chancery-intent", "published", "5: the vectors of Bitcoin and Ethereum"),
 ];
+
+/// A test that goes through published vectors.
+const fn vectors(package: &'static str, target: &'static str, shows: &'static str) -> Producer<Promise> {
+    let program = Program::Test { package, target };
+    let arguments = &["--nocapture"];
+    let (quick, full, runs) = (arguments, arguments, Runs::Fixed);
+    Producer { name: "vectors", shows, program, quick, full, runs, read: read::vectors }
+}
 
 /// The measurements.
 pub const BENCH: &[Producer<Bench>] = &[
