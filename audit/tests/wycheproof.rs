@@ -23,7 +23,8 @@ fn ed25519_agrees() {
     assert_eq!(total, 151, "the file changed: look at what is new in it");
     let passed = total - failed.len();
     println!(
-        r#"assurance vectors {{"file":"ed25519","by":"notes","total":{total},"passed":{passed},"skipped":{{}},"failed":{failed:?}}}"#
+        r#"
+assurance vectors {{"file":"ed25519","by":"notes","total":{total},"passed":{passed},"skipped":{{}},"failed":{failed:?}}}"#
     );
     assert!(failed.is_empty());
 }

@@ -10,7 +10,6 @@
 
 mod support;
 
-use serde_json::Value;
 use support::softhsm2;
 
 /// SoftHSM2 2.6.1's wrong answers, none of which the house asks for: nonces above 256 bits are refused; keys that are no
@@ -34,7 +33,7 @@ fn wycheproof_agrees() {
     let tallies = tallies.as_array().unwrap();
     let mut counted = 0;
     for tally in tallies {
-        println!("assurance vectors {tally}");
+        println!("\nassurance vectors {tally}");
         let number = |key: &str| tally[key].as_u64().unwrap();
         let list = |key: &str| tally[key].as_array().unwrap();
         let skipped: u64 = tally["skipped"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
@@ -56,5 +55,5 @@ fn wycheproof_agrees() {
     let files = |by: &str| tallies.iter().filter(|tally| tally["by"] == by).count();
     assert_eq!((files("house"), files("token")), (20, 28));
     assert_eq!(counted, 18_007, "the files changed: look at what is new in them");
-    assert!(tallies.iter().all(|tally| tally["passed"] != Value::from(0)));
+    assert!(tallies.iter().all(|tally| tally["passed"].as_u64() > Some(0)));
 }
