@@ -48,7 +48,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Of an answer; numbers in it do not count, or every offset would be news.
+    /// Of an answer.
     pub fn of<T, E: Debug>(answer: &Result<T, E>) -> Self {
         match answer {
             Ok(_) => Self::accepted(&()),
@@ -67,15 +67,15 @@ impl Seen {
     }
 }
 
+/// LIMIT: how much of an answer's text tells it from another.
+const KIND_CHARS: usize = 64;
+
 fn kind(what: &impl Debug) -> u64 {
     let mut hasher = DefaultHasher::new();
     let text = format!("{what:?}");
-    // Values between quotes are the input's own.
-    for (at, part) in text.split('"').enumerate() {
-        if at % 2 == 0 {
-            part.chars().filter(|c| !c.is_ascii_digit()).for_each(|c| c.hash(&mut hasher));
-        }
-    }
+    // What stands between backticks, and every number, is the input's own.
+    let own = text.split('`').step_by(2).flat_map(str::chars);
+    own.filter(|c| !c.is_ascii_digit()).take(KIND_CHARS).for_each(|c| c.hash(&mut hasher));
     hasher.finish()
 }
 
