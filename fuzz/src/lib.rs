@@ -15,7 +15,7 @@ mod rlp;
 mod target;
 
 use std::collections::hash_map::DefaultHasher;
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
 use std::fs;
 use std::hash::{Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
@@ -49,7 +49,7 @@ pub struct Seen {
 
 impl Seen {
     /// Of an answer.
-    pub fn of<T, E: Debug>(answer: &Result<T, E>) -> Self {
+    pub fn of<T, E: Display>(answer: &Result<T, E>) -> Self {
         match answer {
             Ok(_) => Self::accepted(&()),
             Err(error) => Self::refused(error),
@@ -58,24 +58,21 @@ impl Seen {
 
     /// Accepted, as this.
     pub fn accepted(what: &impl Debug) -> Self {
-        Self { accepted: true, kind: kind(what) }
+        Self { accepted: true, kind: kind(&format!("{what:?}")) }
     }
 
     /// Refused, with this.
-    pub fn refused(why: &impl Debug) -> Self {
-        Self { accepted: false, kind: kind(why) }
+    pub fn refused(why: &impl Display) -> Self {
+        // From the first quote on the text is the input's own.
+        let text = why.to_string();
+        Self { accepted: false, kind: kind(text.split(['`', '"']).next().unwrap_or_default()) }
     }
 }
 
-/// LIMIT: how much of an answer's text tells it from another.
-const KIND_CHARS: usize = 64;
-
-fn kind(what: &impl Debug) -> u64 {
+/// Numbers do not count: every offset would be news.
+fn kind(text: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
-    let text = format!("{what:?}");
-    // What stands between backticks, and every number, is the input's own.
-    let own = text.split('`').step_by(2).flat_map(str::chars);
-    own.filter(|c| !c.is_ascii_digit()).take(KIND_CHARS).for_each(|c| c.hash(&mut hasher));
+    text.chars().filter(|c| !c.is_ascii_digit()).for_each(|c| c.hash(&mut hasher));
     hasher.finish()
 }
 

@@ -15,7 +15,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use serde_json::{Value, json};
 
 /// LIMIT: the address space of a target's process, in bytes: an allocation that follows an announced length ends it.
-const MEMORY_BYTES: u64 = 2 * 1024 * 1024 * 1024;
+const MEMORY_BYTES: u64 = 512 * 1024 * 1024;
 const MEMORY_MIB: u64 = MEMORY_BYTES / 1024 / 1024;
 /// LIMIT: one input may keep an engine this long, in seconds.
 const HANG_S: u64 = 20;

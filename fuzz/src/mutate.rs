@@ -67,12 +67,13 @@ impl Campaign {
         let mut random = Random(self.seed | 1);
         let mut pool = (target.seeds)();
         pool.extend(corpus(target).into_iter().map(|(_, bytes)| bytes));
+        let first = pool.len();
         let words = words(&pool);
         let mut kinds = HashSet::new();
         let mut ended = Ended { runs: 0, accepted: 0, kinds: 0, broken: None };
         let mut waiting = pool.clone();
         while ended.runs < self.runs && started.elapsed() < self.time {
-            let input = waiting.pop().unwrap_or_else(|| random.mutated(&pool, &words));
+            let input = waiting.pop().unwrap_or_else(|| random.mutated(&pool, first, &words));
             before(&input);
             ended.runs += 1;
             match panic::catch_unwind(AssertUnwindSafe(|| (target.check)(&input))) {
@@ -125,8 +126,10 @@ impl Random {
         &of[self.below(of.len())]
     }
 
-    fn mutated(&mut self, pool: &[Vec<u8>], words: &[Vec<u8>]) -> Vec<u8> {
-        let mut input = self.one(pool).clone();
+    /// Every other time of one of the `first` inputs, which what was found since must not crowd out.
+    fn mutated(&mut self, pool: &[Vec<u8>], first: usize, words: &[Vec<u8>]) -> Vec<u8> {
+        let among = if self.below(2) == 0 { first } else { pool.len() };
+        let mut input = self.one(&pool[..among]).clone();
         for _ in 0..=self.below(4) {
             self.change(&mut input, pool, words);
         }

@@ -110,7 +110,7 @@ pub(super) fn message(data: &[u8]) -> Seen {
     digests.sort_unstable();
     digests.dedup();
     assert_eq!(digests.len(), all, "one message, one digest for each wallet");
-    seen.unwrap_or(Seen::refused(&()))
+    seen.unwrap_or(Seen::refused(&"no wallet signs it"))
 }
 
 pub(super) fn descriptor(text: &[u8]) -> Seen {

@@ -143,7 +143,7 @@ pub(super) fn authorization(data: &[u8]) -> Seen {
 pub(super) fn typed_data(text: &[u8]) -> Seen {
     let document: Value = match serde_json::from_slice(text) {
         Ok(document) => document,
-        Err(error) => return Seen::refused(&error.classify()),
+        Err(error) => return Seen::refused(&error),
     };
     let intent = match ask(&Payload::EthereumTypedData { document: document.clone() }) {
         Ok(intent) => intent,

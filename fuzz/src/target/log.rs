@@ -138,7 +138,7 @@ pub(super) fn tile(input: &[u8]) -> Seen {
         assert_eq!(written, bytes, "what was read is written");
     }
     match (&tile, &bundle) {
-        (None, None) => Seen::refused(&()),
+        (None, None) => Seen::refused(&"neither"),
         _ => Seen::accepted(&(tile.is_some(), bundle.is_some())),
     }
 }
@@ -153,7 +153,7 @@ pub(super) fn tiles() -> Vec<Vec<u8>> {
 
 pub(super) fn path(input: &[u8]) -> Seen {
     let Ok(text) = std::str::from_utf8(input) else { return Seen::refused(&"not text") };
-    let Some(path) = part::path(text) else { return Seen::refused(&()) };
+    let Some(path) = part::path(text) else { return Seen::refused(&"neither") };
     assert_eq!(path, text, "a path has one spelling");
     assert!(!path.contains("..") && !path.contains("//") && path.starts_with("tile/"), "{path}");
     Seen::accepted(&path.len())
@@ -172,7 +172,7 @@ pub(super) fn record(input: &[u8]) -> Seen {
     }
     match read {
         Ok(record) => Seen::accepted(&std::mem::discriminant(&record)),
-        Err(error) => Seen::refused(&error.to_string()),
+        Err(error) => Seen::refused(&error),
     }
 }
 
@@ -194,7 +194,7 @@ pub(super) fn receipt(input: &[u8]) -> Seen {
         assert_eq!(Receipt::parse(&written).unwrap(), receipt, "what was written is read");
     }
     match verify(input, &RECEIPT_TRUST) {
-        Err(error) => Seen::refused(&error.to_string()),
+        Err(error) => Seen::refused(&error),
         Ok(_) => {
             let said: Value = serde_json::from_slice(input).unwrap();
             assert!(GENUINE.contains(&said), "verifies, and is none that was given out: {said}");
@@ -218,7 +218,7 @@ pub(super) fn receipts() -> Vec<Vec<u8>> {
 pub(super) fn trust(input: &[u8]) -> Seen {
     let read = Trust::parse(input);
     match read {
-        Err(error) => Seen::refused(&error.to_string()),
+        Err(error) => Seen::refused(&error),
         Ok(trust) => {
             assert_eq!(Trust::parse(trust.to_json().as_bytes()).unwrap(), trust, "what was written is read");
             assert!(trust.quorum() <= trust.witness_keys().len() && !trust.log_keys().is_empty());

@@ -27,12 +27,12 @@ pub(super) fn request(input: &[u8]) -> Seen {
     }
     let body: Value = match serde_json::from_slice(input) {
         Ok(body) => body,
-        Err(error) => return Seen::refused(&error.classify()),
+        Err(error) => return Seen::refused(&error),
     };
     let read = serde_json::from_value::<WalletId>(body["wallet"].clone())
         .and_then(|_| serde_json::from_value::<Payload>(body["payload"].clone()));
     match read {
-        Err(error) => Seen::refused(&error.to_string()),
+        Err(error) => Seen::refused(&error),
         Ok(payload) => {
             let written = serde_json::to_value(&payload).unwrap();
             assert_eq!(serde_json::from_value::<Payload>(written.clone()).unwrap(), payload);
@@ -69,7 +69,7 @@ pub(super) fn requests() -> Vec<Vec<u8>> {
 pub(super) fn bundle(input: &[u8]) -> Seen {
     let source: Source = match serde_json::from_slice(input) {
         Ok(source) => source,
-        Err(error) => return Seen::refused(&error.classify()),
+        Err(error) => return Seen::refused(&error),
     };
     let again: Source = serde_json::from_slice(&source.canonical()).unwrap();
     assert_eq!(again, source);
@@ -82,7 +82,7 @@ pub(super) fn bundle(input: &[u8]) -> Seen {
         Err(error) => {
             let codes: Vec<_> = error.findings.iter().map(|finding| finding.code).collect();
             assert!(!codes.is_empty(), "refused without a word");
-            Seen::refused(&codes.first())
+            Seen::refused(&format!("{:?}", codes.first()))
         }
     }
 }
@@ -97,7 +97,7 @@ pub(super) fn bundles() -> Vec<Vec<u8>> {
 pub(super) fn config(input: &[u8]) -> Seen {
     let Ok(text) = std::str::from_utf8(input) else { return Seen::refused(&"not text") };
     match Config::parse(text, Path::new("/base")) {
-        Err(error) => Seen::refused(&error.to_string().lines().last()),
+        Err(error) => Seen::refused(&error.to_string().lines().last().unwrap_or_default()),
         Ok(config) => {
             assert_eq!(config.version, 1);
             assert!(config.tls.key.is_absolute() && config.store.directory.is_absolute());
@@ -141,7 +141,7 @@ environment = { A = "b" }
 pub(super) fn canonical(input: &[u8]) -> Seen {
     let value: Value = match serde_json::from_slice(input) {
         Ok(value) => value,
-        Err(error) => return Seen::refused(&error.classify()),
+        Err(error) => return Seen::refused(&error),
     };
     let text = match canonical_bytes(&value) {
         Ok(text) => text,
