@@ -204,7 +204,7 @@ fn looped(target: &Target, seconds: u64, work: &Path) -> Result<Told, Failure> {
                 "{}: {}: {}",
                 file.display(),
                 output.status,
-                said.lines().last().unwrap_or_default()
+                said.lines().find(|line| !line.trim().is_empty()).unwrap_or_default()
             ))
         }
     };

@@ -20,9 +20,13 @@ struct Vector {
     lock_time: Option<u32>,
 }
 
-/// Valid by the BIP, and refused here by decision: nobody can say what the field means (ADR 8). Its type, 0x0f, is now one of
-/// version 2's, which version 0 may not have.
-const REFUSED_BY_DECISION: &[(&str, Code)] = &[("an unknown field in an input", Code::PayloadMalformed)];
+/// Valid by the BIPs, and refused here by decision: nobody can say what the field or flag means (ADR 8). The field's type,
+/// 0x0f, is now one of version 2's, which version 0 may not have.
+const REFUSED_BY_DECISION: &[(&str, Code)] = &[
+    ("an unknown field in an input", Code::PayloadMalformed),
+    ("an undefined flag", Code::PayloadMalformed),
+    ("every possible flag", Code::PayloadMalformed),
+];
 
 /// Would catch a reader that takes what a BIP forbids, refuses what it allows, or computes another lock time. Prints what
 /// `cargo xtask assurance --only vectors` counts.
