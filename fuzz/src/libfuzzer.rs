@@ -1,6 +1,7 @@
 //! The targets under libFuzzer: one program, the target named by `CHANCERY_FUZZ`, so that it is linked once.
 //! The coverage comes from how the crates are built (`fuzz/instrument`); without it libFuzzer finds nothing.
 #![no_main]
+#![allow(clippy::indexing_slicing, reason = "the table has targets")]
 
 use std::sync::LazyLock;
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use chancery_fuzz::{Campaign, TARGETS, Target, corpus_folder, target};
 use clap::{Parser, Subcommand};
 use rustix::process::{Resource, Rlimit, setrlimit};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// LIMIT: the address space of a target's process, in bytes: an allocation that follows an announced length ends it.
 const MEMORY_BYTES: u64 = 512 * 1024 * 1024;
@@ -189,13 +189,15 @@ fn looped(target: &Target, seconds: u64, work: &Path) -> Result<Told, Failure> {
     };
     let output = run(None)?;
     let value: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-    let number = |key: &str| value[key].as_u64().unwrap_or(0);
+    let number = |key: &str| value.get(key).and_then(Value::as_u64).unwrap_or(0);
+    let text =
+        |of: &Map<String, Value>, key| of.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let file = work.join(format!("{}.crash", target.name));
-    let broken = match (&value["broken"], output.status.success()) {
-        (Value::Null, true) => None,
-        (Value::Object(broken), true) => {
-            fs::write(&file, hex::decode(broken["input"].as_str().unwrap_or_default())?)?;
-            Some(format!("{}: {}", file.display(), broken["what"].as_str().unwrap_or_default()))
+    let broken = match (value.get("broken"), output.status.success()) {
+        (Some(Value::Null), true) => None,
+        (Some(Value::Object(broken)), true) => {
+            fs::write(&file, hex::decode(text(broken, "input"))?)?;
+            Some(format!("{}: {}", file.display(), text(broken, "what")))
         }
         _ => {
             run(Some(&file))?;

@@ -150,7 +150,7 @@ pub(super) fn typed_data(text: &[u8]) -> Seen {
         Err(error) => return Seen::refused(&error),
     };
     assert_eq!(intent.preimage()[..2], [0x19, 0x01]);
-    signed(&intent, &intent.preimage().to_vec());
+    signed(&intent, intent.preimage());
     // Another implementation of EIP-712, where it reads the document at all.
     if let Some(digest) = serde_json::from_value(document.clone())
         .ok()
@@ -169,11 +169,10 @@ pub(super) fn abi(text: &[u8]) -> Seen {
     match Abi::parse(text) {
         Err(error) => Seen::refused(&error),
         Ok(abi) => {
-            assert_eq!(abi.is_empty(), abi.len() == 0);
             // What was registered must bear any call.
             let entry = Entry { chain_id: 1, address: CONTRACTS[0], standard: None, abi: Some(text) };
             assert!(Registry::build([entry]).is_ok());
-            Seen::accepted(&())
+            Seen::accepted(&abi.len().min(3))
         }
     }
 }
