@@ -20,7 +20,5 @@ pub use key::{Algorithm, KeyError, KeyRef, PublicKey};
 pub use signature::{MESSAGE_BYTES, Message, Sealed, Signature, WrongAnswer};
 pub use supervisor::{Body, Ending, Launch};
 pub use wire::Token;
-#[doc(hidden)]
-pub use wire::heard;
 pub use worker::worker_main;
 pub use wrap::Wrapped;

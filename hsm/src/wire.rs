@@ -241,49 +241,6 @@ pub fn frame_len(prefix: [u8; 4]) -> Option<usize> {
     usize::try_from(u32::from_le_bytes(prefix)).ok().filter(|len| *len <= FRAME_BYTES)
 }
 
-/// For fuzzing: what a stream says to a parent who waits for `Reply`, to one who waits for `Started`, and to a worker who
-/// waits for `Request`, cut into pieces of `piece` bytes; each frame as its `Debug`, and again after it was written and
-/// read once more.
-#[doc(hidden)]
-#[must_use]
-pub fn heard(stream: &[u8], piece: usize) -> [(Vec<String>, Vec<String>); 3] {
-    fn all<T: DeserializeOwned + Serialize + std::fmt::Debug>(
-        stream: &[u8],
-        piece: usize,
-    ) -> (Vec<String>, Vec<u8>) {
-        let (mut inbox, mut frames, mut written) = (Inbox::default(), Vec::new(), Vec::new());
-        'stream: for part in stream.chunks(piece.max(1)) {
-            inbox.space().extend_from_slice(part);
-            loop {
-                match inbox.next::<T>() {
-                    Ok(Some(frame)) => {
-                        if encode(&frame, &mut written).is_err() {
-                            break 'stream;
-                        }
-                        frames.push(format!("{frame:?}"));
-                    }
-                    Ok(None) => break,
-                    Err(_) => break 'stream,
-                }
-            }
-        }
-        (frames, written)
-    }
-    fn twice<T: DeserializeOwned + Serialize + std::fmt::Debug>(
-        stream: &[u8],
-        piece: usize,
-    ) -> (Vec<String>, Vec<String>) {
-        let (frames, written) = all::<T>(stream, piece);
-        let again = all::<T>(&written, usize::MAX);
-        (frames, again.0)
-    }
-    [
-        twice::<(u64, Reply)>(stream, piece),
-        twice::<Started>(stream, piece),
-        twice::<(u64, Request)>(stream, piece),
-    ]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

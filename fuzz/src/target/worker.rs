@@ -1,24 +1,62 @@
 //! Frames between the HSM worker and its parent, who believes none of them beyond their form.
 
-use chancery_hsm::heard;
+use std::fmt::Debug;
+
+use chancery_hsm::wire::{Inbox, Reply, Request, Started, encode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::Seen;
+
+/// Every whole frame of a stream that is read in pieces, up to the first that is none.
+fn all<T: DeserializeOwned>(stream: &[u8], piece: usize) -> Vec<T> {
+    let (mut inbox, mut frames) = (Inbox::default(), Vec::new());
+    for part in stream.chunks(piece.max(1)) {
+        inbox.space().extend_from_slice(part);
+        loop {
+            match inbox.take() {
+                Ok(Some(frame)) => frames.push(frame),
+                Ok(None) => break,
+                Err(_) => return frames,
+            }
+        }
+    }
+    frames
+}
+
+/// What a stream says to one who waits for `T`: its frames, each as its `Debug`.
+fn heard<T: DeserializeOwned + Serialize + Debug>(stream: &[u8], piece: usize) -> Vec<String> {
+    let (frames, mut written) = (all::<T>(stream, piece), Vec::new());
+    for frame in &frames {
+        encode(frame, &mut written).unwrap();
+    }
+    let told = |frames: &[T]| frames.iter().map(|frame| format!("{frame:?}")).collect::<Vec<_>>();
+    let frames = told(&frames);
+    assert_eq!(frames, told(&all::<T>(&written, usize::MAX)), "what was written is read");
+    frames
+}
+
+/// To a parent who waits for an answer, to one who waits for the first, and to a worker.
+fn ways(stream: &[u8], piece: usize) -> [Vec<String>; 3] {
+    [
+        heard::<(u64, Reply)>(stream, piece),
+        heard::<Started>(stream, piece),
+        heard::<(u64, Request)>(stream, piece),
+    ]
+}
 
 /// The first byte says where the stream is cut.
 pub(super) fn frames(input: &[u8]) -> Seen {
     let (cut, stream) = input.split_first().unwrap_or((&1, &[]));
-    let ways = heard(stream, usize::from(*cut));
-    for ((frames, again), (whole, _)) in ways.iter().zip(&heard(stream, usize::MAX)) {
-        assert_eq!(frames, again, "what was written is read");
-        assert_eq!(frames, whole, "where a stream is cut does not matter");
+    let ways = ways(stream, usize::from(*cut));
+    assert_eq!(ways, self::ways(stream, usize::MAX), "where a stream is cut does not matter");
+    match ways.iter().find_map(|frames| frames.first()) {
+        None => Seen::refused(&"no frame"),
+        Some(frame) => {
+            let kind = frame.split([' ', '{', '[']).take(3).collect::<Vec<_>>();
+            Seen::accepted(&(kind, ways.each_ref().map(|frames| frames.len().min(3))))
+        }
     }
-    let first = ways.iter().find_map(|(frames, _)| frames.first());
-    first.map_or(Seen::refused(&stream.len().min(5)), |frame| {
-        Seen::accepted(&(
-            frame.split([' ', '{', '[']).take(3).collect::<Vec<_>>(),
-            ways.each_ref().map(|way| way.0.len().min(3)),
-        ))
-    })
 }
 
 /// Frames as postcard writes them: a length in four bytes, then a call's number and its variant.
