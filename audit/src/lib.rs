@@ -17,6 +17,8 @@ pub mod merkle;
 mod mirror;
 mod ml_dsa;
 mod note;
+#[doc(hidden)]
+pub mod part;
 mod proof;
 mod publish;
 mod receipt;

@@ -2,6 +2,7 @@
 //! stderr. Exit code 0: nothing failed; 1: a check failed; 2: it could not be run.
 
 mod report;
+mod vectors;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -57,6 +58,8 @@ enum Task {
         #[arg(long, value_name = "FILE")]
         so_pin_file: PathBuf,
     },
+    /// Put Project Wycheproof's vectors to the module, and to the check that signatures pass before release
+    Vectors,
     /// Measure the module's own C_Sign, with nothing around it
     Bench {
         /// What to sign with: secp256k1, p256 or ed25519
@@ -131,6 +134,11 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
             let good = rows.iter().all(|row| row.outcome != Outcome::Fail);
             report::conformance(&mut out, token, &bench.mechanisms()?, &rows, arguments.json)?;
             Ok(good)
+        }
+        Some(Task::Vectors) => {
+            let tallies = vectors::run(&bench)?;
+            report::vectors(&mut out, &tallies, arguments.json)?;
+            Ok(tallies.iter().all(|tally| tally.failed.is_empty()))
         }
         Some(Task::Bench { algorithm, threads, time_ms }) => {
             let time = Duration::from_millis(*time_ms);

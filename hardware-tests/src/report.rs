@@ -6,6 +6,8 @@ use chancery_hsm::Token;
 use chancery_hsm::conformance::{Outcome, Rate, Row};
 use serde::Serialize;
 
+use crate::vectors::{By, Tally};
+
 #[derive(Serialize)]
 struct Conformance<'a> {
     token: &'a Token,
@@ -32,6 +34,33 @@ pub(crate) fn conformance(
             Outcome::Noted => "noted",
         };
         writeln!(out, "{:<18} {:<20} {outcome:<6} {}", row.check, row.subject, row.detail)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn vectors(out: &mut impl Write, tallies: &[Tally], json: bool) -> io::Result<()> {
+    if json {
+        serde_json::to_writer_pretty(&mut *out, tallies)?;
+        return writeln!(out);
+    }
+    for tally in tallies {
+        let by = if tally.by == By::House { "house" } else { "token" };
+        let skipped: usize = tally.skipped.values().sum();
+        let (noted, failed) = (tally.noted.len(), tally.failed.len());
+        writeln!(
+            out,
+            "{:<32} {by} {:>5} vectors {:>5} passed {skipped:>4} skipped {noted:>3} noted {failed:>3} failed",
+            tally.file, tally.total, tally.passed
+        )?;
+        for (reason, count) in &tally.skipped {
+            writeln!(out, "    skipped {count}: {reason}")?;
+        }
+        for note in &tally.noted {
+            writeln!(out, "    noted tcId {}: {}", note.id, note.what)?;
+        }
+        for failure in &tally.failed {
+            writeln!(out, "    failed tcId {}: {}", failure.id, failure.what)?;
+        }
     }
     Ok(())
 }

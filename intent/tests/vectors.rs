@@ -1,5 +1,11 @@
 //! Published transactions and documents: their signing digests, senders and hashes must come out of this crate.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "helpers of tests"
+)]
 
 mod fixture;
 
@@ -35,6 +41,12 @@ fn unsigned(signed: &[u8]) -> (Vec<u8>, Signature) {
     }
 }
 
+/// What `cargo xtask assurance --only vectors` counts; a vector that fails ends its test before this.
+fn tally(file: &str, by: &str, total: usize) {
+    let tally = serde_json::json!({"file": file, "by": by, "total": total, "passed": total, "skipped": {}, "failed": []});
+    println!("\nassurance vectors {tally}");
+}
+
 fn finished(intent: &Intent, r: [u8; 32], s: [u8; 32], y_parity: bool) -> Artifact {
     intent.finish(&[chancery_intent::Signature { r, s, y_parity }]).unwrap()
 }
@@ -42,6 +54,7 @@ fn finished(intent: &Intent, r: [u8; 32], s: [u8; 32], y_parity: bool) -> Artifa
 #[test]
 fn published_transactions_come_back_byte_for_byte() {
     let vectors: Vec<Vector> = serde_json::from_str(include_str!("vectors/transactions.json")).unwrap();
+    let total = vectors.len();
     for vector in vectors {
         let name = &vector.name;
         let signed = hex::decode(&vector.signed).unwrap();
@@ -79,6 +92,7 @@ fn published_transactions_come_back_byte_for_byte() {
             assert_eq!(&hex::encode(hash), published, "{name}: published hash");
         }
     }
+    tally("EIP-155, 2930, 1559, 4844, 7702", "transactions", total);
 }
 
 #[test]
@@ -95,6 +109,7 @@ fn the_mail_of_eip_712_has_its_published_digest_and_signature() {
     );
     let Artifact::Signature { bytes } = finished(&intent, r, s, y_parity) else { panic!("not a signature") };
     assert_eq!(bytes[64], 28, "v of the published signature");
+    tally("EIP-712", "messages", 1);
 }
 
 #[test]
@@ -112,6 +127,7 @@ fn hello_world_has_its_published_digest_and_signature() {
         "a461f509887bd19e312c0c58467ce8ff8e300d3c1a90b608a760c5b80318eaf15fe57c96f9175d6cd4daad4663763baa7e78836e067d0163e9a2ccf2ff753f5b1b"
     );
     assert_eq!(intent.description().detail["text"], "hello world");
+    tally("EIP-191", "messages", 1);
 }
 
 #[test]
@@ -139,4 +155,5 @@ fn an_authorization_has_its_published_signature() {
     assert_eq!((signed.y_parity(), signed.r().to_be_bytes()), (0, r));
     assert_eq!(recovered(intent.signing_digest(), &r, &s, y_parity), WALLET);
     assert_eq!(intent.description().account, WALLET.to_string());
+    tally("EIP-7702 authorization", "messages", 1);
 }

@@ -66,7 +66,26 @@ impl Tree {
         Cmd::new(Path::new(&cargo)).args(args).dir(&self.root)
     }
 
-    /// Builds the integration tests as `cargo test` does, and answers where they are.
+    /// Builds the fuzz targets with libFuzzer, our own crates instrumented, and answers where they are. Dependencies are
+    /// those of the ordinary build: the wrapper, and with it another name for what it makes, is for the workspace alone.
+    ///
+    /// # Errors
+    /// [`Stop::Failed`] when the build fails.
+    pub fn instrumented(&self) -> Result<PathBuf, Stop> {
+        self.cargo(&[
+            "build",
+            "--workspace",
+            "--bin",
+            "chancery-libfuzzer",
+            "--features",
+            "chancery-fuzz/libfuzzer",
+        ])
+        .env("RUSTC_WORKSPACE_WRAPPER", self.root.join("fuzz").join("instrument"))
+        .run()?;
+        Ok(self.binary(Profile::Dev, "chancery-libfuzzer"))
+    }
+
+    /// Builds the tests as `cargo test` does, and answers where they are.
     ///
     /// # Errors
     /// [`Stop`] when the build fails.
@@ -80,7 +99,7 @@ impl Tree {
             let Ok(Message::CompilerArtifact(artifact)) = message else { continue };
             let package = metadata.packages.iter().find(|package| package.id == artifact.package_id);
             if let (Some(package), Some(executable), true) =
-                (package, artifact.executable, artifact.target.is_test())
+                (package, artifact.executable, artifact.profile.test)
             {
                 tests.push(Test {
                     package: package.name.to_string(),

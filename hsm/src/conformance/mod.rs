@@ -3,6 +3,7 @@
 
 mod bench;
 mod checks;
+mod given;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use crate::wire::{Fault, Token};
 use crate::worker::module::{Module, Slot};
 
 pub use bench::Rate;
+pub use given::{Hash, Said, Wrapping, judge};
 
 /// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -37,7 +37,7 @@ fn mechanism_type(algorithm: Algorithm) -> MechanismType {
     }
 }
 
-fn curves(algorithm: Algorithm) -> &'static [&'static [u8]] {
+pub(crate) fn curves(algorithm: Algorithm) -> &'static [&'static [u8]] {
     match algorithm {
         Algorithm::Secp256k1 => &[OID_SECP256K1],
         Algorithm::P256 => &[OID_P256],

@@ -46,6 +46,15 @@ pub(crate) fn psbt(
     Ok(understood(description, spending.signings.clone(), wallet, Asked::Spending(Box::new(spending))))
 }
 
+/// The unsigned transaction of a PSBT, as the network encodes it. Nothing is understood by it: this is what other readers
+/// are compared with.
+///
+/// # Errors
+/// As [`understand`](crate::understand) for bytes that are no PSBT of version 0 or 2, or not in their one form.
+pub fn unsigned_transaction(psbt: &[u8]) -> Result<Vec<u8>, IntentError> {
+    psbt::Psbt::read(psbt).map(|psbt| ::bitcoin::consensus::serialize(&psbt.transaction))
+}
+
 pub(crate) fn message(data: &[u8], wallet: &Wallet) -> Result<Understood, IntentError> {
     let proof = message::Proof::of(data, wallet)?;
     let description = describe::message(wallet, data)?;

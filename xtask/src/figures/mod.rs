@@ -134,6 +134,7 @@ fn command<R>(
     producer: &Producer<R>,
     options: &Options,
 ) -> Result<Cmd, Stop> {
+    let full = options.size == Size::Full;
     let command = match producer.program {
         Program::Binary(name) => Cmd::new(tree.binary(profile, name)),
         Program::Example(name) => Cmd::new(tree.example(profile, name)),
@@ -143,8 +144,12 @@ fn command<R>(
             // As cargo does: a test runs in the folder of its crate.
             Cmd::new(&test.executable).dir(&test.folder)
         }
+        Program::Fuzz => {
+            let fuzz =
+                Cmd::new(tree.binary(profile, "chancery-fuzz")).arg("--work").arg(tree.target.join("fuzz"));
+            if full { fuzz.arg("--engine").arg(tree.instrumented()?) } else { fuzz }
+        }
     };
-    let full = options.size == Size::Full;
     let command = command.args(if full { producer.full } else { producer.quick });
     Ok(match (producer.runs, options.runs) {
         (Runs::Flag, Some(runs)) => command.args(["--runs", &runs.to_string()]),

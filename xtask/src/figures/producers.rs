@@ -15,9 +15,11 @@ pub enum Program {
     Test {
         /// The crate.
         package: &'static str,
-        /// The test's file.
+        /// The test's file, or the library for the tests inside it.
         target: &'static str,
     },
+    /// The fuzz targets: by a plain loop, at the full size by libFuzzer with instrumented crates.
+    Fuzz,
 }
 
 /// How a producer is told how many runs to make.
@@ -143,7 +145,28 @@ pub const ASSURANCE: &[Producer<Promise>] = &[
         runs: Runs::Variable("HSM_CYCLES", 100),
         read: read::hsm,
     },
+    vectors("chancery-hardware-tests", "vectors", "5: Wycheproof, before release and through the token"),
+    vectors("chancery-audit", "wycheproof", "5: Wycheproof, where notes and receipts are verified"),
+    vectors("chancery-intent", "chancery_intent", "5: the vectors of Bitcoin's proposals"),
+    vectors("chancery-intent", "vectors", "5: the vectors of Ethereum's proposals"),
+    Producer {
+        name: "fuzz",
+        shows: "16: no bytes from outside break a parser",
+        program: Program::Fuzz,
+        quick: &["--quick"],
+        full: &["--seconds", "60"],
+        runs: Runs::Fixed,
+        read: read::rows,
+    },
 ];
+
+/// Tests that go through published vectors.
+const fn vectors(package: &'static str, target: &'static str, shows: &'static str) -> Producer<Promise> {
+    let program = Program::Test { package, target };
+    let arguments = &["--nocapture", "published", "agree"];
+    let (quick, full, runs) = (arguments, arguments, Runs::Fixed);
+    Producer { name: "vectors", shows, program, quick, full, runs, read: read::vectors }
+}
 
 /// The measurements.
 pub const BENCH: &[Producer<Bench>] = &[

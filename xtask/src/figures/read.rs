@@ -1,6 +1,8 @@
 //! Rows out of what a producer said: its own rows, or the figures that tests print between their results.
 //! A test that failed is a broken promise even where its figures look well.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -243,6 +245,65 @@ pub fn hsm(said: &Said) -> Result<Vec<Promise>, String> {
     }
 }
 
+/// `assurance vectors {...}`, one for each file of published vectors and way that they were put.
+///
+/// # Errors
+/// When there is no such line, or one that is none.
+pub fn vectors(said: &Said) -> Result<Vec<Promise>, String> {
+    #[derive(Deserialize)]
+    struct Tally {
+        file: String,
+        by: String,
+        total: usize,
+        passed: usize,
+        skipped: BTreeMap<String, usize>,
+        #[serde(default)]
+        noted: Vec<serde_json::Value>,
+        failed: Vec<serde_json::Value>,
+    }
+    let lines = said.stdout.lines().filter_map(|line| line.strip_prefix("assurance vectors "));
+    let tallies: Vec<Tally> = lines
+        .map(|line| serde_json::from_str(line).map_err(|error| format!("not a tally: {error}: {line}")))
+        .collect::<Result<_, _>>()?;
+    let mut ways: BTreeMap<&str, Vec<&Tally>> = BTreeMap::new();
+    for tally in &tallies {
+        ways.entry(&tally.by).or_default().push(tally);
+    }
+    let row = |(by, tallies): (&str, Vec<&Tally>)| {
+        let sum = |of: fn(&Tally) -> usize| tallies.iter().map(|tally| of(tally)).sum::<usize>();
+        let skipped: BTreeMap<&str, usize> =
+            tallies.iter().flat_map(|tally| &tally.skipped).fold(BTreeMap::new(), |mut all, (why, count)| {
+                *all.entry(why.as_str()).or_default() += count;
+                all
+            });
+        let (total, passed) = (sum(|tally| tally.total), sum(|tally| tally.passed));
+        let (noted, failed) = (sum(|tally| tally.noted.len()), sum(|tally| tally.failed.len()));
+        // A vector that nobody counted is as bad as a wrong one.
+        let lost = total.abs_diff(passed + skipped.values().sum::<usize>() + noted + failed);
+        let failures = counted(failed + lost, said);
+        let why: Vec<String> =
+            skipped.iter().map(|(why, count)| format!("{count} skipped ({why})")).collect();
+        let mut figure = vec![format!("{} files, {passed} passed", tallies.len())];
+        figure.extend(why);
+        if noted > 0 {
+            figure.push(format!("{noted} wrong where nothing is asked of it"));
+        }
+        figure.extend(tallies.iter().filter(|tally| !tally.failed.is_empty()).map(|tally| {
+            format!("{} failed: {}", tally.file, serde_json::Value::from(tally.failed.clone()))
+        }));
+        Promise {
+            promise: "cryptography and formats agree with the published vectors".into(),
+            test: format!("vectors, {by}"),
+            runs: total as u64,
+            failures,
+            figure: figure.join("; "),
+            goal: "every vector passed, or skipped for a reason".into(),
+            met: failures == 0,
+        }
+    };
+    if ways.is_empty() { Err("it told of no vector".into()) } else { Ok(ways.into_iter().map(row).collect()) }
+}
+
 /// The phase and the rest of each `assurance door` line.
 fn door(said: &Said) -> impl Iterator<Item = (&str, &str)> {
     told(said, "door")
@@ -347,6 +408,25 @@ mod tests {
         assert!(log(&said(&line(1, 0), true)).is_err(), "one of them is not accounted for");
         assert!(log(&said(&line(2, 0).replace("files ", "other "), true)).is_err());
         assert!(log(&said("running 3 tests\n", true)).is_err(), "silence is no proof");
+    }
+
+    #[test]
+    fn a_vector_that_fails_or_is_lost_breaks_the_promise() {
+        let tally = |by: &str, passed, failed| {
+            format!(
+                "assurance vectors {{\"file\":\"f\",\"by\":\"{by}\",\"total\":9,\"passed\":{passed},\
+                 \"skipped\":{{\"odd\":2}},\"failed\":{failed}}}\n"
+            )
+        };
+        let rows = |text: &str, ended_well| vectors(&said(text, ended_well)).unwrap();
+        let good = format!("{}{}", tally("a", 7, "[]"), tally("b", 7, "[]"));
+        let told = rows(&good, true);
+        assert_eq!(told.iter().map(|row| (row.runs, row.met)).collect::<Vec<_>>(), [(9, true), (9, true)]);
+        assert_eq!(told[0].figure, "1 files, 7 passed; 2 skipped (odd)");
+        assert!(!rows(&tally("a", 6, "[5]"), true)[0].met, "a wrong answer");
+        assert!(!rows(&tally("a", 6, "[]"), true)[0].met, "a vector nobody counted");
+        assert!(!rows(&good, false)[0].met, "the test itself failed");
+        assert!(vectors(&said("", true)).is_err(), "silence is no proof");
     }
 
     #[test]

@@ -63,6 +63,18 @@ const ROOMS: &[(&str, &[&str])] = &[
         &["chancery-core", "chancery-intent", "chancery-policy", "chancery-prove", "chancery-audit"],
     ),
     ("chancery-hardware-tests", &["chancery-core", "chancery-secret", "chancery-hsm"]),
+    // Puts bytes to every room that parses some; ships nothing.
+    (
+        "chancery-fuzz",
+        &[
+            "chancery-core",
+            "chancery-intent",
+            "chancery-identity",
+            "chancery-policy",
+            "chancery-audit",
+            "chancery-hsm",
+        ],
+    ),
     // The tasks drive binaries and link no room.
     ("xtask", &[]),
     ("chancery-load", &["xtask"]),
@@ -128,13 +140,17 @@ const WALLS: &[(&str, &[&str], &str)] = &[
     // The server names it for its tests alone, which make transactions.
     (
         "alloy-consensus",
-        &["chancery-intent", "chancery-load", "chancery-server"],
-        "outside bytes are decoded in `intent`",
+        &["chancery-intent", "chancery-load", "chancery-server", "chancery-fuzz"],
+        "outside bytes are decoded in `intent`; fuzzing compares",
     ),
-    ("alloy-dyn-abi", &["chancery-intent", "chancery-load"], "outside bytes are decoded in `intent`"),
+    (
+        "alloy-dyn-abi",
+        &["chancery-intent", "chancery-load", "chancery-fuzz"],
+        "outside bytes are decoded in `intent`; fuzzing compares",
+    ),
     (
         "bitcoin",
-        &["chancery-intent", "chancery-load", "chancery-server"],
+        &["chancery-intent", "chancery-load", "chancery-server", "chancery-fuzz"],
         "outside bytes are decoded in `intent`; the others make them, to try it",
     ),
     ("miniscript", &["chancery-intent"], "what a descriptor derives is asked in one place"),
