@@ -10,6 +10,8 @@ mod house;
 mod in_flight;
 mod kept;
 mod manage;
+#[cfg(test)]
+mod model;
 mod policy;
 mod preview;
 mod query;
@@ -34,7 +36,7 @@ pub use chancery_intent::bitcoin::Network;
 
 pub use answer::{Answer, Pending, Released, Signed};
 pub use courier::WitnessError;
-pub use house::House;
+pub use house::{Books, House};
 pub use in_flight::InFlight;
 pub use policy::InForce;
 pub use preview::Preview;

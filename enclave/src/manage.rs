@@ -11,7 +11,7 @@ use chancery_prove::Proved;
 use chancery_store::{Tx, WalletRow};
 
 use crate::backfill::Backfill;
-use crate::house::House;
+use crate::house::{Books, House};
 use crate::policy::InForce;
 use crate::refusal::Refusal;
 use crate::start::Enclave;
@@ -104,9 +104,9 @@ struct Change {
 
 impl Change {
     /// One transaction; it runs on the store's writer. The activation's log index once it is made.
-    fn step(&mut self, house: &House, tx: &mut Tx<'_>) -> Result<Option<u64>, Refusal> {
+    fn step(&mut self, books: &Books, tx: &mut Tx<'_>) -> Result<Option<u64>, Refusal> {
         if let Some(backfill) = &mut self.backfill
-            && !backfill.step(house, tx)?
+            && !backfill.step(books, tx)?
         {
             return Ok(None);
         }
@@ -128,10 +128,20 @@ async fn apply_policy(house: &Arc<House>, operator: &Operator, source: Source) -
     let tested = audit::aside(work)
         .await
         .ok_or_else(|| Refusal::new(Code::Internal, "the policy compiler failed"))??;
+    put_in_force(&house.books, operator, tested, canonical).await
+}
+
+/// Has a bundle's limits count what is still in their windows, and puts it in force.
+pub(crate) async fn put_in_force(
+    books: &Arc<Books>,
+    operator: &Operator,
+    tested: Tested,
+    canonical: Vec<u8>,
+) -> Result<InForce, Refusal> {
     let tenant = operator.tenant().clone();
-    let _one_at_a_time = house.policies.changing.lock().await;
-    let now = house.clock.now()?;
-    let before = house.policies.in_force(&tenant).ok();
+    let _one_at_a_time = books.policies.changing.lock().await;
+    let now = books.clock.now()?;
+    let before = books.policies.in_force(&tenant).ok();
     let backfill = Backfill::before(tested.bundle(), before.as_deref().map(InForce::bundle), &tenant, now);
     let in_force = InForce::new(tested, 0, now)?;
     let record = audit::Policy {
@@ -146,15 +156,15 @@ async fn apply_policy(house: &Arc<House>, operator: &Operator, source: Source) -
     };
     let mut change = Change { record, canonical, backfill };
     let leaf = loop {
-        let there = Arc::clone(house);
+        let there = Arc::clone(books);
         let step = move |tx: &mut Tx<'_>| Ok::<_, Refusal>((change.step(&there, tx)?, change));
-        let (leaf, still) = house.store.write(step).await?.into_inner();
+        let (leaf, still) = books.store.write(step).await?.into_inner();
         match leaf {
             Some(leaf) => break leaf,
             None => change = still,
         }
     };
     let in_force = in_force.activated_at(leaf);
-    house.policies.set(tenant, in_force.clone());
+    books.policies.set(tenant, in_force.clone());
     Ok(in_force)
 }

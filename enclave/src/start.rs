@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::courier::{self, WitnessError};
 use crate::disk::Disk;
-use crate::house::House;
+use crate::house::{Books, House};
 use crate::in_flight::Walks;
 use crate::policy::Policies;
 use crate::refusal::Refusal;
@@ -155,11 +155,12 @@ impl Enclave {
         }
 
         let (disk, walks) = (Disk::of(config), Walks::default());
-        let house = Arc::new(House { clock, disk, store, log, hsm, policies, prover, wallets, walks });
+        let books = Arc::new(Books { clock, disk, store, policies, wallets, walks });
+        let house = Arc::new(House { books, log, hsm, prover });
         // Permits that the last process left open were never released: they end here, before anyone can ask again.
         while resolve::sweep(&house).await? > 0 {}
         let mut behind = JoinSet::new();
-        behind.spawn(resolve::sweep_every_period(Arc::clone(&house)));
+        behind.spawn(resolve::sweep_every_period(Arc::clone(&house.books)));
         behind.spawn(scrub::scrub_for_ever(Arc::clone(&house), tenant));
         let open = Open {
             house,

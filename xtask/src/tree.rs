@@ -66,7 +66,8 @@ impl Tree {
         Cmd::new(Path::new(&cargo)).args(args).dir(&self.root)
     }
 
-    /// Builds the integration tests as `cargo test` does, and answers where they are.
+    /// Builds the tests as `cargo test` does, and answers where they are: those in a crate's `tests`, and its own under the
+    /// name of the library.
     ///
     /// # Errors
     /// [`Stop`] when the build fails.
@@ -80,7 +81,7 @@ impl Tree {
             let Ok(Message::CompilerArtifact(artifact)) = message else { continue };
             let package = metadata.packages.iter().find(|package| package.id == artifact.package_id);
             if let (Some(package), Some(executable), true) =
-                (package, artifact.executable, artifact.target.is_test())
+                (package, artifact.executable, artifact.target.is_test() || artifact.target.is_lib())
             {
                 tests.push(Test {
                     package: package.name.to_string(),
@@ -112,7 +113,7 @@ impl Tree {
 pub struct Test {
     /// Its crate.
     pub package: String,
-    /// Its file's name.
+    /// Its file's name, or the library's.
     pub target: String,
     /// The program.
     pub executable: PathBuf,

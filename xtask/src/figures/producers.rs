@@ -15,7 +15,7 @@ pub enum Program {
     Test {
         /// The crate.
         package: &'static str,
-        /// The test's file.
+        /// The test's file, or the library with the test in it.
         target: &'static str,
     },
 }
@@ -106,6 +106,15 @@ pub const ASSURANCE: &[Producer<Promise>] = &[
         full: &[],
         runs: Runs::Flag,
         read: read::rows,
+    },
+    Producer {
+        name: "policy",
+        shows: "7: policy decides as its model does",
+        program: Program::Test { package: "chancery-enclave", target: "chancery_enclave" },
+        quick: &["model::", "--nocapture"],
+        full: &["model::", "--nocapture"],
+        runs: Runs::Variable("CHANCERY_MODEL_RUNS", 100_000),
+        read: read::model,
     },
     Producer {
         name: "stall",
