@@ -40,7 +40,7 @@ pub use house::{Books, House};
 pub use in_flight::InFlight;
 pub use policy::InForce;
 pub use preview::Preview;
-pub use query::{Component, Figures, Listed, RequestFilter, RequestState};
+pub use query::{Component, Figures, KeptPolicy, Listed, RequestFilter, RequestState};
 pub use refusal::Refusal;
 pub use seed::SeedError;
 pub use start::{Enclave, Ground, StartError, init_token};

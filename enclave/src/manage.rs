@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chancery_audit::{self as audit, Digest, V1};
+use chancery_audit::{self as audit, Digest, Endorsement, V1};
 use chancery_core::{Code, KeyId, RequestId, WalletId};
 use chancery_hsm::{Algorithm, KeyRef};
 use chancery_identity::Operator;
@@ -32,14 +32,19 @@ impl Enclave {
         self.run(async move { create_wallet(&house, &operator, id, design).await }).await
     }
 
-    /// Compiles a bundle, runs its tests, has its limits count what is still in their windows, and puts it in force from
-    /// the next decision on.
+    /// Looks who signed a bundle, compiles it, runs its tests, has its limits count what is still in their windows, and puts
+    /// it in force from the next decision on. `notes` are signed notes over its hash.
     ///
     /// # Errors
-    /// [`Code::BundleInvalid`] with every finding or failed test.
-    pub async fn apply_policy(&self, operator: Operator, source: Source) -> Result<InForce, Refusal> {
+    /// [`Code::BundleUnsigned`], [`Code::BundleInvalid`] with every finding or failed test.
+    pub async fn apply_policy(
+        &self,
+        operator: Operator,
+        source: Source,
+        notes: Vec<String>,
+    ) -> Result<InForce, Refusal> {
         let house = Arc::clone(self.house());
-        self.run(async move { apply_policy(&house, &operator, source).await }).await
+        self.run(async move { apply_policy(&house, &operator, source, &notes).await }).await
     }
 }
 
@@ -118,9 +123,16 @@ impl Change {
     }
 }
 
-async fn apply_policy(house: &Arc<House>, operator: &Operator, source: Source) -> Result<InForce, Refusal> {
+async fn apply_policy(
+    house: &Arc<House>,
+    operator: &Operator,
+    source: Source,
+    notes: &[String],
+) -> Result<InForce, Refusal> {
     house.disk.admit()?;
     let canonical = source.canonical();
+    // First: what nobody signed is not worth the compiler's and the solver's time.
+    let signatures = house.policies.endorsed(operator.tenant(), &Digest::of(&canonical), notes)?;
     let prover = house.prover.clone();
     let work =
         move || Ok::<_, Refusal>(Proved::of(Tested::compile(&source)?, prover.as_ref())?.into_tested());
@@ -128,7 +140,7 @@ async fn apply_policy(house: &Arc<House>, operator: &Operator, source: Source) -
     let tested = audit::aside(work)
         .await
         .ok_or_else(|| Refusal::new(Code::Internal, "the policy compiler failed"))??;
-    put_in_force(&house.books, operator, tested, canonical).await
+    put_in_force(&house.books, operator, tested, canonical, signatures).await
 }
 
 /// Has a bundle's limits count what is still in their windows, and puts it in force.
@@ -137,13 +149,14 @@ pub(crate) async fn put_in_force(
     operator: &Operator,
     tested: Tested,
     canonical: Vec<u8>,
+    signatures: Vec<Endorsement>,
 ) -> Result<InForce, Refusal> {
     let tenant = operator.tenant().clone();
     let _one_at_a_time = books.policies.changing.lock().await;
     let now = books.clock.now()?;
-    let before = books.policies.in_force(&tenant).ok();
+    let before = books.policies.activated(&tenant);
     let backfill = Backfill::before(tested.bundle(), before.as_deref().map(InForce::bundle), &tenant, now);
-    let in_force = InForce::new(tested, 0, now)?;
+    let in_force = InForce::new(tested, 0, now, signatures.clone())?;
     let record = audit::Policy {
         v: V1,
         tenant: tenant.clone(),
@@ -153,6 +166,7 @@ pub(crate) async fn put_in_force(
         certificate: Digest::from_bytes(*operator.fingerprint().as_bytes()),
         bundle: in_force.digest(),
         previous: before.map(|policy| policy.digest()),
+        signatures,
     };
     let mut change = Change { record, canonical, backfill };
     let leaf = loop {

@@ -281,18 +281,30 @@ impl Steps {
         }
     }
 
-    /// A time from now on: soon, or where something that was asked leaves a window.
+    /// A time from now on: soon, or where something ends: a window over what was asked, a wait, a price.
     fn moment(&mut self, bundles: &[Bundle]) -> i64 {
         let dice = &mut self.dice;
-        let windows = bundles.iter().flat_map(|bundle| &bundle.limits).map(|limit| limit.window_s * 1_000);
-        let windows: Vec<i64> = windows.collect();
-        if self.at.is_empty() || windows.is_empty() || dice.one_in(3) {
-            return self.now + dice.of(&[0, 1, 500, 1_000, 60_000, 600_000, 7_200_000]);
-        }
-        let (at, window) = (dice.of(&self.at), dice.of(&windows));
-        let bucket = ((window + 63) / 64).max(1_000);
-        let last = at - at.rem_euclid(bucket) + bucket - 1;
-        let edge = dice.of(&[at, last]) + window + dice.of(&[-1, 0, 1]);
-        edge.max(self.now)
+        let windows: Vec<i64> =
+            bundles.iter().flat_map(|bundle| &bundle.limits).map(|limit| limit.window_s * 1_000).collect();
+        let waits: Vec<i64> =
+            bundles.iter().flat_map(|bundle| &bundle.rules).filter_map(|rule| rule.expires_s).collect();
+        let prices: Vec<i64> = bundles
+            .iter()
+            .flat_map(|bundle| bundle.assets.into_iter().flatten())
+            .filter_map(|asset| asset.price.map(|(_, until)| until))
+            .collect();
+        let edge = match dice.below(6) {
+            0..=2 if !self.at.is_empty() && !windows.is_empty() => {
+                let (at, window) = (dice.of(&self.at), dice.of(&windows));
+                let bucket = ((window + 63) / 64).max(1_000);
+                let last = at - at.rem_euclid(bucket) + bucket - 1;
+                dice.of(&[at, last]) + window
+            }
+            3 if !self.at.is_empty() && !waits.is_empty() => dice.of(&self.at) + dice.of(&waits) * 1_000,
+            // Far ahead, most of the time; then little is left to happen.
+            4 if !prices.is_empty() && dice.one_in(4) => dice.of(&prices),
+            _ => return self.now + dice.of(&[0, 1, 500, 1_000, 60_000, 600_000, 7_200_000]),
+        };
+        (edge + dice.of(&[-1, 0, 1])).max(self.now)
     }
 }

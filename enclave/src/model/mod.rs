@@ -20,9 +20,8 @@ mod world;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use chancery_policy::Tested;
 use oracle::{Oracle, Said};
-use real::Real;
+use real::{Real, Written};
 use world::{Case, Step};
 
 /// Runs of a normal test.
@@ -48,10 +47,10 @@ fn count(what: &AtomicU64, n: u64) {
 }
 
 /// Runs a case on both sides; says where they differ.
-fn run(case: &Case, seen: &Seen) -> Result<(), String> {
+fn run(case: &Case, bundles: &[Written], seen: &Seen) -> Result<(), String> {
     let (mut oracle, mut real) = (Oracle::at(case.start), Real::at(case.start));
     for (number, step) in case.steps.iter().enumerate() {
-        let (expected, found) = (oracle.take(step, &case.bundles), real.take(step, &case.bundles));
+        let (expected, found) = (oracle.take(step, &case.bundles), real.take(step, bundles));
         let differ = |what: &str, expected: String, found: String| {
             Err(format!("step {number}: {what}\n  model: {expected}\n  found: {found}"))
         };
@@ -128,16 +127,18 @@ fn the_books_decide_as_the_model_does() {
             return;
         }
         let case = dice::case(seed);
-        for bundle in &case.bundles {
-            let compiled = Tested::compile(&bundle.source());
-            compiled.unwrap_or_else(|error| panic!("seed {seed}: {error}\n{}", told(&case)));
-        }
+        let bundles = case.bundles.iter().map(Written::of).collect::<Result<Vec<_>, _>>();
+        let bundles = bundles.unwrap_or_else(|error| panic!("seed {seed}: {error}\n{}", told(&case)));
         // One disagreement is told in full; the others are counted.
-        if let Err(difference) = run(&case, &seen)
+        if let Err(difference) = run(&case, &bundles, &seen)
             && disagreements.fetch_add(1, Ordering::Relaxed) == 0
         {
             println!("seed {seed}: {difference}");
-            let (case, difference) = shrink::shrink(case, difference, |case| run(case, &Seen::default()));
+            let (case, difference) = shrink::shrink(case, difference, |case| {
+                // What does not compile is no disagreement.
+                let bundles = case.bundles.iter().map(Written::of).collect::<Result<Vec<_>, _>>().ok()?;
+                run(case, &bundles, &Seen::default()).err()
+            });
             println!("shrunk to {} steps: {difference}\n{}", case.steps.len(), told(&case));
         }
     };

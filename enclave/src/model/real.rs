@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
-use chancery_audit::{self as audit, End as Outcome, V1};
+use chancery_audit::{self as audit, End as Outcome, Endorsers, V1};
 use chancery_core::config::Config;
 use chancery_core::{Clock as _, Code, KeyId, ManualClock, SignRequest, Tenant, UnixMillis, WalletId};
 use chancery_hsm::{Algorithm, KeyRef, PublicKey};
@@ -26,7 +26,7 @@ use crate::refusal::Refusal;
 use crate::spending::Spent;
 use crate::walk::{Authenticated, Decided, Recorded, record_release};
 use crate::wallet::{Design, Wallet, Wallets};
-use crate::{manage, resolve};
+use crate::{manage, receipts, resolve};
 
 struct People {
     clients: Vec<Client>,
@@ -113,9 +113,10 @@ fn open(folder: &Path, wall: i64) -> (Arc<Books>, Arc<ManualClock>) {
         hsm = { module = "m", token = "t", pin = { file = "p" } }
     "#;
     let disk = Disk::of(&Config::parse(config, folder).unwrap());
-    let policies = Policies::default();
+    let policies = Policies::new("model.example", Endorsers::default());
     if let Some(row) = store.read(|rows| rows.active_bundle(&Tenant::default())).unwrap() {
-        policies.load(row).unwrap();
+        let activation = receipts::activation(&store, row.leaf).unwrap();
+        policies.load(row, &activation).unwrap();
     }
     let wallets = Wallets::default();
     for id in wallet_ids() {
@@ -156,9 +157,14 @@ impl Real {
             }
             Step::Sweep => drop(self.runtime.block_on(resolve::sweep(&self.books))),
             Step::Apply(bundle) => {
-                let source = bundles[*bundle].source();
-                let tested = Tested::compile(&source).unwrap();
-                let put = manage::put_in_force(&self.books, &PEOPLE.operator, tested, source.canonical());
+                let Written { tested, canonical } = &bundles[*bundle];
+                let put = manage::put_in_force(
+                    &self.books,
+                    &PEOPLE.operator,
+                    tested.clone(),
+                    canonical.clone(),
+                    Vec::new(),
+                );
                 return self
                     .runtime
                     .block_on(put)

@@ -1,7 +1,5 @@
 //! A shorter run that still differs: whatever can be left out is left out, until nothing can.
 
-use chancery_policy::Tested;
-
 use super::world::{Bundle, Case};
 
 /// LIMIT: runs tried for one shrinking.
@@ -11,17 +9,16 @@ const TRIES: usize = 2_000;
 pub fn shrink(
     mut case: Case,
     mut difference: String,
-    run: impl Fn(&Case) -> Result<(), String>,
+    differs: impl Fn(&Case) -> Option<String>,
 ) -> (Case, String) {
     let mut tries = 0;
     loop {
         let smaller = candidates(&case).into_iter().find_map(|candidate| {
             tries += 1;
-            let compiles = |bundle: &Bundle| Tested::compile(&bundle.source()).is_ok();
-            if tries > TRIES || !candidate.bundles.iter().all(compiles) {
+            if tries > TRIES {
                 return None;
             }
-            run(&candidate).err().map(|difference| (candidate, difference))
+            differs(&candidate).map(|difference| (candidate, difference))
         });
         match smaller {
             Some(smaller) => (case, difference) = smaller,

@@ -125,10 +125,10 @@ const WALLS: &[(&str, &[&str], &str)] = &[
         "policies are evaluated in one place, stricter than Cedar alone; the prover passes its types on",
     ),
     ("cedar-policy-symcc", &["chancery-prove"], "solvers are run and believed in one place"),
-    // The server names it for its tests alone, which make transactions.
+    // Server and enclave name it for their tests alone, which make transactions.
     (
         "alloy-consensus",
-        &["chancery-intent", "chancery-load", "chancery-server"],
+        &["chancery-enclave", "chancery-intent", "chancery-load", "chancery-server"],
         "outside bytes are decoded in `intent`",
     ),
     ("alloy-dyn-abi", &["chancery-intent", "chancery-load"], "outside bytes are decoded in `intent`"),
