@@ -124,8 +124,9 @@ impl<const TYPE: u8, const LEN: usize> NamedKey<TYPE, LEN> {
         NoteError::WrongSignature(self.name.clone())
     }
 
-    /// This key's signature line, newline included.
-    pub(crate) fn line(&self, signature: &[u8]) -> String {
+    /// This key's signature line in a note, newline included.
+    #[must_use]
+    pub fn line(&self, signature: &[u8]) -> String {
         let blob = [self.id.as_slice(), signature].concat();
         format!("{DASH}{} {}\n", self.name, STANDARD.encode(blob))
     }

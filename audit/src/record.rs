@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::AuditError;
 use crate::canonical::{canonical, encode, numbers_are_exact};
 use crate::digest::{Digest, HexBytes, V1};
+use crate::endorsement::Endorsement;
 use crate::merkle::{Hash, leaf_hash};
 
 /// One log entry.
@@ -207,6 +208,9 @@ pub struct Policy {
     /// The bundle before it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub previous: Option<Digest>,
+    /// Who signed the bundle, of those whose signatures counted.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub signatures: Vec<Endorsement>,
 }
 
 /// Why bytes are not a record.
@@ -363,6 +367,7 @@ mod tests {
             certificate: Digest::from_bytes([1; 32]),
             bundle: Digest::from_bytes([2; 32]),
             previous: None,
+            signatures: Vec::new(),
         })
     }
 

@@ -104,9 +104,16 @@ fn the_configuration_is_read_as_it_was_asked_for() {
 
 #[test]
 fn production_takes_its_pin_from_a_credential() {
-    let state = State::made(&["--production"]);
+    let state = State::empty();
+    init(&state.path, &["--production"]).ends(2);
+    assert!(!state.at("chancery.toml").exists(), "production without anybody who signs policy");
+    let key = chancery(&["policy", "keygen", "ann", "--out", text(&state.path.with_file_name("ann.key"))]);
+    let key = key.ends(0).stdout;
+    init(&state.path, &["--production", "--policy-key", "ann"]).ends(2);
+    init(&state.path, &["--production", "--policy-key", key.trim()]).ends(0);
     let config = state.config();
     assert!(config.mode.is_production());
+    assert_eq!((config.policy.keys, config.policy.signatures), (vec![key.trim().to_owned()], 1));
     assert!(matches!(config.hsm.pin, PinSource::Credential(_)));
 }
 

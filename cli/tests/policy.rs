@@ -12,6 +12,7 @@
 mod server;
 mod support;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -299,4 +300,46 @@ fn the_examples_goals_are_proved_and_a_broken_one_is_shown() {
     std::fs::write(loose.join("tests/example.toml"), case).unwrap();
     let failed = chancery(&["policy", "test", text(&loose)]).ends(1).stdout;
     assert!(failed.contains("tests/example.toml:1"), "{failed}");
+}
+
+/// Would catch a private key that others can read, one written over, and a signature under a bundle that fails its tests.
+#[test]
+fn a_bundle_is_signed_offline_with_a_key_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("ann.key");
+    let made = chancery(&["policy", "keygen", "ann", "--out", text(&key)]).ends(0);
+    let public = made.stdout.trim_end().to_owned();
+    assert!(public.starts_with("ann+"), "{public}");
+    let secret = std::fs::read_to_string(&key).unwrap();
+    assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(secret.starts_with("PRIVATE+KEY+ann+"));
+    assert!(!made.stdout.contains("PRIVATE") && !made.stderr.contains("PRIVATE"));
+    chancery(&["policy", "keygen", "ann", "--out", text(&key)]).ends(7);
+    assert_eq!(std::fs::read_to_string(&key).unwrap(), secret, "a key was written over");
+    chancery(&["policy", "keygen", "an n", "--out", text(&folder.path().join("x"))]).ends(2);
+    assert!(!folder.path().join("x").exists());
+
+    let sign = |bundle: &str, more: &[&str]| {
+        let mut arguments = vec!["policy", "sign", bundle, "--key", text(&key), "--origin", "a.example/log"];
+        arguments.extend(more);
+        chancery(&arguments)
+    };
+    let hash = chancery(&["policy", "check", TREASURY]).ends(0).stdout;
+    let note = sign(TREASURY, &[]).ends(0).stdout;
+    let expected = format!("chancery policy v1\na.example/log\ndefault\n{hash}\n\u{2014} ann ");
+    assert!(note.starts_with(&expected), "{note}");
+    let out = folder.path().join("ann.note");
+    sign(TREASURY, &["--out", text(&out)]).ends(0);
+    // Ed25519 signs the same text the same way.
+    assert_eq!(std::fs::read_to_string(&out).unwrap(), note);
+    sign(TREASURY, &["--out", text(&out)]).ends(7);
+
+    let broken =
+        changed(folder.path(), "policies/ether.cedar", |text| text.replace("<= 10000000000", "<= 1"));
+    let refused = sign(text(&broken), &[]).ends(1);
+    assert_eq!(refused.stdout, "", "a bundle that fails its tests was signed");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let open = sign(TREASURY, &[]);
+    assert!(open.stderr.contains("others"), "{}", open.stderr);
+    assert_eq!(open.stdout, "");
 }

@@ -104,6 +104,8 @@ codes! {
     SchnorrUnavailable = "schnorr-unavailable", 501, "Schnorr signatures are not available";
     /// The policy bundle does not parse, type-check or pass its own tests.
     BundleInvalid = "bundle-invalid", 422, "The policy bundle is not valid";
+    /// The policy bundle lacks signatures by the configured policy keys.
+    BundleUnsigned = "bundle-unsigned", 422, "The policy bundle is not signed by those who must";
     /// More requests than this client may make; see `Retry-After`.
     RateLimited = "rate-limited", 429, "Too many requests";
     /// A queue is full; see `Retry-After`.

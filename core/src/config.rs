@@ -146,11 +146,17 @@ pub struct Policy {
     /// How long it may take over one question, in milliseconds.
     #[serde(default = "default_proof_ms")]
     pub proof_ms: u64,
+    /// Who may sign bundles: verifier keys as `chancery policy keygen` prints them.
+    #[serde(default)]
+    pub keys: Vec<String>,
+    /// How many of them must have signed a bundle before it comes into force.
+    #[serde(default)]
+    pub signatures: usize,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { solver: None, proof_ms: default_proof_ms() }
+        Self { solver: None, proof_ms: default_proof_ms(), keys: Vec::new(), signatures: 0 }
     }
 }
 
@@ -213,6 +219,13 @@ impl Config {
         }
         rule(config.store.reserve_mib > 0, "store.reserve_mib", "must be above zero")?;
         rule((1..=600_000).contains(&config.policy.proof_ms), "policy.proof_ms", "must be 1 to 600000")?;
+        let policy = &config.policy;
+        rule(policy.keys.len() <= limit::POLICY_KEYS, "policy.keys", "must be at most 16")?;
+        rule(
+            policy.signatures <= policy.keys.len() && (policy.signatures > 0 || policy.keys.is_empty()),
+            "policy.signatures",
+            "must be 1 to as many as there are `policy.keys`",
+        )?;
         rule(
             !config.log.origin.is_empty()
                 && config.log.origin.len() <= 255
@@ -240,6 +253,11 @@ impl Config {
         if let PinSource::File(_) = config.hsm.pin {
             rule(!config.mode.is_production(), "hsm.pin", "must be a `credential` or `fd` in production")?;
         }
+        rule(
+            config.policy.signatures > 0 || !config.mode.is_production(),
+            "policy.keys",
+            "must name who signs bundles in production",
+        )?;
         for path in [
             &mut config.tls.certificate,
             &mut config.tls.key,
@@ -318,6 +336,19 @@ mod tests {
             .replace("{ file = \"hsm/pin\" }", "{ fd = 3 }")
             .replace("127.0.0.1:9443", "0.0.0.0:9443");
         assert!(Config::parse(&open, Path::new("/")).is_err());
+        let alone = open.replace("0.0.0.0", "127.0.0.1");
+        let error = Config::parse(&alone, Path::new("/")).unwrap_err();
+        assert_eq!(error.to_string(), "`policy.keys` must name who signs bundles in production");
+        let signed = format!("{alone}\n[policy]\nkeys = [\"ann\"]\nsignatures = 1\n");
+        assert!(Config::parse(&signed, Path::new("/")).is_ok());
+    }
+
+    #[test]
+    fn signatures_are_as_many_as_there_can_be() {
+        for bad in ["signatures = 1", "keys = [\"ann\"]", "keys = [\"ann\"]\nsignatures = 2"] {
+            let error = Config::parse(&format!("{GOOD}\n[policy]\n{bad}\n"), Path::new("/")).unwrap_err();
+            assert!(error.to_string().starts_with("`policy.signatures`"), "{bad}: {error}");
+        }
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub const EFFECTS: usize = 64;
 pub const LEAF_BYTES: usize = 60 * 1024;
 /// A policy bundle's files together, in bytes.
 pub const BUNDLE_BYTES: usize = 8 * 1024 * 1024;
+/// Keys that may sign policy bundles.
+pub const POLICY_KEYS: usize = 16;
 /// Rows of one page of a listing.
 pub const PAGE_ROWS: usize = 500;
 /// Room on a disk that is kept for ending what is under way, in MiB.

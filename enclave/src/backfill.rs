@@ -9,7 +9,7 @@ use chancery_intent::{Description, understand};
 use chancery_policy::{Bundle, Limit, Met, Question, Reservation};
 use chancery_store::{RequestRow, RequestState, Tx};
 
-use crate::house::House;
+use crate::house::Books;
 use crate::kept::{self, Kept};
 use crate::refusal::Refusal;
 use crate::spending::counter_name;
@@ -46,17 +46,17 @@ impl Backfill {
 
     /// One page of requests, the oldest first; it runs on the store's writer. True once none is left: then the bundle must
     /// come into force in this same transaction, or the next request would be missed.
-    pub fn step(&mut self, house: &House, tx: &mut Tx<'_>) -> Result<bool, Refusal> {
+    pub fn step(&mut self, books: &Books, tx: &mut Tx<'_>) -> Result<bool, Refusal> {
         let rows = tx.rows().holding(&self.tenant, self.from, self.after, PAGE)?;
         for row in &rows {
-            self.hold(house, tx, row)?;
+            self.hold(books, tx, row)?;
         }
         self.after = rows.last().map(|row| row.id).or(self.after);
         Ok(rows.len() < PAGE)
     }
 
-    fn hold(&self, house: &House, tx: &mut Tx<'_>, row: &RequestRow) -> Result<(), Refusal> {
-        let description = self.description(house, row)?;
+    fn hold(&self, books: &Books, tx: &mut Tx<'_>, row: &RequestRow) -> Result<(), Refusal> {
+        let description = self.description(books, row)?;
         let question = Question {
             tenant: &row.tenant,
             client: &row.client,
@@ -80,9 +80,9 @@ impl Backfill {
 
     /// What the request does, as this bundle reads it. What no longer decodes, because a contract was registered as
     /// something else since, counts as it was decided.
-    fn description(&self, house: &House, row: &RequestRow) -> Result<Description, Refusal> {
+    fn description(&self, books: &Books, row: &RequestRow) -> Result<Description, Refusal> {
         let kept: Kept = kept::read("record", &row.record)?;
-        let wallet = house.wallets.find(&row.tenant, &row.wallet)?;
+        let wallet = books.wallets.find(&row.tenant, &row.wallet)?;
         match understand(&kept.payload, &wallet.account(), self.bundle.contracts()) {
             Ok(intent) => Ok(intent.description().clone()),
             Err(_) => kept::parse("intent", kept.intent),

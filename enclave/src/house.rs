@@ -1,5 +1,7 @@
-//! What every walk needs: the rooms' handles, opened once. Holds no policy and no decision of its own.
+//! What every walk needs: the rooms' handles, opened once. The books are the part that decides and records; what signs
+//! stands beside them, so that the step that decides cannot reach a key.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use chancery_audit::Log;
@@ -15,14 +17,27 @@ use crate::wallet::Wallets;
 
 /// The opened house. Only this crate reaches into it.
 pub struct House {
+    pub(crate) books: Arc<Books>,
+    pub(crate) log: Log,
+    pub(crate) hsm: Hsm,
+    /// Proves goals; none where no solver is configured.
+    pub(crate) prover: Option<Prover>,
+}
+
+/// All that a decision touches, and how it ends on record. Nothing here signs.
+pub struct Books {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) disk: Disk,
     pub(crate) store: Store,
-    pub(crate) log: Log,
-    pub(crate) hsm: Hsm,
     pub(crate) policies: Policies,
-    /// Proves goals; none where no solver is configured.
-    pub(crate) prover: Option<Prover>,
     pub(crate) wallets: Wallets,
     pub(crate) walks: Walks,
+}
+
+impl Deref for House {
+    type Target = Books;
+
+    fn deref(&self) -> &Books {
+        &self.books
+    }
 }

@@ -10,6 +10,8 @@ mod house;
 mod in_flight;
 mod kept;
 mod manage;
+#[cfg(test)]
+mod model;
 mod policy;
 mod preview;
 mod query;
@@ -34,11 +36,11 @@ pub use chancery_intent::bitcoin::Network;
 
 pub use answer::{Answer, Pending, Released, Signed};
 pub use courier::WitnessError;
-pub use house::House;
+pub use house::{Books, House};
 pub use in_flight::InFlight;
 pub use policy::InForce;
 pub use preview::Preview;
-pub use query::{Component, Figures, Listed, RequestFilter, RequestState};
+pub use query::{Component, Figures, KeptPolicy, Listed, RequestFilter, RequestState};
 pub use refusal::Refusal;
 pub use seed::SeedError;
 pub use start::{Enclave, Ground, StartError, init_token};

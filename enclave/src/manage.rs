@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chancery_audit::{self as audit, Digest, V1};
+use chancery_audit::{self as audit, Digest, Endorsement, V1};
 use chancery_core::{Code, KeyId, RequestId, WalletId};
 use chancery_hsm::{Algorithm, KeyRef};
 use chancery_identity::Operator;
@@ -11,7 +11,7 @@ use chancery_prove::Proved;
 use chancery_store::{Tx, WalletRow};
 
 use crate::backfill::Backfill;
-use crate::house::House;
+use crate::house::{Books, House};
 use crate::policy::InForce;
 use crate::refusal::Refusal;
 use crate::start::Enclave;
@@ -32,14 +32,19 @@ impl Enclave {
         self.run(async move { create_wallet(&house, &operator, id, design).await }).await
     }
 
-    /// Compiles a bundle, runs its tests, has its limits count what is still in their windows, and puts it in force from
-    /// the next decision on.
+    /// Looks who signed a bundle, compiles it, runs its tests, has its limits count what is still in their windows, and puts
+    /// it in force from the next decision on. `notes` are signed notes over its hash.
     ///
     /// # Errors
-    /// [`Code::BundleInvalid`] with every finding or failed test.
-    pub async fn apply_policy(&self, operator: Operator, source: Source) -> Result<InForce, Refusal> {
+    /// [`Code::BundleUnsigned`], [`Code::BundleInvalid`] with every finding or failed test.
+    pub async fn apply_policy(
+        &self,
+        operator: Operator,
+        source: Source,
+        notes: Vec<String>,
+    ) -> Result<InForce, Refusal> {
         let house = Arc::clone(self.house());
-        self.run(async move { apply_policy(&house, &operator, source).await }).await
+        self.run(async move { apply_policy(&house, &operator, source, &notes).await }).await
     }
 }
 
@@ -104,9 +109,9 @@ struct Change {
 
 impl Change {
     /// One transaction; it runs on the store's writer. The activation's log index once it is made.
-    fn step(&mut self, house: &House, tx: &mut Tx<'_>) -> Result<Option<u64>, Refusal> {
+    fn step(&mut self, books: &Books, tx: &mut Tx<'_>) -> Result<Option<u64>, Refusal> {
         if let Some(backfill) = &mut self.backfill
-            && !backfill.step(house, tx)?
+            && !backfill.step(books, tx)?
         {
             return Ok(None);
         }
@@ -118,9 +123,16 @@ impl Change {
     }
 }
 
-async fn apply_policy(house: &Arc<House>, operator: &Operator, source: Source) -> Result<InForce, Refusal> {
+async fn apply_policy(
+    house: &Arc<House>,
+    operator: &Operator,
+    source: Source,
+    notes: &[String],
+) -> Result<InForce, Refusal> {
     house.disk.admit()?;
     let canonical = source.canonical();
+    // First: what nobody signed is not worth the compiler's and the solver's time.
+    let signatures = house.policies.endorsed(operator.tenant(), &Digest::of(&canonical), notes)?;
     let prover = house.prover.clone();
     let work =
         move || Ok::<_, Refusal>(Proved::of(Tested::compile(&source)?, prover.as_ref())?.into_tested());
@@ -128,12 +140,23 @@ async fn apply_policy(house: &Arc<House>, operator: &Operator, source: Source) -
     let tested = audit::aside(work)
         .await
         .ok_or_else(|| Refusal::new(Code::Internal, "the policy compiler failed"))??;
+    put_in_force(&house.books, operator, tested, canonical, signatures).await
+}
+
+/// Has a bundle's limits count what is still in their windows, and puts it in force.
+pub(crate) async fn put_in_force(
+    books: &Arc<Books>,
+    operator: &Operator,
+    tested: Tested,
+    canonical: Vec<u8>,
+    signatures: Vec<Endorsement>,
+) -> Result<InForce, Refusal> {
     let tenant = operator.tenant().clone();
-    let _one_at_a_time = house.policies.changing.lock().await;
-    let now = house.clock.now()?;
-    let before = house.policies.in_force(&tenant).ok();
+    let _one_at_a_time = books.policies.changing.lock().await;
+    let now = books.clock.now()?;
+    let before = books.policies.activated(&tenant);
     let backfill = Backfill::before(tested.bundle(), before.as_deref().map(InForce::bundle), &tenant, now);
-    let in_force = InForce::new(tested, 0, now)?;
+    let in_force = InForce::new(tested, 0, now, signatures.clone())?;
     let record = audit::Policy {
         v: V1,
         tenant: tenant.clone(),
@@ -143,18 +166,19 @@ async fn apply_policy(house: &Arc<House>, operator: &Operator, source: Source) -
         certificate: Digest::from_bytes(*operator.fingerprint().as_bytes()),
         bundle: in_force.digest(),
         previous: before.map(|policy| policy.digest()),
+        signatures,
     };
     let mut change = Change { record, canonical, backfill };
     let leaf = loop {
-        let there = Arc::clone(house);
+        let there = Arc::clone(books);
         let step = move |tx: &mut Tx<'_>| Ok::<_, Refusal>((change.step(&there, tx)?, change));
-        let (leaf, still) = house.store.write(step).await?.into_inner();
+        let (leaf, still) = books.store.write(step).await?.into_inner();
         match leaf {
             Some(leaf) => break leaf,
             None => change = still,
         }
     };
     let in_force = in_force.activated_at(leaf);
-    house.policies.set(tenant, in_force.clone());
+    books.policies.set(tenant, in_force.clone());
     Ok(in_force)
 }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use chancery_audit::Digest;
+use chancery_audit::{self as audit, Digest, Endorsed, Endorsement, Endorsers};
 use chancery_core::{Code, Tenant, UnixMillis};
 use chancery_policy::{Bundle, Missing, Source, Tested};
 use chancery_store::BundleRow;
@@ -19,16 +19,22 @@ pub struct InForce {
     digest: Digest,
     leaf: u64,
     applied_ms: UnixMillis,
+    signatures: Vec<Endorsement>,
 }
 
 impl InForce {
-    pub(crate) fn new(tested: Tested, leaf: u64, applied_ms: UnixMillis) -> Result<Self, Refusal> {
+    pub(crate) fn new(
+        tested: Tested,
+        leaf: u64,
+        applied_ms: UnixMillis,
+        signatures: Vec<Endorsement>,
+    ) -> Result<Self, Refusal> {
         let digest = tested
             .bundle()
             .hash()
             .parse()
             .map_err(|_| Refusal::new(Code::Internal, "the bundle's hash is not a SHA-256"))?;
-        Ok(Self { tested, digest, leaf, applied_ms })
+        Ok(Self { tested, digest, leaf, applied_ms, signatures })
     }
 
     /// The same, activated at a log index.
@@ -66,42 +72,101 @@ impl InForce {
     pub fn applied_ms(&self) -> UnixMillis {
         self.applied_ms
     }
+
+    /// Who signed it.
+    #[must_use]
+    pub fn signatures(&self) -> &[Endorsement] {
+        &self.signatures
+    }
+}
+
+/// The latest activation of a tenant, and why it does not count, if it does not.
+struct Latest {
+    activated: Arc<InForce>,
+    refused: Option<Refusal>,
 }
 
 /// Each tenant's bundle in force.
-#[derive(Default)]
 pub(crate) struct Policies {
-    in_force: RwLock<HashMap<Tenant, Arc<InForce>>>,
+    latest: RwLock<HashMap<Tenant, Latest>>,
+    origin: String,
+    endorsers: Endorsers,
     /// Held while a bundle comes into force: the one before it stays the one before it.
     pub changing: tokio::sync::Mutex<()>,
 }
 
 impl Policies {
-    /// Compiles and tests again what the store says is in force: a release whose rules differ must notice at start.
-    pub fn load(&self, row: BundleRow) -> Result<(), Refusal> {
+    /// None yet. `endorsers` are those who sign bundles for the appliance whose log is `origin`.
+    pub fn new(origin: &str, endorsers: Endorsers) -> Self {
+        Self {
+            latest: RwLock::default(),
+            origin: origin.to_owned(),
+            endorsers,
+            changing: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// The signatures in `notes`, if they are enough for this bundle.
+    ///
+    /// # Errors
+    /// [`Code::BundleUnsigned`].
+    pub fn endorsed(
+        &self,
+        tenant: &Tenant,
+        bundle: &Digest,
+        notes: &[String],
+    ) -> Result<Vec<Endorsement>, Refusal> {
+        Ok(self.endorsers.accept(notes, Endorsed { origin: &self.origin, tenant, bundle })?)
+    }
+
+    /// Compiles and tests again what the store says is in force, as its activation in the log has it: a release whose rules
+    /// differ must notice at start. Where its signatures are not enough today, nothing is decided by it; but it stays what
+    /// the next bundle follows, so that limits look back over what it permitted.
+    pub fn load(&self, row: BundleRow, activation: &audit::Policy) -> Result<(), Refusal> {
         let source: Source = crate::kept::read("bundle", &row.canonical)?;
         let tested = Tested::compile(&source)?;
-        let in_force = InForce::new(tested, row.leaf, row.applied_ms)?;
-        if *in_force.digest.as_bytes() != row.hash {
+        let in_force = InForce::new(tested, row.leaf, row.applied_ms, activation.signatures.clone())?;
+        let digest = in_force.digest;
+        if *digest.as_bytes() != row.hash || activation.bundle != digest || activation.tenant != row.tenant {
             return Err(Refusal::new(Code::StoreUnavailable, "the stored bundle is not the one of its hash"));
         }
-        self.set(row.tenant, in_force);
+        let of = Endorsed { origin: &self.origin, tenant: &row.tenant, bundle: &digest };
+        let refused = self.endorsers.confirm(&activation.signatures, of).err().map(|error| {
+            tracing::error!(bundle = %digest, %error, "the bundle in the store is refused: an operator must apply a signed one");
+            let detail = format!("the bundle applied last, {digest}, is refused: {error}");
+            Refusal::new(Code::NoPolicy, detail)
+        });
+        self.put(row.tenant, Latest { activated: Arc::new(in_force), refused });
         Ok(())
     }
 
     pub fn set(&self, tenant: Tenant, in_force: InForce) {
-        let mut policies = self.in_force.write().unwrap_or_else(PoisonError::into_inner);
-        policies.insert(tenant, Arc::new(in_force));
+        self.put(tenant, Latest { activated: Arc::new(in_force), refused: None });
     }
 
+    fn put(&self, tenant: Tenant, latest: Latest) {
+        self.latest.write().unwrap_or_else(PoisonError::into_inner).insert(tenant, latest);
+    }
+
+    /// What decides.
+    ///
+    /// # Errors
+    /// [`Code::NoPolicy`].
     pub fn in_force(&self, tenant: &Tenant) -> Result<Arc<InForce>, Refusal> {
-        let policies = self.in_force.read().unwrap_or_else(PoisonError::into_inner);
-        policies.get(tenant).cloned().ok_or_else(|| {
-            Refusal::new(
+        match self.latest.read().unwrap_or_else(PoisonError::into_inner).get(tenant) {
+            Some(Latest { activated, refused: None }) => Ok(Arc::clone(activated)),
+            Some(Latest { refused: Some(refusal), .. }) => Err(refusal.clone()),
+            None => Err(Refusal::new(
                 Code::NoPolicy,
                 "no policy bundle is in force; an operator applies one with `chancery policy apply`",
-            )
-        })
+            )),
+        }
+    }
+
+    /// What was activated last, whether or not it counts.
+    pub fn activated(&self, tenant: &Tenant) -> Option<Arc<InForce>> {
+        let latest = self.latest.read().unwrap_or_else(PoisonError::into_inner);
+        latest.get(tenant).map(|latest| Arc::clone(&latest.activated))
     }
 }
 

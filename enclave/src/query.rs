@@ -46,6 +46,17 @@ pub struct Listed {
     pub signed: Option<Signed>,
 }
 
+/// A bundle that is or was in force.
+#[derive(Debug)]
+pub struct KeptPolicy {
+    /// Its files.
+    pub source: Source,
+    /// The log's record of when it last came into force, and who signed it.
+    pub activation: audit::Policy,
+    /// The log index of that.
+    pub leaf: u64,
+}
+
 /// One part of the appliance, for health.
 #[derive(Debug)]
 pub struct Component {
@@ -131,10 +142,15 @@ impl Enclave {
     ///
     /// # Errors
     /// [`Code::NotFound`].
-    pub fn kept_policy(&self, tenant: &Tenant, hash: Digest) -> Result<Source, Refusal> {
-        let row = self.house().store.read(|rows| rows.bundle(tenant, hash.as_bytes()))?;
+    pub fn kept_policy(&self, tenant: &Tenant, hash: Digest) -> Result<KeptPolicy, Refusal> {
+        let store = &self.house().store;
+        let row = store.read(|rows| rows.bundle(tenant, hash.as_bytes()))?;
         let row = row.ok_or_else(|| Refusal::new(Code::NotFound, "no such bundle was ever in force"))?;
-        crate::kept::read("bundle", &row.canonical)
+        Ok(KeptPolicy {
+            source: kept::read("bundle", &row.canonical)?,
+            activation: receipts::activation(store, row.leaf)?,
+            leaf: row.leaf,
+        })
     }
 
     /// What a stranger needs to verify this log's receipts.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chancery_audit::{self as audit, Proven, Receipt, V1};
 use chancery_core::Code;
-use chancery_store::{LeafRow, RequestRow, RequestState};
+use chancery_store::{LeafRow, RequestRow, RequestState, Store};
 
 use crate::answer::{Answer, Pending, Released, Signed};
 use crate::house::House;
@@ -60,8 +60,8 @@ pub(crate) async fn receipt(house: &Arc<House>, row: &RequestRow) -> Result<Rece
     let Some(decision_leaf) = row.decision_leaf else {
         return Err(Refusal::new(Code::Internal, "a request without a decision").of(row.id));
     };
-    let decided = leaf(house, decision_leaf)?;
-    let ended = row.outcome_leaf.map(|index| leaf(house, index)).transpose()?;
+    let decided = leaf(&house.store, decision_leaf)?;
+    let ended = row.outcome_leaf.map(|index| leaf(&house.store, index)).transpose()?;
     let newest = ended.as_ref().map_or(decided.index, |ended| ended.index);
     let checkpoint =
         house.log.checkpoint_covering(newest).await.map_err(|error| Refusal::from(error).of(row.id))?;
@@ -118,7 +118,7 @@ pub(crate) fn signed(row: &RequestRow) -> Result<Option<Signed>, Refusal> {
 /// How a request ended, if it has.
 pub(crate) fn outcome(house: &House, row: &RequestRow) -> Result<Option<audit::Outcome>, Refusal> {
     let Some(index) = row.outcome_leaf else { return Ok(None) };
-    let leaf = leaf(house, index)?;
+    let leaf = leaf(&house.store, index)?;
     match record(&leaf)? {
         audit::Record::Outcome(outcome) => Ok(Some(outcome)),
         _ => Err(not_ours(&leaf)),
@@ -130,16 +130,25 @@ pub(crate) fn decision(house: &House, row: &RequestRow) -> Result<audit::Decisio
     let Some(index) = row.decision_leaf else {
         return Err(Refusal::new(Code::Internal, "a request without a decision").of(row.id));
     };
-    let leaf = leaf(house, index)?;
+    let leaf = leaf(&house.store, index)?;
     match record(&leaf)? {
         audit::Record::Decision(decision) => Ok(decision),
         _ => Err(not_ours(&leaf)),
     }
 }
 
-fn leaf(house: &House, index: u64) -> Result<LeafRow, Refusal> {
+/// The log's record of a bundle that came into force.
+pub(crate) fn activation(store: &Store, index: u64) -> Result<audit::Policy, Refusal> {
+    let leaf = leaf(store, index)?;
+    match record(&leaf)? {
+        audit::Record::Policy(policy) => Ok(policy),
+        _ => Err(not_ours(&leaf)),
+    }
+}
+
+fn leaf(store: &Store, index: u64) -> Result<LeafRow, Refusal> {
     let missing = || Refusal::new(Code::StoreUnavailable, format!("log entry {index} is missing"));
-    house.store.read(|rows| rows.leaf(index))?.ok_or_else(missing)
+    store.read(|rows| rows.leaf(index))?.ok_or_else(missing)
 }
 
 fn record(leaf: &LeafRow) -> Result<audit::Record, Refusal> {

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use chancery_audit::AuditError;
+use chancery_audit::{AuditError, EndorsementError};
 use chancery_core::{ClockError, Code, RequestId};
 use chancery_hsm::HsmError;
 use chancery_intent::IntentError;
@@ -112,6 +112,12 @@ impl From<AuditError> for Refusal {
             code if code.status() < 500 => Self::new(code, error.to_string()),
             code => Self::fault(code, &error),
         }
+    }
+}
+
+impl From<EndorsementError> for Refusal {
+    fn from(error: EndorsementError) -> Self {
+        Self::new(Code::BundleUnsigned, error.to_string())
     }
 }
 

@@ -9,7 +9,7 @@ use chancery_audit::{self as audit, End, V1};
 use chancery_core::{Code, RequestId, Tenant, limit};
 use chancery_store::{RequestRow, RequestState};
 
-use crate::house::House;
+use crate::house::Books;
 use crate::refusal::Refusal;
 
 /// How often what is left open or expired is looked for.
@@ -25,26 +25,20 @@ struct Ending {
 }
 
 /// Ends a permitted request that was not signed. A store that cannot record this leaves it to the sweep.
-pub(crate) async fn fail(
-    house: &Arc<House>,
-    id: RequestId,
-    tenant: Tenant,
-    decision_leaf: u64,
-    reason: Code,
-) {
+pub(crate) async fn fail(books: &Books, id: RequestId, tenant: Tenant, decision_leaf: u64, reason: Code) {
     let ending = Ending { id, tenant, decision_leaf, end: End::Failed, reason: Some(reason) };
-    if let Err(refusal) = end(house, ending).await {
+    if let Err(refusal) = end(books, ending).await {
         tracing::error!(request = %id, %refusal, "a failed request stays open for now");
     }
 }
 
-async fn end(house: &Arc<House>, ending: Ending) -> Result<(), Refusal> {
+async fn end(books: &Books, ending: Ending) -> Result<(), Refusal> {
     let Ending { id, tenant, decision_leaf, end, reason } = ending;
     let record = audit::Record::Outcome(audit::Outcome {
         v: V1,
         tenant,
         request_id: id,
-        time_ms: house.clock.now()?,
+        time_ms: books.clock.now()?,
         decision_leaf,
         outcome: end,
         signature_sha256: None,
@@ -56,7 +50,7 @@ async fn end(house: &Arc<House>, ending: Ending) -> Result<(), Refusal> {
         End::Expired => RequestState::Expired,
         End::Released => return Err(Refusal::new(Code::Internal, "only the walk releases")),
     };
-    house
+    books
         .store
         .write(move |tx| {
             let leaf = audit::append(tx, &record)?;
@@ -73,16 +67,16 @@ async fn end(house: &Arc<House>, ending: Ending) -> Result<(), Refusal> {
 }
 
 /// Ends every permit that no walk of this process holds, and every pending request whose time is over.
-pub(crate) async fn sweep(house: &Arc<House>) -> Result<usize, Refusal> {
-    let now = house.clock.now()?;
-    let open = house.store.read(|rows| rows.unresolved(limit::PAGE_ROWS))?;
-    let expired = house.store.read(|rows| rows.expired(now, limit::PAGE_ROWS))?;
-    let left = open.into_iter().filter(|row| !house.walks.hold(row.id)).map(|row| (row, End::Failed));
+pub(crate) async fn sweep(books: &Books) -> Result<usize, Refusal> {
+    let now = books.clock.now()?;
+    let open = books.store.read(|rows| rows.unresolved(limit::PAGE_ROWS))?;
+    let expired = books.store.read(|rows| rows.expired(now, limit::PAGE_ROWS))?;
+    let left = open.into_iter().filter(|row| !books.walks.hold(row.id)).map(|row| (row, End::Failed));
     let mut ended = 0;
     for (row, how) in left.chain(expired.into_iter().map(|row| (row, End::Expired))) {
         let RequestRow { id, tenant, decision_leaf: Some(decision_leaf), .. } = row else { continue };
         let reason = (how == End::Failed).then_some(Code::Interrupted);
-        end(house, Ending { id, tenant, decision_leaf, end: how, reason }).await?;
+        end(books, Ending { id, tenant, decision_leaf, end: how, reason }).await?;
         tracing::info!(request = %id, outcome = how.as_str(), "ended");
         ended += 1;
     }
@@ -90,13 +84,13 @@ pub(crate) async fn sweep(house: &Arc<House>) -> Result<usize, Refusal> {
 }
 
 /// Sweeps until the house closes, and looks what room its disks have.
-pub(crate) async fn sweep_every_period(house: Arc<House>) {
+pub(crate) async fn sweep_every_period(books: Arc<Books>) {
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        house.disk.look();
-        if let Err(refusal) = sweep(&house).await {
+        books.disk.look();
+        if let Err(refusal) = sweep(&books).await {
             tracing::warn!(%refusal, "open requests could not be ended");
         }
     }

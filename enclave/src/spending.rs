@@ -17,3 +17,16 @@ impl Spending for Spent<'_, '_> {
         self.0.spent(&counter_name(counter), now, window_ms).map_err(|error| SpendingError(Box::new(error)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    /// What policy supposes of time in replays and re-evaluations is what the store does: would catch a decision that comes
+    /// out otherwise when it is asked again.
+    #[test]
+    fn policy_and_store_cut_time_alike() {
+        for window_ms in [1, 1_000, 45_000, 63_999, 64_000, 64_001, 90_000, 86_400_000, 366 * 86_400_000] {
+            let widths = (chancery_policy::bucket_ms(window_ms), chancery_store::bucket_width_ms(window_ms));
+            assert_eq!(widths.0, widths.1, "a window of {window_ms} ms");
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use chancery_audit::{self as audit, AuditError, Feed, Keeper, Log, LogOptions};
+use chancery_audit::{self as audit, AuditError, EndorsementError, Endorsers, Feed, Keeper, Log, LogOptions};
 use chancery_core::config::Config;
 use chancery_core::{Clock, Code, limit};
 use chancery_hsm::{Hsm, HsmError, Launch, NewToken, Settings, Token};
@@ -16,9 +16,10 @@ use tokio::task::JoinSet;
 
 use crate::courier::{self, WitnessError};
 use crate::disk::Disk;
-use crate::house::House;
+use crate::house::{Books, House};
 use crate::in_flight::Walks;
 use crate::policy::Policies;
+use crate::receipts;
 use crate::refusal::Refusal;
 use crate::resolve;
 use crate::scrub;
@@ -50,6 +51,9 @@ pub enum StartError {
     /// The log's witnesses.
     #[error(transparent)]
     Witness(#[from] WitnessError),
+    /// Who signs policy bundles.
+    #[error(transparent)]
+    Endorsers(#[from] EndorsementError),
     /// What the store holds.
     #[error("{0}")]
     Content(#[from] Refusal),
@@ -116,6 +120,7 @@ impl Enclave {
             Some(path) => Some(Prover::new(Solver::at(path)?, Options { limit, ..Options::default() })),
             None => None,
         };
+        let endorsers = Endorsers::new(&config.policy.keys, config.policy.signatures)?;
         clock.seen(store.read(|rows| rows.newest_time())?);
 
         let settings = Settings { worker, hsm: config.hsm.clone(), mode: config.mode };
@@ -139,9 +144,10 @@ impl Enclave {
         let keeper = log.start();
 
         let tenant = config.tenant();
-        let policies = Policies::default();
+        let policies = Policies::new(&config.log.origin, endorsers);
         if let Some(row) = store.read(|rows| rows.active_bundle(&tenant))? {
-            policies.load(row)?;
+            let activation = receipts::activation(&store, row.leaf)?;
+            policies.load(row, &activation)?;
         }
         let wallets = Wallets::default();
         let mut after = None;
@@ -155,11 +161,12 @@ impl Enclave {
         }
 
         let (disk, walks) = (Disk::of(config), Walks::default());
-        let house = Arc::new(House { clock, disk, store, log, hsm, policies, prover, wallets, walks });
+        let books = Arc::new(Books { clock, disk, store, policies, wallets, walks });
+        let house = Arc::new(House { books, log, hsm, prover });
         // Permits that the last process left open were never released: they end here, before anyone can ask again.
         while resolve::sweep(&house).await? > 0 {}
         let mut behind = JoinSet::new();
-        behind.spawn(resolve::sweep_every_period(Arc::clone(&house)));
+        behind.spawn(resolve::sweep_every_period(Arc::clone(&house.books)));
         behind.spawn(scrub::scrub_for_ever(Arc::clone(&house), tenant));
         let open = Open {
             house,

@@ -128,10 +128,13 @@ pub trait Spending {
     fn spent(&self, counter: &Counter, window_ms: i64, now: UnixMillis) -> Result<i64, SpendingError>;
 }
 
-/// The length of one bucket of a window, in milliseconds.
+/// The shortest bucket, in milliseconds.
+const NARROWEST_MS: i64 = 1_000;
+
+/// The length of one bucket of a window, in milliseconds: as the store cuts time.
 #[must_use]
 pub fn bucket_ms(window_ms: i64) -> i64 {
-    window_ms.max(1).saturating_add(BUCKETS - 1).div_euclid(BUCKETS).max(1)
+    window_ms.max(1).saturating_add(BUCKETS - 1).div_euclid(BUCKETS).max(NARROWEST_MS)
 }
 
 /// The bucket that `at` falls into.

@@ -144,14 +144,7 @@ async fn recorded_decisions_are_asked_again() {
 
     // The same rules change nothing; half the limit makes the second and third wait, and the fourth still does.
     let draft = appliance.at("draft");
-    let write = |bundle: &Value| {
-        for (path, text) in bundle["files"].as_object().unwrap() {
-            let path = draft.join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text.as_str().unwrap()).unwrap();
-        }
-    };
-    write(&treasury());
+    write(&draft, &treasury());
     let folder = draft.to_str().unwrap().to_owned();
     let (code, same, talk) = run(&auditor, &["policy", "replay", &folder, "--from", "-1h"]);
     assert_eq!(
@@ -163,7 +156,7 @@ async fn recorded_decisions_are_asked_again() {
     let text =
         tighter["files"]["policies/ether.cedar"].as_str().unwrap().replace("<= 10000000000", "<= 5000000000");
     tighter["files"]["policies/ether.cedar"] = text.into();
-    write(&tighter);
+    write(&draft, &tighter);
     let (code, changed, talk) = run(&auditor, &["policy", "replay", &folder, "--from", "-1h"]);
     assert_eq!(code, 1, "{changed}\n{talk}");
     let outcomes: Vec<_> = changed["changed"]
@@ -210,4 +203,123 @@ async fn recorded_decisions_are_asked_again() {
     let first = verify();
     assert!(first["decisions"].as_u64() >= Some(3) && first["outcomes"] == 3, "{first}");
     assert_eq!(verify()["resumed_from"], first["size"]);
+}
+
+/// Writes a bundle's files into a folder.
+fn write(folder: &Path, bundle: &Value) {
+    for (path, text) in bundle["files"].as_object().unwrap() {
+        let path = folder.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text.as_str().unwrap()).unwrap();
+    }
+}
+
+/// Would catch a bundle in force on one officer's word, on a stranger's, or on a signature for another appliance; and one
+/// that stays in force after the configuration stopped believing those who signed it.
+#[tokio::test]
+async fn only_what_enough_officers_signed_comes_and_stays_in_force() {
+    let Some(mut appliance) = Appliance::prepare() else { return };
+    let Some(program) = chancery() else { return };
+    let offline = |arguments: &[&str]| {
+        let output = Command::new(&program).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let folder = appliance.folder.path().to_owned();
+    let file = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let [ann, bob, eve] = ["ann", "bob", "eve"]
+        .map(|name| offline(&["policy", "keygen", name, "--out", &file(name)]).trim().to_owned());
+    let draft = appliance.at("draft");
+    let sign = |name: &str, origin: &str| {
+        offline(&["policy", "sign", draft.to_str().unwrap(), "--key", &file(name), "--origin", origin])
+    };
+    let here = "test.example/chancery";
+    let with = |bundle: &Value, notes: &[String]| {
+        let mut body = bundle.clone();
+        body["signatures"] = notes.into();
+        body
+    };
+    write(&draft, &treasury());
+    let notes: Vec<String> = ["ann", "bob", "eve"].iter().map(|name| sign(name, here)).collect();
+    let elsewhere = sign("bob", "trial.example/chancery");
+
+    let keys = format!("[policy]\nkeys = [{ann:?}, {bob:?}]\nsignatures = 2\n[hsm]");
+    appliance.reconfigure("[hsm]", &keys);
+    appliance.start();
+    let operator = appliance.peer("operator", "op");
+    let forged = notes[1].replace("bob", "ann");
+    for (why, few) in [
+        ("nobody", vec![]),
+        ("one officer", vec![notes[0].clone()]),
+        ("one officer twice", vec![notes[0].clone(), notes[0].clone()]),
+        ("a stranger", vec![notes[0].clone(), notes[2].clone()]),
+        ("another appliance", vec![notes[0].clone(), elsewhere]),
+        ("another name", vec![notes[0].clone(), forged]),
+        ("no note", vec!["x".to_owned()]),
+    ] {
+        let refused = operator.put("/v1/policy", &with(&treasury(), &few)).await;
+        assert_eq!((refused.status, refused.code()), (422, "bundle-unsigned"), "{why}: {refused:?}");
+    }
+    let mut other = treasury();
+    other["files"].as_object_mut().unwrap().retain(|path, _| !path.starts_with("tests/"));
+    let refused = operator.put("/v1/policy", &with(&other, &notes)).await;
+    assert_eq!(refused.code(), "bundle-unsigned", "another bundle under these signatures: {refused:?}");
+    assert_eq!(operator.get("/v1/policy").await.code(), "no-policy");
+
+    appliance.furnish("treasury", &with(&treasury(), &notes)).await;
+    let shown = operator.get("/v1/policy").await.body;
+    let signers = |body: &Value| -> Vec<String> {
+        body["signatures"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["key"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(signers(&shown), [ann.clone(), bob.clone()], "{shown}");
+    let hash = shown["bundle"].as_str().unwrap().to_owned();
+    assert_eq!(signers(&operator.get(&format!("/v1/policy/{hash}")).await.body), [ann.clone(), bob.clone()]);
+    let backend = appliance.peer("client", "backend");
+    for nonce in 0..2 {
+        let answer =
+            backend.sign("treasury", &transfer(nonce, 4 * GWEI, EXCHANGE), &format!("k{nonce}")).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    // An auditor asks who signed what decided.
+    let auditor = appliance.client_directory("auditor", "ann");
+    let again = |second: &str| {
+        let more = ["--policy-key", &ann, "--policy-key", second, "--signatures", "2"];
+        run(&auditor, &[&["audit", "re-evaluate", "--all"][..], &more].concat())
+    };
+    let (code, told, talk) = again(&bob);
+    assert_eq!((code, &told["bundles"][&hash]), (0, &serde_json::json!([ann, bob])), "{told}\n{talk}");
+    assert_eq!(again(&eve).0, 1, "a bundle that eve did not sign passed for hers");
+    let (code, told, talk) = run(&auditor, &["policy", "show", &hash]);
+    assert_eq!((code, signers(&told)), (0, vec![ann.clone(), bob.clone()]), "{talk}");
+
+    // Started again it holds; without Bob it does not, and nothing is decided until Ann and Eve sign.
+    appliance.stop();
+    appliance.start();
+    let backend = appliance.peer("client", "backend");
+    let answer = backend.sign("treasury", &transfer(2, 2 * GWEI, EXCHANGE), "k2").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    appliance.stop();
+    appliance.reconfigure(&bob, &eve);
+    appliance.start();
+    let backend = appliance.peer("client", "backend");
+    let refused = backend.sign("treasury", &transfer(3, 1, EXCHANGE), "k3").await;
+    assert_eq!((refused.status, refused.code()), (503, "no-policy"), "{refused:?}");
+    assert!(refused.body["detail"].as_str().unwrap().contains("1 of 2 signatures"), "{refused:?}");
+    // The next bundle's limits are other limits; they look back over what the refused one permitted.
+    let mut next = treasury();
+    next["files"].as_object_mut().unwrap().retain(|path, _| !path.starts_with("tests/"));
+    let manifest = next["files"]["bundle.toml"].as_str().unwrap();
+    next["files"]["bundle.toml"] = manifest.replacen("window = \"24h\"", "window = \"12h\"", 1).into();
+    std::fs::remove_dir_all(&draft).unwrap();
+    write(&draft, &next);
+    let operator = appliance.peer("operator", "op");
+    let applied = operator.put("/v1/policy", &with(&next, &[sign("eve", here), sign("ann", here)])).await;
+    assert_eq!(applied.status, 200, "{applied:?}");
+    let waits = backend.sign("treasury", &transfer(3, 1, EXCHANGE), "k3").await;
+    assert_eq!(waits.status, 202, "the day's 10 ETH could be spent again: {waits:?}");
 }

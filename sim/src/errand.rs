@@ -205,8 +205,9 @@ impl World {
                 }
             }
             What::Policy(number) => {
-                let applied =
-                    enclave.apply_policy(self.people.operator.clone(), bundle::edition(*number)).await;
+                let applied = enclave
+                    .apply_policy(self.people.operator.clone(), bundle::edition(*number), Vec::new())
+                    .await;
                 applied.map(|policy| {
                     if machine::alive() {
                         self.seen(|account| account.policies.insert(policy.leaf(), policy.digest()));

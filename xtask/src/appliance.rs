@@ -1,8 +1,9 @@
 //! A whole appliance in one folder, driven from outside as an operator would: `chancery init`, `chanceryd`, client
 //! certificates. Demonstration, load generator and kill matrix all start here. Development tokens only.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -13,6 +14,8 @@ use crate::{Stop, http};
 const READY: Duration = Duration::from_secs(30);
 const STOPPED: Duration = Duration::from_secs(15);
 const LOG: &str = "chanceryd.log";
+const ORIGIN: &str = "localhost/chancery";
+const OFFICER: &str = "officer.key";
 
 /// The two built programs.
 #[derive(Clone, Debug)]
@@ -63,17 +66,46 @@ pub struct Appliance {
 }
 
 impl Appliance {
-    /// Makes the folder with a SoftHSM2 token, an authority and certificates, on two free ports.
+    /// Makes the folder with a SoftHSM2 token, an authority and certificates, on two free ports, and the key of an officer
+    /// without whose signature no policy comes into force.
     ///
     /// # Errors
     /// [`Stop`] when `chancery init` fails.
     pub fn init(programs: &Programs, dir: &Path) -> Result<Self, Stop> {
         let [api, ops] = free_addresses()?;
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(Stop::file(dir))?;
+        let key = Cmd::new(&programs.chancery)
+            .args(["policy", "keygen", "officer", "--out"])
+            .arg(dir.join(OFFICER))
+            .asked()?;
         Cmd::new(&programs.chancery)
-            .args(["init", "--softhsm", "--listen", &api.to_string(), "--ops", &ops.to_string(), "--dir"])
+            .args(["init", "--softhsm", "--listen", &api.to_string(), "--ops", &ops.to_string()])
+            .args(["--origin", ORIGIN, "--policy-key", key.trim(), "--dir"])
             .arg(dir)
             .quiet()?;
         Ok(Self { dir: dir.into(), api, ops, programs: programs.clone(), daemon: None })
+    }
+
+    /// Signs a bundle as its officer would, and puts it in force as the operator.
+    ///
+    /// # Errors
+    /// [`Stop`] with what `chancery` said.
+    pub fn apply(&self, bundle: &Path) -> Result<(), Stop> {
+        let name = bundle.file_name().unwrap_or_default().to_string_lossy();
+        let note = self.dir.join(format!("{name}.note"));
+        Cmd::new(&self.programs.chancery)
+            .args(["policy", "sign", "--origin", ORIGIN, "--key"])
+            .arg(self.dir.join(OFFICER))
+            .arg("--out")
+            .arg(&note)
+            .arg(bundle)
+            .quiet()?;
+        self.chancery(Some("operator"))
+            .args(["policy", "apply"])
+            .arg(bundle)
+            .arg("--signature")
+            .arg(&note)
+            .quiet()
     }
 
     /// Sets what may be asked by each client and of each wallet; takes effect at the next start.

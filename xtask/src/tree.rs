@@ -85,7 +85,8 @@ impl Tree {
         Ok(self.binary(Profile::Dev, "chancery-libfuzzer"))
     }
 
-    /// Builds the tests as `cargo test` does, and answers where they are.
+    /// Builds the tests as `cargo test` does, and answers where they are: those in a crate's `tests`, and its own under the
+    /// name of the library.
     ///
     /// # Errors
     /// [`Stop`] when the build fails.
@@ -131,7 +132,7 @@ impl Tree {
 pub struct Test {
     /// Its crate.
     pub package: String,
-    /// Its file's name.
+    /// Its file's name, or the library's.
     pub target: String,
     /// The program.
     pub executable: PathBuf,

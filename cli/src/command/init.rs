@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use chancery_audit::Endorsers;
 use chancery_core::config::Config;
 use chancery_core::{ClientId, Mode, Tenant};
 use clap::Args;
@@ -67,6 +68,12 @@ pub struct Init {
     /// Refuse what is for development only
     #[arg(long)]
     production: bool,
+    /// A key that may sign policy bundles, as `chancery policy keygen` prints it; give it again for more
+    #[arg(long, value_name = "KEY", required_if_eq("production", "true"))]
+    policy_key: Vec<String>,
+    /// How many of these must have signed a bundle; all without
+    #[arg(long, value_name = "N", requires = "policy_key")]
+    policy_signatures: Option<usize>,
     /// The `chanceryd` that makes the token; the one beside this program without
     #[arg(long, value_name = "PATH", requires = "softhsm")]
     chanceryd: Option<PathBuf>,
@@ -87,10 +94,12 @@ impl Init {
         file::make_directory(&self.dir)?;
         let dir = self.dir.canonicalize().map_err(Error::file("find", &self.dir))?;
         let text = self.config(&dir, &module, &origin);
-        Config::parse(&text, &dir).map_err(|error| Error::Usage {
+        let refused = |error: &dyn std::fmt::Display| Error::Usage {
             detail: format!("the configuration would be refused: {error}"),
             hint: "look at the flags; nothing but the folder was made",
-        })?;
+        };
+        let config = Config::parse(&text, &dir).map_err(|error| refused(&error))?;
+        Endorsers::new(&config.policy.keys, config.policy.signatures).map_err(|error| refused(&error))?;
 
         let url = client::url(host, self.listen.port());
         self.certificates(&dir, &origin, &url, output)?;
@@ -212,6 +221,8 @@ impl Init {
             environment = environment,
             solver = solver,
             proof_ms = chancery_core::limit::PROOF_MS,
+            keys = toml::Value::from(self.policy_key.clone()),
+            signatures = self.policy_signatures.unwrap_or(self.policy_key.len()),
             per_second = defaults.per_second,
             burst = defaults.burst,
             reserve_mib = chancery_core::limit::RESERVE_MIB,

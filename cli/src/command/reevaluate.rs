@@ -1,9 +1,10 @@
 //! `chancery audit re-evaluate`: each decision asked again of the bundle of its time. The record does not hold what limits
 //! had used up; it is counted again from the decisions before, as far back as the longest window reaches.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use chancery_audit::Endorsement;
 use chancery_core::{RequestId, UnixMillis};
 use chancery_policy::{Bundle, Source};
 use clap::Args;
@@ -31,21 +32,33 @@ pub struct Reevaluate {
     /// Every decision that the filters let through
     #[arg(long)]
     all: bool,
+    /// A key that may sign bundles, `name+hash+base64`; give it again for more
+    #[arg(long, value_name = "KEY", requires = "signatures")]
+    policy_key: Vec<String>,
+    /// How many of these keys each bundle must be signed by
+    #[arg(long, value_name = "N", requires = "policy_key")]
+    signatures: Option<usize>,
     #[command(flatten)]
     filter: audit::Filter,
+}
+
+/// A bundle of the time, and who signed it.
+struct Known {
+    bundle: Arc<Bundle>,
+    signatures: Vec<Endorsement>,
 }
 
 impl Reevaluate {
     pub fn run(&self, connection: &Connection, output: &Output) -> Result<Exit, Error> {
         let api = Api::open(connection, output)?;
         let wanted = self.wanted(&api)?;
-        let mut bundles: HashMap<String, Arc<Bundle>> = HashMap::new();
+        let mut bundles: HashMap<String, Known> = HashMap::new();
         for (_, _, hash) in &wanted {
             known(&mut bundles, &api, hash)?;
         }
         let first = wanted.iter().map(|(_, at, _)| *at).min();
         let last = wanted.iter().map(|(_, at, _)| at.plus_ms(1)).max();
-        let reach = bundles.values().map(|bundle| reach_ms(bundle)).max().unwrap_or(0);
+        let reach = bundles.values().map(|known| reach_ms(&known.bundle)).max().unwrap_or(0);
         let recorded = match first {
             Some(first) => history::read(&api, Some(first.plus_ms(reach.saturating_neg())), last, output)?,
             None => Vec::new(),
@@ -65,15 +78,20 @@ impl Reevaluate {
                 }
             }
         }
+        let signed = self.signed(&bundles)?;
         let differ: Vec<_> = asked.iter().filter(|asked| !asked.agrees).collect();
         if output.is_json() {
             output.document(
-                &json!({ "decisions": asked.len(), "agree": asked.len() - differ.len(), "differ": differ }),
+                &json!({ "decisions": asked.len(), "agree": asked.len() - differ.len(), "differ": differ, "bundles": signed }),
             )?;
         } else {
             let rows: Vec<_> = differ.iter().map(|asked| policy::replayed(asked)).collect();
             if !rows.is_empty() {
                 output.table(["REQUEST", "TIME", "CLIENT", "WALLET", "RECORDED", "AGAIN", "RULES"], &rows)?;
+            }
+            for (hash, keys) in &signed {
+                let keys = if keys.is_empty() { "nobody".to_owned() } else { keys.join(", ") };
+                output.say(&format!("bundle {hash} is signed by {keys}"));
             }
             output.say(&format!(
                 "{} of {} decisions come out as recorded",
@@ -86,6 +104,26 @@ impl Reevaluate {
         } else {
             Err(Error::Failed(format!("{} decisions come out otherwise than recorded", differ.len())))
         }
+    }
+
+    /// Who signed each bundle, by its hash; their signatures were verified when it was fetched.
+    fn signed<'k>(
+        &self,
+        bundles: &'k HashMap<String, Known>,
+    ) -> Result<BTreeMap<&'k str, Vec<&'k str>>, Error> {
+        let needed = self.signatures.unwrap_or(0);
+        let mut signed = BTreeMap::new();
+        for (hash, known) in bundles {
+            let keys: Vec<&str> = known.signatures.iter().map(|one| one.key.as_str()).collect();
+            let found = self.policy_key.iter().filter(|key| keys.contains(&key.as_str())).count();
+            if found < needed {
+                return Err(Error::Failed(format!(
+                    "bundle {hash} is signed by {found} of the keys given, not by {needed}"
+                )));
+            }
+            signed.insert(hash.as_str(), keys);
+        }
+        Ok(signed)
     }
 
     /// The decisions asked for: request, time, bundle.
@@ -109,16 +147,14 @@ fn hash(recorded: &Recorded) -> String {
 }
 
 /// A bundle that is or was in force, fetched and compiled once.
-fn known(
-    bundles: &mut HashMap<String, Arc<Bundle>>,
-    api: &Api<'_>,
-    hash: &str,
-) -> Result<Arc<Bundle>, Error> {
-    if let Some(bundle) = bundles.get(hash) {
-        return Ok(Arc::clone(bundle));
+fn known(bundles: &mut HashMap<String, Known>, api: &Api<'_>, hash: &str) -> Result<Arc<Bundle>, Error> {
+    if let Some(known) = bundles.get(hash) {
+        return Ok(Arc::clone(&known.bundle));
     }
     let answer = api.call(&Call::get(&["policy", hash]))?;
-    let source = json!({ "files": answer.json()?.get("files") });
+    let document = answer.json()?;
+    let signatures = policy::signatures(api, &document, hash)?;
+    let source = json!({ "files": document.get("files") });
     let source: Source =
         serde_json::from_value(source).map_err(|_| answer.unexpected("has no bundle's files"))?;
     if source.hash() != hash {
@@ -127,6 +163,6 @@ fn known(
     let bundle = Bundle::compile(&source)
         .map_err(|error| Error::Failed(format!("bundle {hash} does not compile here: {error}")))?;
     let bundle = Arc::new(bundle);
-    bundles.insert(hash.to_owned(), Arc::clone(&bundle));
+    bundles.insert(hash.to_owned(), Known { bundle: Arc::clone(&bundle), signatures });
     Ok(bundle)
 }

@@ -3,13 +3,14 @@
 
 use std::path::{Path, PathBuf};
 
-use chancery_audit::CosignerKey;
+use chancery_audit::{CosignerKey, Endorsers};
 use chancery_core::config::{Config, PinSource};
 use clap::Subcommand;
 use serde::Serialize;
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use crate::error::causes;
 use crate::{Error, Exit, Output, file, pki, when};
 
 /// A certificate that ends within this time is warned about, in milliseconds.
@@ -118,6 +119,7 @@ fn check(path: &Path) -> Result<Vec<Finding>, Error> {
             tls(&config, &mut findings);
             folders(&config, &mut findings);
             witnesses(&config, &mut findings);
+            policy(&config, &mut findings);
             hsm(&config, &mut findings);
         }
     }
@@ -279,6 +281,23 @@ fn witnesses(config: &Config, findings: &mut Findings) {
     if log.cosignatures > 0 && log.cosignatures == log.witness.len() {
         let message = "every witness is needed: one that is away stops every receipt";
         findings.add(Level::Warning, "log.cosignatures", message);
+    }
+}
+
+fn policy(config: &Config, findings: &mut Findings) {
+    let policy = &config.policy;
+    if let Err(error) = Endorsers::new(&policy.keys, policy.signatures) {
+        findings.add(Level::Error, "policy.keys", causes(&error));
+    }
+    match (policy.keys.len(), policy.signatures) {
+        (0, _) => {
+            findings.add(Level::Warning, "policy.keys", "is not set: one operator alone changes policy")
+        }
+        (keys, needed) if needed == keys && keys > 1 => {
+            let message = "every key is needed: one that is lost stops every change of policy";
+            findings.add(Level::Warning, "policy.signatures", message);
+        }
+        _ => {}
     }
 }
 

@@ -105,6 +105,7 @@ impl Entries {
                 certificate: digest,
                 bundle: digest,
                 previous: None,
+                signatures: Vec::new(),
             }),
         };
         record.body().unwrap()

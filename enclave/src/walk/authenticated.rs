@@ -4,7 +4,7 @@ use chancery_core::{Code, SignRequest};
 use chancery_identity::Client;
 
 use super::Understood;
-use crate::house::House;
+use crate::house::Books;
 use crate::refusal::Refusal;
 
 /// A request and who makes it.
@@ -31,7 +31,7 @@ impl Authenticated {
     /// # Errors
     /// [`Code::NotFound`] without such a wallet, [`Code::NoPolicy`] before a bundle is in force, and each way in which
     /// bytes are not one canonical payload for this wallet.
-    pub fn understand(self, house: &House) -> Result<Understood, Refusal> {
-        Understood::of(self.client, self.request, house)
+    pub fn understand(self, books: &Books) -> Result<Understood, Refusal> {
+        Understood::of(self.client, self.request, books)
     }
 }

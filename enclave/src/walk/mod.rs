@@ -15,6 +15,8 @@ use chancery_identity::Client;
 pub use authenticated::Authenticated;
 pub use recorded::Recorded;
 pub use sealed::Sealed;
+#[cfg(test)]
+pub(crate) use sealed::record_release;
 pub use understood::{Decided, Understood};
 
 use crate::answer::Answer;
@@ -35,7 +37,7 @@ pub(crate) async fn walk(
     let understood = authenticated.understand(house)?;
 
     // Whether policy allows it: decided, its limits reserved and recorded in one transaction.
-    let recorded = match understood.decide(house).await? {
+    let recorded = match understood.decide(&house.books).await? {
         Decided::Permitted(recorded) => recorded,
         Decided::Pending(pending) => return Ok(Answer::Pending(pending)),
         Decided::Denied(refusal) => return Err(refusal),

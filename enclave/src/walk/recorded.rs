@@ -19,11 +19,11 @@ use crate::wallet::Wallet;
 
 /// A permitted request whose decision leaf is durable.
 pub struct Recorded {
-    pub(super) id: RequestId,
+    pub(crate) id: RequestId,
     pub(super) wallet: Arc<Wallet>,
     pub(super) intent: Intent,
     pub(super) permit: Permit,
-    pub(super) leaf: Appended,
+    pub(crate) leaf: Appended,
     pub(super) record: audit::Decision,
     pub(super) kept: Kept,
     /// Keeps the resolver away while the walk goes on.

@@ -8,7 +8,7 @@ use chancery_store::RequestState;
 
 use super::Recorded;
 use crate::answer::{Released, Signed};
-use crate::house::House;
+use crate::house::{Books, House};
 use crate::kept;
 use crate::receipts;
 use crate::refusal::Refusal;
@@ -43,19 +43,8 @@ impl Sealed {
 
         // ORDER: the outcome first. A crash before this commit leaves a permit that the resolver ends as failed; nobody
         // has seen the signature. A crash after it leaves a released request, which a retry answers from the store.
-        let (entry, bytes) = (audit::Record::Outcome(outcome.clone()), kept::write(&opened)?);
-        let durable = house
-            .store
-            .write(move |tx| {
-                let leaf = audit::append(tx, &entry)?;
-                tx.finish_request(id, RequestState::Released, Some(leaf.index()), Some(&bytes))?;
-                tx.settle(id)?;
-                Ok::<_, Refusal>(leaf)
-            })
-            .await
-            .map_err(|refusal| refusal.of(id))?;
+        let ended = record_release(house, outcome.clone(), kept::write(&opened)?).await?;
         drop(in_flight);
-        let ended = Appended::from_committed(durable);
 
         // INVARIANT: both leaves are proved in this process, under a signed checkpoint, or nothing is released.
         let checkpoint = house
@@ -67,4 +56,25 @@ impl Sealed {
         let ended = house.log.prove(&ended, &checkpoint)?;
         Ok(receipts::released(record, decided, kept, outcome, ended, opened))
     }
+}
+
+/// Puts a release on record, with what was released, and makes its reservations final: one transaction.
+pub(crate) async fn record_release(
+    books: &Books,
+    outcome: audit::Outcome,
+    released: Vec<u8>,
+) -> Result<Appended, Refusal> {
+    let id = outcome.request_id;
+    let entry = audit::Record::Outcome(outcome);
+    let durable = books
+        .store
+        .write(move |tx| {
+            let leaf = audit::append(tx, &entry)?;
+            tx.finish_request(id, RequestState::Released, Some(leaf.index()), Some(&released))?;
+            tx.settle(id)?;
+            Ok::<_, Refusal>(leaf)
+        })
+        .await
+        .map_err(|refusal| refusal.of(id))?;
+    Ok(Appended::from_committed(durable))
 }

@@ -12,7 +12,7 @@ use chancery_store::{RequestRow, RequestState, Tx};
 
 use super::Recorded;
 use crate::answer::Pending;
-use crate::house::House;
+use crate::house::Books;
 use crate::in_flight::InFlight;
 use crate::kept::{self, Kept};
 use crate::policy::{InForce, needs};
@@ -64,9 +64,9 @@ struct Fresh {
 
 impl Understood {
     /// Decodes the payload with what the bundle in force knows about contracts.
-    pub(super) fn of(client: Client, request: SignRequest, house: &House) -> Result<Self, Refusal> {
-        let wallet = house.wallets.find(&request.tenant, &request.wallet)?;
-        let policy = house.policies.in_force(&request.tenant)?;
+    pub(super) fn of(client: Client, request: SignRequest, books: &Books) -> Result<Self, Refusal> {
+        let wallet = books.wallets.find(&request.tenant, &request.wallet)?;
+        let policy = books.policies.in_force(&request.tenant)?;
         let contracts = policy.bundle().contracts();
         let intent = chancery_intent::understand(&request.payload, &wallet.account(), contracts)?;
         let digest = audit::request_digest(client.id(), &request)?;
@@ -79,14 +79,14 @@ impl Understood {
     /// # Errors
     /// [`Code::IdempotencyConflict`] where the key names another request, [`Code::ClockBehind`], [`Code::DiskFull`], and
     /// whatever keeps the store from recording. Nothing is reserved or recorded then.
-    pub async fn decide(self, house: &Arc<House>) -> Result<Decided, Refusal> {
+    pub async fn decide(self, books: &Arc<Books>) -> Result<Decided, Refusal> {
         let mut asked = self;
         for _ in 0..ATTEMPTS {
             let id = RequestId::fresh();
             // ORDER: in flight before it can be on record, so that the resolver never ends a walk that goes on.
-            let in_flight = house.walks.enter(id);
-            let there = Arc::clone(house);
-            let durable = house
+            let in_flight = books.walks.enter(id);
+            let there = Arc::clone(books);
+            let durable = books
                 .store
                 .write(move |tx| {
                     let (leaf, written) = asked.record(&there, tx, id)?;
@@ -99,7 +99,7 @@ impl Understood {
                     return Ok(still.concluded(id, *fresh, leaf, in_flight));
                 }
                 (Written::Before(row), _) => return Ok(Decided::Before(row)),
-                _ => asked = Self::of(still.client, still.request, house)?,
+                _ => asked = Self::of(still.client, still.request, books)?,
             }
         }
         let detail = "policy changes faster than this request can be decided";
@@ -109,7 +109,7 @@ impl Understood {
     /// The transaction; it runs on the store's writer.
     fn record(
         &self,
-        house: &House,
+        books: &Books,
         tx: &mut Tx<'_>,
         id: RequestId,
     ) -> Result<(Option<Leaf>, Written), Refusal> {
@@ -124,8 +124,8 @@ impl Understood {
         if tx.rows().activation(&request.tenant)? != Some(policy.leaf()) {
             return Ok((None, Written::Stale));
         }
-        house.disk.admit()?;
-        let now = house.clock.now()?;
+        books.disk.admit()?;
+        let now = books.clock.now()?;
         let asked = Asked {
             tenant: &request.tenant,
             client: client.id(),

@@ -28,21 +28,21 @@ pub(crate) async fn show(
     Ok(Json(Policy::from(&*enclave.policy(&tenant)?)))
 }
 
-/// Compile a bundle, run its tests and put it in force from the next decision on. The change is a log entry.
+/// Look who signed a bundle, compile it, test it and put it in force. The change is a log entry.
 #[utoipa::path(
     put, path = "/v1/policy", tag = "policy", request_body = NewPolicy,
     responses(
         (status = 200, description = "In force and on record", body = Policy),
         (status = 403, description = "Needs the role `operator`", body = ProblemSchema),
-        (status = 422, description = "`rules` holds every finding, or every failed test", body = ProblemSchema),
+        (status = 422, description = "`rules` holds every finding, or every failed test; `bundle-unsigned` without enough signatures", body = ProblemSchema),
     )
 )]
 pub(crate) async fn apply(
     State(enclave): State<Enclave>,
     AsOperator(operator): AsOperator,
-    Json(NewPolicy { files }): Json<NewPolicy>,
+    Json(NewPolicy { files, signatures }): Json<NewPolicy>,
 ) -> Result<Json<Policy>, Problem> {
-    let applied = enclave.apply_policy(operator, Source { files }).await?;
+    let applied = enclave.apply_policy(operator, Source { files }, signatures).await?;
     Ok(Json(Policy::from(&applied)))
 }
 
@@ -63,6 +63,12 @@ pub(crate) async fn kept(
     let hash: Digest = hash
         .parse()
         .map_err(|_| Problem::new(Code::BadRequest).detail("`hash` is 64 lower-case hexadecimal digits"))?;
-    let source = blocking(move || enclave.kept_policy(&tenant, hash)).await?;
-    Ok(Json(KeptPolicy { bundle: hash, files: source.files }))
+    let kept = blocking(move || enclave.kept_policy(&tenant, hash)).await?;
+    Ok(Json(KeptPolicy {
+        bundle: hash,
+        applied_ms: kept.activation.time_ms,
+        leaf: kept.leaf,
+        signatures: kept.activation.signatures.iter().map(Into::into).collect(),
+        files: kept.source.files,
+    }))
 }

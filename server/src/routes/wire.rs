@@ -476,6 +476,25 @@ pub(crate) struct Page {
 pub(crate) struct NewPolicy {
     /// Its files by path: `bundle.toml`, `policies/*.cedar`, `tests/*.toml`, `goals/*.toml`, `abi/*.json`.
     pub files: BTreeMap<String, String>,
+    /// Signed notes (c2sp.org/signed-note) over the bundle's hash, as `chancery policy sign` makes them.
+    #[serde(default)]
+    pub signatures: Vec<String>,
+}
+
+/// A signature of a policy bundle.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct BundleSignature {
+    /// The verifier key, `name+hash+base64`.
+    pub key: String,
+    /// Ed25519 over `chancery policy v1`, the log's origin, the tenant and the hash, a line each; hexadecimal.
+    #[schema(value_type = String)]
+    pub signature: audit::HexBytes,
+}
+
+impl From<&audit::Endorsement> for BundleSignature {
+    fn from(one: &audit::Endorsement) -> Self {
+        Self { key: one.key.clone(), signature: one.signature.clone() }
+    }
 }
 
 /// The policy in force.
@@ -491,6 +510,8 @@ pub(crate) struct Policy {
     pub applied_ms: UnixMillis,
     /// The log index of that.
     pub leaf: u64,
+    /// Who signed it.
+    pub signatures: Vec<BundleSignature>,
     /// Its files by path.
     pub files: BTreeMap<String, String>,
 }
@@ -502,6 +523,7 @@ impl From<&enclave::InForce> for Policy {
             name: policy.bundle().name().to_owned(),
             applied_ms: policy.applied_ms(),
             leaf: policy.leaf(),
+            signatures: policy.signatures().iter().map(Into::into).collect(),
             files: policy.bundle().source().files.clone(),
         }
     }
@@ -513,6 +535,13 @@ pub(crate) struct KeptPolicy {
     /// SHA-256 of the bundle's canonical JSON.
     #[schema(value_type = String)]
     pub bundle: audit::Digest,
+    /// When it last came into force.
+    #[schema(value_type = i64)]
+    pub applied_ms: UnixMillis,
+    /// The log index of that.
+    pub leaf: u64,
+    /// Who signed it.
+    pub signatures: Vec<BundleSignature>,
     /// Its files by path.
     pub files: BTreeMap<String, String>,
 }

@@ -56,7 +56,7 @@ impl Stage {
             fs::create_dir_all(path.parent().unwrap_or(&bundle)).map_err(Error::file(&path))?;
             fs::write(&path, text).map_err(Error::file(&path))?;
         }
-        operator().args(["policy", "apply"]).arg(&bundle).quiet()?;
+        appliance.apply(&bundle)?;
         let trust = dir.join("trust.json");
         operator().args(["trust", "fetch", "--out"]).arg(&trust).quiet()?;
         let client = Door::read(&appliance.client(NAME))?;

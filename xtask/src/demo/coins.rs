@@ -20,8 +20,8 @@ pub fn show(tree: &Tree, appliance: &Appliance) -> Result<PathBuf, Stop> {
     let wallet = operator().args(["--json", "wallet", "create", VAULT, "--bitcoin", "regtest"]).asked()?;
     let address = text(&document("chancery wallet create", &wallet)?, "/address")?;
     step("chancery wallet create", &format!("`{VAULT}`, a Bitcoin wallet: {address}"));
-    operator().args(["policy", "apply"]).arg(tree.root.join("policy/examples/vault")).quiet()?;
-    step("chancery policy apply", "policy/examples/vault");
+    appliance.apply(&tree.root.join("policy/examples/vault"))?;
+    step("chancery policy sign, apply", "policy/examples/vault");
 
     let load = || Cmd::new(tree.binary(Profile::Dev, "chancery-load"));
     let psbt = load()

@@ -73,10 +73,10 @@ fn show(tree: &Tree, dir: &Path, keep: bool, log: &mut Option<PathBuf>) -> Resul
         .asked()?;
     let address = text(&document("chancery wallet create", &wallet)?, "/address")?;
     step("chancery wallet create", &format!("`{WALLET}`, a key made in the token: {address}"));
-    operator().args(["policy", "apply"]).arg(tree.root.join("policy/examples/treasury")).quiet()?;
+    appliance.apply(&tree.root.join("policy/examples/treasury"))?;
     step(
-        "chancery policy apply",
-        "policy/examples/treasury, after its tests have passed and its goals are proved",
+        "chancery policy sign, apply",
+        "policy/examples/treasury, signed by an officer, after its tests have passed and its goals are proved",
     );
     let trust = dir.join("trust.json");
     operator().args(["trust", "fetch", "--out"]).arg(&trust).quiet()?;

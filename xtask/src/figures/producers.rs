@@ -110,6 +110,15 @@ pub const ASSURANCE: &[Producer<Promise>] = &[
         read: read::rows,
     },
     Producer {
+        name: "policy",
+        shows: "7: policy decides as its model does",
+        program: Program::Test { package: "chancery-enclave", target: "chancery_enclave" },
+        quick: &["model::", "--nocapture"],
+        full: &["model::", "--nocapture"],
+        runs: Runs::Variable("CHANCERY_MODEL_RUNS", 100_000),
+        read: read::model,
+    },
+    Producer {
         name: "stall",
         shows: "10: no silence holds the door open",
         program: Program::Test { package: "chancery-server", target: "door_stall" },

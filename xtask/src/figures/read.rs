@@ -189,6 +189,40 @@ pub fn log(said: &Said) -> Result<Vec<Promise>, String> {
     if rows.is_empty() { Err("it told of no damage".into()) } else { Ok(rows) }
 }
 
+/// `assurance model sequences runs=.. failures=.. requests=.. ..`.
+///
+/// # Errors
+/// When there is no such line.
+pub fn model(said: &Said) -> Result<Vec<Promise>, String> {
+    let (_, line) = told(said, "model").next().ok_or("it told of no sequence")?;
+    let (runs, failed) = (value::<u64>(line, "runs"), value::<usize>(line, "failures"));
+    let (Some(runs), Some(failed)) = (runs, failed) else { return Err(format!("not a run: {line}")) };
+    let failures = counted(failed, said);
+    let number = |key| value::<u64>(line, key).unwrap_or(0);
+    Ok(vec![Promise {
+        promise: "policy, limits, obligations and idempotency decide as their model does".into(),
+        test: "enclave model".into(),
+        runs,
+        failures,
+        figure: format!(
+            "{} requests: {} allowed, {} pending, {} denied, {} retries, {} conflicts; {} failed or expired; {} bundles, {} \
+             reservations looked back on; {} counters compared",
+            number("requests"),
+            number("allowed"),
+            number("pending"),
+            number("denied"),
+            number("retries"),
+            number("conflicts"),
+            number("ended"),
+            number("bundles"),
+            number("looked_back"),
+            number("totals"),
+        ),
+        goal: "100,000 random bundles and sequences, no disagreement".into(),
+        met: failures == 0,
+    }])
+}
+
 /// `figure {...}` lines, each before the line `test <name> ... ok` of the test it belongs to.
 ///
 /// # Errors
@@ -427,6 +461,18 @@ mod tests {
         assert!(!rows(&tally("a", 6, "[]"), true)[0].met, "a vector nobody counted");
         assert!(!rows(&good, false)[0].met, "the test itself failed");
         assert!(vectors(&said("", true)).is_err(), "silence is no proof");
+    }
+
+    #[test]
+    fn a_disagreement_with_the_model_breaks_the_promise() {
+        let line = |failures| {
+            format!("assurance model sequences runs=9 failures={failures} requests=50 allowed=7\n")
+        };
+        let row = model(&said(&line(0), true)).unwrap().remove(0);
+        assert!(row.met && row.runs == 9 && row.figure.starts_with("50 requests: 7 allowed"), "{row:?}");
+        assert!(!model(&said(&line(1), true)).unwrap().remove(0).met);
+        assert!(!model(&said(&line(0), false)).unwrap().remove(0).met);
+        assert!(model(&said("running 1 test\n", true)).is_err(), "silence is no proof");
     }
 
     #[test]

@@ -137,10 +137,10 @@ const WALLS: &[(&str, &[&str], &str)] = &[
         "policies are evaluated in one place, stricter than Cedar alone; the prover passes its types on",
     ),
     ("cedar-policy-symcc", &["chancery-prove"], "solvers are run and believed in one place"),
-    // The server names it for its tests alone, which make transactions.
+    // Server and enclave name it for their tests alone, which make transactions.
     (
         "alloy-consensus",
-        &["chancery-intent", "chancery-load", "chancery-server", "chancery-fuzz"],
+        &["chancery-enclave", "chancery-intent", "chancery-load", "chancery-server", "chancery-fuzz"],
         "outside bytes are decoded in `intent`; fuzzing compares",
     ),
     (

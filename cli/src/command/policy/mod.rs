@@ -13,9 +13,11 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 mod diff;
+mod endorse;
 mod prove;
 mod replay;
 
+pub use endorse::signatures;
 pub use replay::row as replayed;
 
 use super::request::{show_intent, time_cell};
@@ -51,16 +53,32 @@ pub enum Policy {
     Prove(Box<prove::Prove>),
     /// Ask recorded decisions of a draft: what would change (auditor, operator)
     Replay(replay::ReplayCommand),
+    /// Make a key that signs bundles; offline
+    Keygen(endorse::Keygen),
+    /// Sign a bundle; offline
+    Sign(endorse::Sign),
     /// Put a bundle in force (operator). Refused here when it does not compile or a test fails
-    #[command(after_help = "Examples:\n  chancery policy apply policies/treasury")]
+    #[command(
+        after_help = "Examples:\n  chancery policy apply policies/treasury --signature ann.note --signature bob.note"
+    )]
     Apply {
         /// The bundle's folder
         #[arg(value_name = "DIR")]
         directory: PathBuf,
+        /// A signed note over the bundle, as `chancery policy sign` makes it; give it again for more
+        #[arg(long, value_name = "FILE")]
+        signature: Vec<PathBuf>,
     },
-    /// Show the bundle in force; with `--json` also its files
-    #[command(after_help = "Examples:\n  chancery policy show\n  chancery policy show --json")]
-    Show,
+    /// Show the bundle in force, or one that was, and who signed it; with `--json` also its files
+    #[command(
+        after_help = "Each signature is verified here over the bundle's hash; whose keys they should be is yours to know.\n\n\
+        Examples:\n  chancery policy show\n  chancery policy show --json"
+    )]
+    Show {
+        /// The hash of a bundle that was in force
+        #[arg(value_name = "HASH")]
+        hash: Option<String>,
+    },
     /// Print the Cedar schema that a bundle's policies are checked against
     #[command(after_help = "Examples:\n  chancery policy schema policies/treasury > chancery.cedarschema")]
     Schema {
@@ -163,8 +181,10 @@ impl Policy {
             Self::Diff(diff) => diff.run(connection, output),
             Self::Prove(prove) => prove.run(connection, output),
             Self::Replay(replay) => replay.run(connection, output),
-            Self::Apply { directory } => apply(directory, connection, output),
-            Self::Show => show(connection, output),
+            Self::Keygen(keygen) => keygen.run(output),
+            Self::Sign(sign) => sign.run(output),
+            Self::Apply { directory, signature } => apply(directory, signature, connection, output),
+            Self::Show { hash } => show(hash.as_deref(), connection, output),
             Self::Schema { directory } => {
                 let bundle = compile(directory, output)?;
                 if output.is_json() {
@@ -257,12 +277,22 @@ fn test(directory: &Path, output: &Output) -> Result<Exit, Error> {
     }
 }
 
-fn apply(directory: &Path, connection: &Connection, output: &Output) -> Result<Exit, Error> {
+fn apply(
+    directory: &Path,
+    signatures: &[PathBuf],
+    connection: &Connection,
+    output: &Output,
+) -> Result<Exit, Error> {
     let tested = Tested::of(compile(directory, output)?).map_err(|error| Error::Failed(error.to_string()))?;
     let bundle = tested.bundle();
     let api = Api::open(connection, output)?;
-    let body = serde_json::to_value(bundle.source())
-        .map_err(|error| Error::content(directory, format!("cannot be sent: {error}")))?;
+    let notes = signatures.iter().map(|path| file::read_text(path)).collect::<Result<Vec<_>, _>>()?;
+    let files = &bundle.source().files;
+    let body = if notes.is_empty() {
+        json!({ "files": files })
+    } else {
+        json!({ "files": files, "signatures": notes })
+    };
     let answer = api.call(&Call::put(&["policy"], body))?;
     let document = answer.json()?;
     if answer.text(&document, "/bundle")? != bundle.hash() {
@@ -277,17 +307,28 @@ fn apply(directory: &Path, connection: &Connection, output: &Output) -> Result<E
     Ok(Exit::Ok)
 }
 
-fn show(connection: &Connection, output: &Output) -> Result<Exit, Error> {
-    let answer = Api::open(connection, output)?.call(&Call::get(&["policy"]))?;
+fn show(hash: Option<&str>, connection: &Connection, output: &Output) -> Result<Exit, Error> {
+    let api = Api::open(connection, output)?;
+    let path: Vec<&str> = ["policy"].into_iter().chain(hash).collect();
+    let answer = api.call(&Call::get(&path))?;
     let document = answer.json()?;
-    answer.text(&document, "/bundle")?;
+    let bundle = answer.text(&document, "/bundle")?;
+    if hash.is_some_and(|hash| *hash != bundle) {
+        return Err(answer.unexpected("is about another bundle than the one asked for"));
+    }
+    let signatures = signatures(&api, &document, &bundle)?;
     if output.is_json() {
         output.document(&document)?;
         return Ok(Exit::Ok);
     }
     output.line(&format!("bundle   {}", cell(&document, "/bundle")))?;
-    output.line(&format!("name     {}", cell(&document, "/name")))?;
+    if document.get("name").is_some() {
+        output.line(&format!("name     {}", cell(&document, "/name")))?;
+    }
     output.line(&format!("applied  {}", time_cell(&document, "/applied_ms")))?;
+    for one in &signatures {
+        output.line(&format!("signed   {}", one.key))?;
+    }
     for file in document.get("files").and_then(Value::as_object).into_iter().flat_map(|files| files.keys()) {
         output.line(&format!("file     {file}"))?;
     }
