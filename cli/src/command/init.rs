@@ -38,7 +38,8 @@ const CLIENT_DAYS: u32 = 90;
 #[command(
     after_help = "SoftHSM keeps keys in files that anybody with the folder and the PIN can copy: it is for \
     development only.\n\nExamples:\n  chancery init --dir state --softhsm\n  \
-    chancery init --dir state --host signer.example.com --module /usr/lib/vendor/pkcs11.so --token signing --production"
+    chancery init --dir state --host signer.example.com --module /usr/lib/vendor/pkcs11.so --token signing --production \
+        --policy-key ann+7c082556+AQLP0+CwVdnzLYhDvf09riEP4+0HRK1p7hwuaDUJqOXl"
 )]
 pub struct Init {
     /// The folder to make

@@ -43,8 +43,7 @@ pub struct Keygen {
 #[command(
     after_help = "The signature is a signed note over the bundle's hash, for one appliance, named by its log's origin. \
     `chancery policy diff` shows what is signed. A bundle that does not compile or fails its tests is not signed.\n\n\
-    Examples:\n  chancery policy sign policies/treasury --key ann.key --origin signer.example.com/chancery --out ann.note\n  \
-    chancery policy apply policies/treasury --signature ann.note --signature bob.note"
+    Examples:\n  chancery policy sign policies/treasury --key ann.key --origin signer.example.com/chancery --out ann.note"
 )]
 pub struct Sign {
     /// The bundle's folder
