@@ -95,7 +95,7 @@ pub const ASSURANCE: &[Producer<Promise>] = &[
         name: "faults",
         shows: "2: I/O faults release nothing",
         program: Program::Binary("chancery-kill"),
-        quick: &["--fault", "EIO,ENOSPC,SHORT", "--runs", "100"],
+        quick: &["--fault", "EIO,ENOSPC,SHORT", "--runs", "40"],
         full: &["--fault", "EIO,ENOSPC,SHORT"],
         runs: Runs::Flag,
         read: read::rows,

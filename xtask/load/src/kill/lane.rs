@@ -141,7 +141,17 @@ impl Lane {
             Some(answer) if is_signature(&answer.json()) => Saw::Signature,
             Some(_) => Saw::Refusal,
         };
-        let mut failures = self.verdict.settle(&mut self.stage, &key, &body, answer.as_ref())?;
+        let settled = self.verdict.settle(&mut self.stage, &key, &body, answer.as_ref());
+        let mut failures = match settled {
+            // A fault may bite late, in the tiles of a second ago: who ended since is revived and looked at again.
+            Err(error) => {
+                if self.revive()?.is_none() {
+                    return Err(error);
+                }
+                self.verdict.settle(&mut self.stage, &key, &body, answer.as_ref())?
+            }
+            Ok(failures) => failures,
+        };
         if went_on {
             failures.push("the daemon went on after a failed sync of its store".into());
         }
