@@ -28,6 +28,11 @@ const PACKAGES: &[Package] = &[
         sign: Sign::Program("cc"),
         why: "links, and compiles SQLite, secp256k1 and aws-lc",
     },
+    Package {
+        name: "g++",
+        sign: Sign::Program("c++"),
+        why: "compiles Bitcoin's consensus code, and libFuzzer",
+    },
     Package { name: "libc6-dev", sign: Sign::Library("crt1.o"), why: "the C library's headers" },
     Package {
         name: "softhsm2",
