@@ -76,7 +76,10 @@ pub enum EndorsementError {
     #[error("more than {} notes of signatures", limit::POLICY_KEYS)]
     Many,
     /// Too few.
-    #[error("the bundle has {found} of {needed} signatures by the configured policy keys")]
+    #[error(
+        "the bundle has {found} of {needed} signatures by the configured policy keys: have its signers run `chancery policy \
+         sign`, and apply it with a `--signature` for each note"
+    )]
     Few {
         /// Signatures by different known keys.
         found: usize,

@@ -53,7 +53,7 @@ async fn pass(house: &Arc<House>, tenant: &Tenant) -> Result<u64, StoreError> {
     Ok(leaves)
 }
 
-/// Reads one page where blocking is allowed, and rests.
+/// Reads one page where blocking is allowed, and rests. A reading that panics is a finding, and no end of the reading.
 async fn page<T: Send + 'static>(
     house: &Arc<House>,
     read: impl FnOnce(&Reader<'_>) -> Result<T, StoreError> + Send + 'static,
@@ -61,7 +61,7 @@ async fn page<T: Send + 'static>(
     let there = Arc::clone(house);
     let read = chancery_audit::aside(move || there.store.read(read)).await;
     tokio::time::sleep(PAUSE).await;
-    read.unwrap_or(Err(StoreError::Closed))
+    read.unwrap_or(Err(StoreError::JobPanicked))
 }
 
 /// Checks the log's entries from `from` on; answers where it stopped.
