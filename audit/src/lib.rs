@@ -3,6 +3,7 @@
 //! checkpoint. If this room is wrong, a signature can leave that no stranger can account for.
 
 mod append;
+mod approval;
 mod aside;
 mod canonical;
 mod checkpoint;
@@ -35,6 +36,7 @@ mod verify_log;
 mod witness;
 
 pub use append::{Appended, Leaf, append};
+pub use approval::{Act, Approval, ApprovalError, Matter, Review, Spoken};
 pub use aside::aside;
 pub use canonical::{SAFE_INTEGER, canonical};
 pub use checkpoint::{Checkpoint, CheckpointSigner, SignedCheckpoint, Signing};
@@ -49,7 +51,7 @@ pub use mirror::{Folder, Mirror, MirrorError};
 pub use ml_dsa::{ML_DSA_SEED_BYTES, MlDsaError, MlDsaSigner};
 pub use note::{CosignerKey, MlDsaKey, NOTE_BYTES, NOTE_SIGNATURES, NamedKey, Note, NoteError, VerifierKey};
 pub use proof::{ProofError, Proven, TlogProof};
-pub use receipt::{RECEIPT_BYTES, Receipt, ReceiptError, signing_commitment};
+pub use receipt::{Approved, RECEIPT_BYTES, Receipt, ReceiptError, signing_commitment};
 pub use record::{
     Algorithm, Decision, End, Outcome, Policy, Record, RecordError, Salt, Verdict, Wallet, intent_commitment,
     request_digest,

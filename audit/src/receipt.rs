@@ -1,10 +1,12 @@
 //! The receipt, format 1: everything a stranger needs to see that a request was decided, recorded and, where it was
 //! allowed, signed as decided. Verification is in `verify`; here is the document and nothing that trusts it.
 
-use chancery_core::{IdempotencyKey, Payload};
+use chancery_core::{ClientId, IdempotencyKey, Payload};
+use chancery_identity::webauthn::Assertion;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::approval::{Approval, ApprovalError};
 use crate::canonical::refuse_repeated_names;
 use crate::digest::{Digest, HexBytes, V1};
 use crate::note::NoteError;
@@ -32,6 +34,9 @@ pub struct Receipt {
     pub intent: Value,
     /// 16 random bytes.
     pub intent_salt: Salt,
+    /// What officers said and `decision.review` counts, in its order.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub approvals: Vec<Approved>,
     /// How the request ended, once it has; its leaf is `{"kind":"outcome", ...}` of these fields in canonical form.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub outcome: Option<Outcome>,
@@ -49,6 +54,18 @@ pub struct Receipt {
     /// The signed transaction, ready to broadcast.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub signed_transaction: Option<HexBytes>,
+}
+
+/// One approval or veto with all that shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Approved {
+    /// Its record; the leaf is `{"kind":"approval", ...}` of these fields in canonical form.
+    pub approval: Approval,
+    /// Its C2SP tlog-proof, under the same checkpoint as the decision's.
+    pub approval_proof: String,
+    /// What the officer's authenticator made.
+    pub assertion: Assertion,
 }
 
 /// The signing digest of a payload that needs several signatures:
@@ -101,9 +118,30 @@ pub enum ReceiptError {
     /// `outcome_proof` fails.
     #[error("the outcome is not proved: {0}")]
     OutcomeProof(#[source] ProofError),
-    /// The two proofs are under different checkpoints.
-    #[error("decision and outcome are proved under different checkpoints")]
+    /// Proofs are under different checkpoints.
+    #[error("its entries are proved under different checkpoints")]
     TwoCheckpoints,
+    /// An approval's proof fails.
+    #[error("the approval by `{officer}` is not proved: {source}")]
+    ApprovalProof {
+        /// Who spoke.
+        officer: ClientId,
+        /// Why.
+        #[source]
+        source: ProofError,
+    },
+    /// An approval does not hold.
+    #[error("the approval by `{officer}` does not hold: {source}")]
+    Approval {
+        /// Who spoke.
+        officer: ClientId,
+        /// Why.
+        #[source]
+        source: ApprovalError,
+    },
+    /// The review and the approvals do not belong together.
+    #[error("`decision.review` does not hold: {0}")]
+    Review(&'static str),
     /// The payload, client, wallet or key are not those that were decided on.
     #[error("`{0}` is not what the decision is about")]
     NotAsked(&'static str),
@@ -127,7 +165,8 @@ impl ReceiptError {
     pub fn checkpoint(&self) -> Option<&NoteError> {
         match self {
             Self::DecisionProof(ProofError::Checkpoint(error))
-            | Self::OutcomeProof(ProofError::Checkpoint(error)) => Some(error),
+            | Self::OutcomeProof(ProofError::Checkpoint(error))
+            | Self::ApprovalProof { source: ProofError::Checkpoint(error), .. } => Some(error),
             _ => None,
         }
     }

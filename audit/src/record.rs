@@ -1,4 +1,4 @@
-//! What a log entry says, format 1: canonical JSON of one of four kinds. No personal data and no secrets: a decision
+//! What a log entry says, format 1: canonical JSON of one of five kinds. No personal data and no secrets: a decision
 //! commits to its intent by a salted hash. Reading is strict: bytes that would be written otherwise are refused.
 
 use chancery_core::{ClientId, Payload, RequestId, SignRequest, Tenant, UnixMillis, WalletId, limit};
@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::AuditError;
+use crate::approval::{Approval, Review};
 use crate::canonical::{canonical, encode, numbers_are_exact};
 use crate::digest::{Digest, HexBytes, V1};
 use crate::endorsement::Endorsement;
@@ -17,6 +18,8 @@ use crate::merkle::{Hash, leaf_hash};
 pub enum Record {
     /// What was decided about one sign request.
     Decision(Decision),
+    /// An officer approved or vetoed a pending request.
+    Approval(Approval),
     /// How a decided request ended.
     Outcome(Outcome),
     /// A wallet was made.
@@ -64,6 +67,9 @@ pub struct Decision {
     pub missing: Vec<Value>,
     /// The policy bundle that was in force.
     pub bundle: Digest,
+    /// For a request that had been pending: what led to this decision.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub review: Option<Review>,
 }
 
 /// What was decided.
@@ -233,7 +239,13 @@ impl Record {
     pub fn body(&self) -> Result<Vec<u8>, AuditError> {
         const SAFE: std::ops::RangeInclusive<i64> = 0..=(1 << 53) - 1;
         let (time, leaf) = match self {
-            Self::Decision(decision) => (decision.time_ms, 0),
+            Self::Decision(Decision { time_ms, review: None, .. }) => (*time_ms, 0),
+            Self::Decision(Decision { time_ms, review: Some(review), .. }) => {
+                let leaves = review.approvals.iter().map(|spoken| spoken.leaf);
+                let largest = leaves.fold(review.decision_leaf, u64::max);
+                (*time_ms, largest.max(u64::try_from(review.waited_ms).unwrap_or(u64::MAX)))
+            }
+            Self::Approval(approval) => (approval.time_ms, approval.decision_leaf),
             Self::Outcome(outcome) => (outcome.time_ms, outcome.decision_leaf),
             Self::Wallet(wallet) => (wallet.time_ms, 0),
             Self::Policy(policy) => (policy.time_ms, 0),

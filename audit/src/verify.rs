@@ -7,12 +7,13 @@ use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
 use secp256k1::{Message, PublicKey, Secp256k1, VerifyOnly};
 use serde::{Deserialize, Serialize};
 
+use crate::approval::{Act, Matter, Spoken};
 use crate::checkpoint::SignedCheckpoint;
 use crate::digest::Digest;
 use crate::digest::V1;
 use crate::merkle::Hash;
 use crate::proof::{ProofError, TlogProof};
-use crate::receipt::{Receipt, ReceiptError, signing_commitment};
+use crate::receipt::{Approved, Receipt, ReceiptError, signing_commitment};
 use crate::record::{
     Algorithm, Asked, Decision, End, Outcome, Record, Verdict, digest_of_request, intent_commitment,
 };
@@ -79,6 +80,14 @@ impl Verified {
             ),
             "the intent is the one the decision committed to".to_owned(),
         ];
+        for Approved { approval, .. } in &self.receipt.approvals {
+            let word = if approval.act == Act::Approve { "approved" } else { "vetoed" };
+            let behalf = approval.on_behalf_of.as_ref().map_or_else(String::new, |who| format!(" in place of `{who}`"));
+            findings.push(format!(
+                "officer `{}` {word} exactly this, for group `{}`{behalf}, with the key {}",
+                approval.officer, approval.group, approval.key
+            ));
+        }
         for cosignature in self.checkpoint.cosignatures() {
             let (witness, time_s) = (cosignature.witness(), cosignature.time_s());
             findings.push(format!(
@@ -122,6 +131,8 @@ pub fn verify(receipt: &[u8], trust: &Trust) -> Result<Verified, ReceiptError> {
         return Err(ReceiptError::Commitment);
     }
 
+    reviewed(&receipt, decision_leaf, &checkpoint, trust)?;
+
     let outcome_leaf = match (&receipt.outcome, &receipt.outcome_proof) {
         (None, None) => None,
         (Some(outcome), Some(proof)) => {
@@ -147,6 +158,48 @@ fn included(proof: &str, leaf: &Hash, trust: &Trust) -> Result<(u64, SignedCheck
     let proof = TlogProof::parse(proof)?;
     let checkpoint = proof.verify(leaf, trust)?;
     Ok((proof.index(), checkpoint))
+}
+
+/// Every approval that the decision counts, and no other: recorded before it, about just this, by the recorded key.
+fn reviewed(
+    receipt: &Receipt,
+    decision_leaf: u64,
+    checkpoint: &SignedCheckpoint,
+    trust: &Trust,
+) -> Result<(), ReceiptError> {
+    let Receipt { decision, approvals, intent, .. } = receipt;
+    let Some(review) = &decision.review else {
+        let none = if approvals.is_empty() { Ok(()) } else { Err("there is none, and there are approvals") };
+        return none.map_err(ReceiptError::Review);
+    };
+    review.check().map_err(ReceiptError::Review)?;
+    if review.approvals.len() != approvals.len() {
+        return Err(ReceiptError::Review("the receipt holds more or fewer approvals than it counts"));
+    }
+    for (spoken, approved) in review.approvals.iter().zip(approvals) {
+        let Approved { approval, approval_proof, assertion } = approved;
+        let officer = || approval.officer.clone();
+        let leaf = leaf_hash("approval", &Record::Approval(approval.clone()))?;
+        let (index, under) = included(approval_proof, &leaf, trust)
+            .map_err(|source| ReceiptError::ApprovalProof { officer: officer(), source })?;
+        if under != *checkpoint {
+            return Err(ReceiptError::TwoCheckpoints);
+        }
+        let counted = *spoken == Spoken::of(index, approval)
+            && approval.decision_leaf == review.decision_leaf
+            && index < decision_leaf
+            && approval.time_ms <= decision.time_ms;
+        if !counted {
+            return Err(ReceiptError::Review("it counts another approval than the receipt holds"));
+        }
+        let Decision { tenant, request_id, client, wallet, bundle, .. } = decision;
+        let (act, group) = (approval.act, &approval.group);
+        let matter = Matter::new(act, group, tenant, *request_id, client, wallet, intent, bundle);
+        approval
+            .verify(assertion, &matter)
+            .map_err(|source| ReceiptError::Approval { officer: officer(), source })?;
+    }
+    Ok(())
 }
 
 fn asked(receipt: &Receipt) -> Result<(), ReceiptError> {
@@ -177,12 +230,16 @@ pub(crate) struct Decided {
     pub(crate) request_id: RequestId,
     pub(crate) time_ms: UnixMillis,
     pub(crate) outcome: Verdict,
+    /// What officers have said about it since.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub(crate) approvals: Vec<Spoken>,
 }
 
 impl From<&Decision> for Decided {
     fn from(decision: &Decision) -> Self {
         let Decision { tenant, request_id, time_ms, outcome, .. } = decision;
-        Self { tenant: tenant.clone(), request_id: *request_id, time_ms: *time_ms, outcome: *outcome }
+        let (tenant, request_id) = (tenant.clone(), *request_id);
+        Self { tenant, request_id, time_ms: *time_ms, outcome: *outcome, approvals: Vec::new() }
     }
 }
 

@@ -9,6 +9,7 @@ mod file;
 mod http;
 mod mirror;
 mod output;
+mod passkey;
 mod payload;
 mod pki;
 mod progress;

@@ -40,6 +40,8 @@ pub enum Role {
     Auditor,
     /// Creates wallets, applies policy and reads decisions.
     Operator,
+    /// Approves and vetoes, as the policy bundle lets.
+    Officer,
 }
 
 impl fmt::Display for Role {
@@ -48,6 +50,7 @@ impl fmt::Display for Role {
             Self::Client => "client",
             Self::Auditor => "auditor",
             Self::Operator => "operator",
+            Self::Officer => "officer",
         })
     }
 }

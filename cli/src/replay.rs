@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use chancery_audit::{Decision, End, Receipt, Row};
+use chancery_audit::{Act, Decision, End, Receipt, Row, Spoken};
 use chancery_core::{ClientId, RequestId, UnixMillis, WalletId};
 use chancery_intent::model::Description;
 use chancery_intent::{Account, Address, ethereum, understand};
@@ -51,9 +51,14 @@ pub struct Asked {
 /// What one request holds in a run.
 struct Held<'r> {
     recorded: &'r Recorded,
+    /// Since when.
+    at: UnixMillis,
     reservations: Vec<Reservation>,
     expires_ms: Option<UnixMillis>,
 }
+
+/// As a request is asked: before anything was done for it.
+static NOTHING: LazyLock<Met> = LazyLock::new(Met::default);
 
 /// The counters of one run through the log.
 #[derive(Default)]
@@ -72,6 +77,8 @@ pub fn reach_ms(bundle: &Bundle) -> i64 {
 
 /// What happens, in the log's order.
 pub enum Event<'r> {
+    /// A request that was decided later began to wait.
+    Waits(&'r Recorded),
     /// A decision.
     Decided(&'r Recorded),
     /// An end.
@@ -82,6 +89,9 @@ pub enum Event<'r> {
 pub fn events(recorded: &[Recorded]) -> Vec<Event<'_>> {
     let mut events: Vec<(u64, Event<'_>)> = Vec::new();
     for one in recorded {
+        if let Some(review) = &one.row.decision.review {
+            events.push((review.decision_leaf, Event::Waits(one)));
+        }
         events.push((one.row.leaf, Event::Decided(one)));
         if let (Some(leaf), Some(end)) = (one.row.end_leaf, &one.row.end) {
             events.push((leaf, Event::Ended(one, end.outcome)));
@@ -100,16 +110,19 @@ impl<'r> Replay<'r> {
         if self.bundle.as_deref() != Some(bundle.hash()) {
             self.look_back(bundle);
         }
+        // What it held while it waited is measured anew, as it was then.
+        self.release(request_id);
         let (now, now_rules) = match recorded.understand(bundle) {
             Ok(description) => {
-                let evaluation = bundle.evaluate(&recorded.question(&description), &self.spending);
+                let met = recorded.met();
+                let evaluation = bundle.evaluate(&recorded.question(&description, &met), &self.spending);
                 let names = evaluation.rules.iter().map(ToString::to_string).collect();
                 for reservation in &evaluation.reservations {
                     self.spending.reserve(reservation, *time_ms);
                 }
                 let Evaluation { reservations, expires_ms, .. } = evaluation;
                 if evaluation.outcome != Outcome::Denied {
-                    self.held.insert(*request_id, Held { recorded, reservations, expires_ms });
+                    self.held.insert(*request_id, Held { recorded, at: *time_ms, reservations, expires_ms });
                 }
                 (evaluation.outcome.to_string(), names)
             }
@@ -129,6 +142,21 @@ impl<'r> Replay<'r> {
         }
     }
 
+    /// Holds what a request reserved while it waited for the decision that was recorded later.
+    pub fn wait(&mut self, recorded: &'r Recorded, bundle: &Bundle) {
+        let Decision { request_id, time_ms, review: Some(review), .. } = &recorded.row.decision else { return };
+        let at = time_ms.plus_ms(review.waited_ms.saturating_neg());
+        self.expire(at);
+        // What no longer decodes counts as it was decided.
+        let Ok(description) = recorded.understand(bundle).or_else(|_| recorded.stated()) else { return };
+        let question = Question { now: at, ..recorded.question(&description, &NOTHING) };
+        let reservations = bundle.measure(&question);
+        for reservation in &reservations {
+            self.spending.reserve(reservation, at);
+        }
+        self.held.insert(*request_id, Held { recorded, at, reservations, expires_ms: None });
+    }
+
     /// Gives back what a request held, as its recorded end did.
     pub fn end(&mut self, recorded: &Recorded, end: End) {
         if end != End::Released {
@@ -142,9 +170,9 @@ impl<'r> Replay<'r> {
             // What no longer decodes counts as it was decided.
             let description = held.recorded.understand(bundle).or_else(|_| held.recorded.stated());
             let Ok(description) = description else { continue };
-            for reservation in bundle.measure(&held.recorded.question(&description)) {
+            for reservation in bundle.measure(&held.recorded.question(&description, &NOTHING)) {
                 if !held.reservations.iter().any(|known| known.counter == reservation.counter) {
-                    self.spending.reserve(&reservation, held.recorded.row.decision.time_ms);
+                    self.spending.reserve(&reservation, held.at);
                     held.reservations.push(reservation);
                 }
             }
@@ -165,7 +193,7 @@ impl<'r> Replay<'r> {
     fn release(&mut self, id: &RequestId) {
         if let Some(held) = self.held.remove(id) {
             for reservation in &held.reservations {
-                self.spending.release(reservation, held.recorded.row.decision.time_ms);
+                self.spending.release(reservation, held.at);
             }
         }
     }
@@ -195,9 +223,24 @@ impl Recorded {
             .map_err(|error| format!("the recorded intent is not of format 1: {error}"))
     }
 
-    /// As it was asked: before anything was done for it.
-    fn question<'q>(&'q self, description: &'q Description) -> Question<'q> {
-        static NOTHING: LazyLock<Met> = LazyLock::new(Met::default);
+    /// What was done for it by the time of its decision.
+    fn met(&self) -> Met {
+        let mut met = Met::default();
+        let Some(review) = &self.row.decision.review else { return met };
+        met.waited_ms = review.waited_ms;
+        for Spoken { act, group, .. } in &review.approvals {
+            match act {
+                Act::Approve => {
+                    let count = met.approvals.entry(group.clone()).or_default();
+                    *count = count.saturating_add(1);
+                }
+                Act::Veto => drop(met.vetoes.insert(group.clone())),
+            }
+        }
+        met
+    }
+
+    fn question<'q>(&'q self, description: &'q Description, met: &'q Met) -> Question<'q> {
         let decision = &self.row.decision;
         Question {
             tenant: &decision.tenant,
@@ -205,7 +248,7 @@ impl Recorded {
             wallet: &decision.wallet,
             description,
             now: decision.time_ms,
-            met: &NOTHING,
+            met,
         }
     }
 }

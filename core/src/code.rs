@@ -40,6 +40,12 @@ codes! {
     IdempotencyKeyMissing = "idempotency-key-missing", 400, "An Idempotency-Key header is needed";
     /// No identity this appliance accepts. Every failure of authentication looks the same.
     Unauthenticated = "unauthenticated", 401, "Not authenticated";
+    /// Who asked for something, or holds the key that asked, does not approve it.
+    SelfApproval = "self-approval", 403, "The initiator never approves";
+    /// The officer does not stand in a group whose word the request waits for.
+    ApprovalNotAsked = "approval-not-asked", 403, "This approval is not asked for";
+    /// The assertion does not hold: another challenge, key, party or person.
+    AssertionInvalid = "assertion-invalid", 403, "The assertion does not hold";
     /// The role may not do this.
     Forbidden = "forbidden", 403, "This role may not do that";
     /// Policy denied the request; `rules` names what decided.
@@ -56,6 +62,10 @@ codes! {
     RequestInProgress = "request-in-progress", 409, "The first request under this key is still in progress";
     /// The name is taken.
     AlreadyExists = "already-exists", 409, "Already exists";
+    /// The request does not wait for anything.
+    RequestNotPending = "request-not-pending", 409, "The request is not pending";
+    /// Another policy bundle is in force than the one this was approved under.
+    ApprovalStale = "approval-stale", 409, "The approval is of another policy";
     /// The request waited for its obligations until its time was over.
     RequestExpired = "request-expired", 410, "The request expired";
     /// The body is larger than allowed.

@@ -98,3 +98,5 @@ pub const WITNESSES: usize = 16;
 pub const WITNESS_MS: u64 = 3_000;
 /// What a witness may be sent, in bytes: a checkpoint with all its signatures, and a consistency proof.
 pub const WITNESS_BYTES: usize = 16 * 1024;
+/// Approvals and vetoes of one pending request.
+pub const APPROVALS: usize = 256;

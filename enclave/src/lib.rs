@@ -3,6 +3,7 @@
 //! further than each is checked. If this is wrong, money moves.
 
 mod answer;
+mod approve;
 mod backfill;
 mod courier;
 mod disk;
@@ -35,6 +36,7 @@ use chancery_identity::Client;
 pub use chancery_intent::bitcoin::Network;
 
 pub use answer::{Answer, Pending, Released, Signed};
+pub use approve::{Sheet, Spoke};
 pub use courier::WitnessError;
 pub use house::{Books, House};
 pub use in_flight::InFlight;
@@ -44,6 +46,7 @@ pub use query::{Component, Figures, KeptPolicy, Listed, RequestFilter, RequestSt
 pub use refusal::Refusal;
 pub use seed::SeedError;
 pub use start::{Enclave, Ground, StartError, init_token};
+pub use walk::Word;
 pub use wallet::{CHAINS, Design, Holding, Wallet};
 
 impl Enclave {

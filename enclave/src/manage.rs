@@ -140,6 +140,7 @@ async fn apply_policy(
     let tested = audit::aside(work)
         .await
         .ok_or_else(|| Refusal::new(Code::Internal, "the policy compiler failed"))??;
+    house.policies.fits(tested.bundle())?;
     put_in_force(&house.books, operator, tested, canonical, signatures).await
 }
 

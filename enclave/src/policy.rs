@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use chancery_audit::{self as audit, Digest, Endorsed, Endorsement, Endorsers};
-use chancery_core::{Code, Tenant, UnixMillis};
+use chancery_core::{Code, Mode, Tenant, UnixMillis};
 use chancery_policy::{Bundle, Missing, Source, Tested};
 use chancery_store::BundleRow;
 use serde_json::Value;
@@ -91,17 +91,19 @@ pub(crate) struct Policies {
     latest: RwLock<HashMap<Tenant, Latest>>,
     origin: String,
     endorsers: Endorsers,
+    mode: Mode,
     /// Held while a bundle comes into force: the one before it stays the one before it.
     pub changing: tokio::sync::Mutex<()>,
 }
 
 impl Policies {
     /// None yet. `endorsers` are those who sign bundles for the appliance whose log is `origin`.
-    pub fn new(origin: &str, endorsers: Endorsers) -> Self {
+    pub fn new(origin: &str, endorsers: Endorsers, mode: Mode) -> Self {
         Self {
             latest: RwLock::default(),
             origin: origin.to_owned(),
             endorsers,
+            mode,
             changing: tokio::sync::Mutex::default(),
         }
     }
@@ -119,6 +121,22 @@ impl Policies {
         Ok(self.endorsers.accept(notes, Endorsed { origin: &self.origin, tenant, bundle })?)
     }
 
+    /// Whether a bundle may be in force in this mode.
+    ///
+    /// # Errors
+    /// [`Code::BundleInvalid`] for approvals by a key in a file, in production.
+    pub fn fits(&self, bundle: &Bundle) -> Result<(), Refusal> {
+        if !bundle.officers().in_software() {
+            return Ok(());
+        }
+        let detail = "an officer's credential is `held = \"software\"`: whoever copies the file approves in that name";
+        if self.mode.is_production() {
+            return Err(Refusal::new(Code::BundleInvalid, format!("{detail}; production refuses it")));
+        }
+        tracing::warn!(bundle = bundle.hash(), "{detail}; for development only");
+        Ok(())
+    }
+
     /// Compiles and tests again what the store says is in force, as its activation in the log has it: a release whose rules
     /// differ must notice at start. Where its signatures are not enough today, nothing is decided by it; but it stays what
     /// the next bundle follows, so that limits look back over what it permitted.
@@ -131,9 +149,10 @@ impl Policies {
             return Err(Refusal::new(Code::StoreUnavailable, "the stored bundle is not the one of its hash"));
         }
         let of = Endorsed { origin: &self.origin, tenant: &row.tenant, bundle: &digest };
-        let refused = self.endorsers.confirm(&activation.signatures, of).err().map(|error| {
-            tracing::error!(bundle = %digest, %error, "the bundle in the store is refused: an operator must apply a signed one");
-            let detail = format!("the bundle applied last, {digest}, is refused: {error}");
+        let signed = self.endorsers.confirm(&activation.signatures, of).map_err(Refusal::from);
+        let refused = signed.and_then(|_| self.fits(in_force.bundle())).err().map(|error| {
+            tracing::error!(bundle = %digest, %error, "the bundle in the store is refused: an operator must apply another");
+            let detail = format!("the bundle applied last, {digest}, is refused: {}", error.detail);
             Refusal::new(Code::NoPolicy, detail)
         });
         self.put(row.tenant, Latest { activated: Arc::new(in_force), refused });

@@ -95,7 +95,7 @@ impl Enclave {
         receipts::receipt(self.house(), &row).await
     }
 
-    fn row(&self, tenant: &Tenant, id: RequestId) -> Result<RequestRow, Refusal> {
+    pub(crate) fn row(&self, tenant: &Tenant, id: RequestId) -> Result<RequestRow, Refusal> {
         let row = self.house().store.read(|rows| rows.request(id))?;
         let row = row.filter(|row| row.tenant == *tenant);
         row.ok_or_else(|| Refusal::new(Code::NotFound, format!("no request `{id}`")))
@@ -103,7 +103,7 @@ impl Enclave {
 
     fn listed(&self, row: RequestRow) -> Result<Listed, Refusal> {
         let house = self.house();
-        let (decision, end) = (receipts::decision(house, &row)?, receipts::outcome(house, &row)?);
+        let (decision, end) = (receipts::decision(&house.store, &row)?, receipts::outcome(house, &row)?);
         let kept: Kept = kept::read("record", &row.record)?;
         Ok(Listed { decision, end, intent: kept.intent, signed: receipts::signed(&row)?, row })
     }

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use chancery_audit::{self as audit, Proven, Receipt, V1};
-use chancery_core::Code;
-use chancery_store::{LeafRow, RequestRow, RequestState, Store};
+use chancery_audit::{self as audit, Approved, Proven, Receipt, Review, SignedCheckpoint, V1};
+use chancery_core::{Code, RequestId};
+use chancery_store::{LeafRow, Reader, RequestRow, RequestState, Store};
 
 use crate::answer::{Answer, Pending, Released, Signed};
 use crate::house::House;
@@ -16,6 +16,7 @@ use crate::refusal::Refusal;
 pub(crate) fn released(
     decision: audit::Decision,
     decided: Proven,
+    approvals: Vec<Approved>,
     kept: Kept,
     outcome: audit::Outcome,
     ended: Proven,
@@ -23,13 +24,48 @@ pub(crate) fn released(
 ) -> Released {
     Released {
         signed: opened.clone(),
-        receipt: assemble(decision, &decided, kept, Some((outcome, &ended)), Some(opened)),
+        receipt: assemble(decision, &decided, approvals, kept, Some((outcome, &ended)), Some(opened)),
+    }
+}
+
+/// What officers said that a decision counts, each proved under the checkpoint.
+pub(crate) fn approvals(
+    house: &House,
+    id: RequestId,
+    review: Option<&Review>,
+    checkpoint: &SignedCheckpoint,
+) -> Result<Vec<Approved>, Refusal> {
+    let Some(review) = review else { return Ok(Vec::new()) };
+    let rows = house.store.read(|rows| rows.approvals(id))?;
+    let approved = |leaf_index: u64| {
+        let gone = || Refusal::new(Code::StoreUnavailable, format!("approval {leaf_index} is missing")).of(id);
+        let row = rows.iter().find(|row| row.leaf == leaf_index).ok_or_else(gone)?;
+        let entry = leaf(&house.store, leaf_index)?;
+        let audit::Record::Approval(approval) = record(&entry)? else { return Err(not_ours(&entry)) };
+        let proven = house.log.prove_body(entry.index, &entry.body, checkpoint)?;
+        Ok(Approved {
+            approval,
+            approval_proof: proven.proof().to_string(),
+            assertion: kept::read("assertion", &row.record)?,
+        })
+    };
+    review.approvals.iter().map(|spoken| approved(spoken.leaf)).collect()
+}
+
+/// The log's record of what an officer said.
+pub(crate) fn approval(rows: &Reader<'_>, index: u64) -> Result<audit::Approval, Refusal> {
+    let missing = || Refusal::new(Code::StoreUnavailable, format!("log entry {index} is missing"));
+    let leaf = rows.leaf(index)?.ok_or_else(missing)?;
+    match record(&leaf)? {
+        audit::Record::Approval(approval) => Ok(approval),
+        _ => Err(not_ours(&leaf)),
     }
 }
 
 fn assemble(
     decision: audit::Decision,
     decided: &Proven,
+    approvals: Vec<Approved>,
     kept: Kept,
     outcome: Option<(audit::Outcome, &Proven)>,
     opened: Option<Signed>,
@@ -47,6 +83,7 @@ fn assemble(
         payload: kept.payload,
         intent: kept.intent,
         intent_salt: kept.intent_salt,
+        approvals,
         outcome,
         outcome_proof,
         signature,
@@ -79,7 +116,8 @@ pub(crate) async fn receipt(house: &Arc<House>, row: &RequestRow) -> Result<Rece
     };
     let outcome = outcome.as_ref().map(|(outcome, proven)| (outcome.clone(), proven));
     let kept: Kept = kept::read("record", &row.record)?;
-    Ok(assemble(decision, &decided_proof, kept, outcome, signed(row)?))
+    let approvals = approvals(house, row.id, decision.review.as_ref(), &checkpoint)?;
+    Ok(assemble(decision, &decided_proof, approvals, kept, outcome, signed(row)?))
 }
 
 /// The first answer of a request, once more.
@@ -93,10 +131,10 @@ pub(crate) async fn answer_again(house: &Arc<House>, row: RequestRow) -> Result<
         }
         RequestState::Pending => Ok(Answer::Pending(Pending {
             request_id: row.id,
-            missing: decision(house, &row)?.missing,
+            missing: decision(&house.store, &row)?.missing,
             expires_ms: row.expires_ms,
         })),
-        RequestState::Denied => Err(Refusal::denied(row.id, decision(house, &row)?.rules)),
+        RequestState::Denied => Err(Refusal::denied(row.id, decision(&house.store, &row)?.rules)),
         RequestState::Permitted => {
             let detail = "the first request under this key is still being signed; ask again";
             Err(Refusal::new(Code::RequestInProgress, detail).of(row.id).retry_after(1))
@@ -126,11 +164,11 @@ pub(crate) fn outcome(house: &House, row: &RequestRow) -> Result<Option<audit::O
 }
 
 /// The decision record of a request.
-pub(crate) fn decision(house: &House, row: &RequestRow) -> Result<audit::Decision, Refusal> {
+pub(crate) fn decision(store: &Store, row: &RequestRow) -> Result<audit::Decision, Refusal> {
     let Some(index) = row.decision_leaf else {
         return Err(Refusal::new(Code::Internal, "a request without a decision").of(row.id));
     };
-    let leaf = leaf(&house.store, index)?;
+    let leaf = leaf(store, index)?;
     match record(&leaf)? {
         audit::Record::Decision(decision) => Ok(decision),
         _ => Err(not_ours(&leaf)),

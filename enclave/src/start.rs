@@ -14,6 +14,7 @@ use chancery_secret::Pin;
 use chancery_store::{Store, StoreError};
 use tokio::task::JoinSet;
 
+use crate::approve;
 use crate::courier::{self, WitnessError};
 use crate::disk::Disk;
 use crate::house::{Books, House};
@@ -62,10 +63,10 @@ pub enum StartError {
 /// The opened appliance without its door. Clones are the same.
 #[derive(Clone)]
 pub struct Enclave {
-    open: Arc<Open>,
+    pub(crate) open: Arc<Open>,
 }
 
-struct Open {
+pub(crate) struct Open {
     house: Arc<House>,
     keeper: Mutex<Option<Keeper>>,
     /// What goes on beside the walks.
@@ -144,7 +145,7 @@ impl Enclave {
         let keeper = log.start();
 
         let tenant = config.tenant();
-        let policies = Policies::new(&config.log.origin, endorsers);
+        let policies = Policies::new(&config.log.origin, endorsers, config.mode);
         if let Some(row) = store.read(|rows| rows.active_bundle(&tenant))? {
             let activation = receipts::activation(&store, row.leaf)?;
             policies.load(row, &activation)?;
@@ -174,7 +175,10 @@ impl Enclave {
             behind: Mutex::new(behind),
             walks: Mutex::new(Some(JoinSet::new())),
         };
-        Ok(Self { open: Arc::new(open) })
+        let open = Arc::new(open);
+        let resuming = approve::resume_every_period(Arc::downgrade(&open));
+        open.behind.lock().unwrap_or_else(PoisonError::into_inner).spawn(resuming);
+        Ok(Self { open })
     }
 
     pub(crate) fn house(&self) -> &Arc<House> {

@@ -1,7 +1,7 @@
 //! Who asks: the peer of a connection, proved by its certificate chain.
 //!
 //! Trusts the certificate authorities given to [`Authority::new`] and the caller's clock; nothing the peer says of
-//! itself. [`Client`], [`Auditor`] and [`Operator`] are evidence: no other crate can make one. If this is wrong,
+//! itself. [`Client`], [`Auditor`], [`Operator`] and [`Officer`] are evidence: no other crate can make one. If this is wrong,
 //! someone signs as somebody else.
 //!
 //! ```compile_fail,E0451
@@ -15,10 +15,12 @@ mod authority;
 mod dates;
 mod error;
 mod name;
+pub mod officer;
 mod peer;
 mod revocation;
+pub mod webauthn;
 
 pub use authority::Authority;
 pub use dates::Dates;
 pub use error::IdentityError;
-pub use peer::{Auditor, Client, Fingerprint, Operator, Peer, Role};
+pub use peer::{Auditor, Client, Fingerprint, Officer, Operator, Peer, Role};

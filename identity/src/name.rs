@@ -25,7 +25,8 @@ pub(crate) fn parse(uri: &str) -> Result<(Tenant, Role, ClientId), IdentityError
         "client" => Role::Client,
         "auditor" => Role::Auditor,
         "operator" => Role::Operator,
-        _ => return Err(broken("the role is `client`, `auditor` or `operator`")),
+        "officer" => Role::Officer,
+        _ => return Err(broken("the role is `client`, `auditor`, `operator` or `officer`")),
     };
     let name = name.parse().map_err(|_| broken("the name keeps to its alphabet"))?;
     Ok((tenant, role, name))

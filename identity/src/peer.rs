@@ -38,6 +38,8 @@ pub enum Role {
     Auditor,
     /// Makes wallets and applies policy.
     Operator,
+    /// Approves and vetoes, as the policy bundle lets.
+    Officer,
 }
 
 impl Role {
@@ -48,6 +50,7 @@ impl Role {
             Self::Client => "client",
             Self::Auditor => "auditor",
             Self::Operator => "operator",
+            Self::Officer => "officer",
         }
     }
 }
@@ -137,6 +140,8 @@ evidence! {
     Auditor;
     /// Someone who may make wallets and apply policy bundles.
     Operator;
+    /// Somebody whom the policy bundle may name: to approve and to veto, never to ask.
+    Officer;
 }
 
 impl fmt::Display for Peer {

@@ -16,6 +16,7 @@ use crate::limit::{Key, LIMITS, Limit, Measure};
 use crate::manifest::{self, LimitEntry, Manifest};
 use crate::name::{NAME_FORM, WORD_FORM, is_name, is_word};
 use crate::obligation::Declared;
+use crate::officers::Officers;
 use crate::registry::{GROUPS_OF_ONE, Registry};
 use crate::rule::{self, Rule, Vocabulary};
 use crate::schema;
@@ -56,6 +57,7 @@ pub struct Bundle {
     pub(crate) registry: Registry,
     pub(crate) methods: Methods,
     pub(crate) declared: Declared,
+    pub(crate) officers: Officers,
     /// Each limit and the hash of its definition.
     pub(crate) limits: Vec<(Limit, [u8; 32])>,
     pub(crate) utc_offset_s: i64,
@@ -100,6 +102,7 @@ impl Bundle {
         let mut parts = Parts { at, findings };
         let utc_offset_s = parts.header(&manifest);
         let declared = parts.declared(&manifest);
+        let officers = Officers::build(&manifest, &declared, at, parts.findings);
         let clients = parts.members(&manifest.groups.clients, "a client");
         let wallets = parts.members(&manifest.groups.wallets, "a wallet");
         let registry = Registry::build(&manifest, source, at, parts.findings);
@@ -119,6 +122,7 @@ impl Bundle {
         let types = parts.must(Types::parse().ok_or_else(String::new), "entity types")?;
         let vocabulary = vocabulary(&registry, &clients, &wallets);
         let rules = rule::compile(source.folder("policies"), &schema, &declared, &vocabulary, parts.findings);
+        parts.reachable(&rules, &officers);
         let reader = goal::Reader { schema: &schema, declared: &declared, vocabulary: &vocabulary };
         let goals = reader.read(source.folder("goals"), parts.findings);
         let entities = entities(&schema, &registry, &clients, &wallets);
@@ -135,6 +139,7 @@ impl Bundle {
             registry,
             methods,
             declared,
+            officers,
             limits,
             utc_offset_s,
             types,
@@ -176,6 +181,18 @@ impl Bundle {
     #[must_use]
     pub fn contracts(&self) -> &impl Contracts {
         &self.registry.decoding
+    }
+
+    /// Who may approve.
+    #[must_use]
+    pub fn officers(&self) -> &Officers {
+        &self.officers
+    }
+
+    /// The approver groups.
+    #[must_use]
+    pub fn approvers(&self) -> &[String] {
+        &self.declared.approvers
     }
 
     /// The declared limits, in order.
@@ -287,6 +304,22 @@ impl Parts<'_, '_> {
             }
         }
         declared
+    }
+
+    /// Where the bundle names its officers, every quorum must be one that they can meet.
+    fn reachable(&mut self, rules: &[Rule], officers: &Officers) {
+        if officers.iter().next().is_none() {
+            return;
+        }
+        for rule in rules {
+            for (group, needed) in rule.obligations.quorum() {
+                let members = officers.members(group);
+                let message =
+                    format!("`{}` asks for {needed} approvals by `{group}`, which has {members} members", rule.name);
+                let enough = members >= usize::try_from(*needed).unwrap_or(usize::MAX);
+                self.check(enough, None, FindingCode::Value, message, "such a request could never be approved");
+            }
+        }
     }
 
     /// Groups by member.

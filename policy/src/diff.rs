@@ -5,6 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
+use chancery_core::ClientId;
+use chancery_identity::officer::{Credential, Registered};
 use serde::Serialize;
 
 use crate::bundle::Bundle;
@@ -27,6 +29,12 @@ pub enum Part {
     Approver,
     /// A factor.
     Factor,
+    /// For whom credentials are made.
+    Webauthn,
+    /// An officer.
+    Officer,
+    /// One officer standing in for another.
+    Delegation,
     /// A group of clients.
     ClientGroup,
     /// A group of wallets.
@@ -54,6 +62,9 @@ impl Part {
             Self::Limit => "limit",
             Self::Approver => "approver group",
             Self::Factor => "factor",
+            Self::Webauthn => "relying party",
+            Self::Officer => "officer",
+            Self::Delegation => "delegation",
             Self::ClientGroup => "client group",
             Self::WalletGroup => "wallet group",
             Self::Asset => "asset",
@@ -133,6 +144,16 @@ impl Bundle {
         for factor in &self.declared.factors {
             put(Part::Factor, factor, "declared".to_owned());
         }
+        if let Some(party) = self.officers.party() {
+            put(Part::Webauthn, &party.id, party.origins.join("\n"));
+        }
+        for officer in self.officers.iter() {
+            put(Part::Officer, officer.id.as_str(), described(officer));
+        }
+        for delegation in self.officers.delegations() {
+            let name = format!("{} to {}", delegation.from, delegation.to);
+            put(Part::Delegation, &name, format!("until {}", delegation.until));
+        }
         for (part, members) in [(Part::ClientGroup, &self.clients), (Part::WalletGroup, &self.wallets)] {
             for (group, members) in by_group(members) {
                 put(part, group, members.join(", "));
@@ -172,6 +193,18 @@ fn by_group(members: &HashMap<String, Vec<String>>) -> BTreeMap<&str, Vec<&str>>
     }
     groups.values_mut().for_each(|members| members.sort_unstable());
     groups
+}
+
+fn described(officer: &Registered) -> String {
+    let list = |names: Vec<&str>| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    let roles = list(officer.roles.iter().map(|role| role.as_str()).collect());
+    let groups = list(officer.groups.iter().map(String::as_str).collect());
+    let clients = list(officer.clients.iter().map(ClientId::as_str).collect());
+    let mut lines = vec![format!("roles: {roles}; groups: {groups}; clients: {clients}")];
+    for Credential { id, key, held } in &officer.credentials {
+        lines.push(format!("credential {} {key} held in {held}", String::from(id.clone())));
+    }
+    lines.join("\n")
 }
 
 fn measured(limit: &Limit) -> String {

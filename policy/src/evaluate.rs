@@ -214,6 +214,20 @@ impl Bundle {
             && self.registry.assets.keys().all(|id| unit(self, id) == unit(other, id))
     }
 
+    /// Whether an approval of `group` is among what a request still needs, or a veto of it would end a rule that permits
+    /// the request or waits.
+    #[must_use]
+    pub fn asks(&self, evaluation: &Evaluation, veto: bool, group: &str) -> bool {
+        let missing = &evaluation.missing;
+        if veto {
+            let waiting = missing.iter().map(|missing| &missing.rule);
+            let heeds = |rule: &Rule| rule.obligations.heeds(group);
+            return evaluation.rules.iter().chain(waiting).any(|rule| self.rules.get(rule.as_str()).is_some_and(heeds));
+        }
+        let asked = |need: &Need| matches!(need, Need::Quorum { group: asked, .. } if asked == group);
+        missing.iter().any(|missing| missing.needs.iter().any(asked))
+    }
+
     fn refuse(&self, rule: &'static str, message: String) -> Evaluation {
         let rule = RuleName::reserved(rule);
         Evaluation {

@@ -17,6 +17,7 @@ mod limit;
 mod manifest;
 mod name;
 mod obligation;
+mod officers;
 mod proof;
 mod reads;
 mod registry;
@@ -27,6 +28,7 @@ mod source;
 mod span;
 mod tested;
 mod units;
+mod words;
 
 pub use bundle::{Bundle, RuleSummary};
 pub use case::TestResult;
@@ -45,6 +47,7 @@ pub use name::{
     DEFAULT_DENY, EFFECTS_OUT_OF_RANGE, REQUEST_UNREADABLE, RESERVED, RuleName, SPENDING_UNREADABLE,
 };
 pub use obligation::{Met, Need};
+pub use officers::{Delegation, Officers, Standing};
 pub use proof::{Claim, Comparison, Example, Modelled, Never, Subject};
 pub use source::Source;
 pub use tested::Tested;

@@ -9,6 +9,7 @@ use toml::Spanned;
 
 use crate::error::{FindingCode, Findings, Text};
 use crate::limit::{Key, Measure};
+use crate::officers::{DelegationEntry, OfficerEntry, WebauthnEntry};
 
 /// The format this build reads.
 pub(crate) const VERSION: u32 = 1;
@@ -38,6 +39,12 @@ pub(crate) struct Manifest {
     pub limits: Vec<Spanned<LimitEntry>>,
     #[serde(default)]
     pub bitcoin: BitcoinEntry,
+    #[serde(default)]
+    pub webauthn: Option<Spanned<WebauthnEntry>>,
+    #[serde(default, rename = "officer")]
+    pub officers: Vec<Spanned<OfficerEntry>>,
+    #[serde(default, rename = "delegation")]
+    pub delegations: Vec<Spanned<DelegationEntry>>,
 }
 
 #[derive(Default, Deserialize)]

@@ -145,6 +145,11 @@ impl Obligations {
         self.quorum.is_empty() && self.factors.is_empty() && self.delay_ms.is_none() && self.vetoes.is_empty()
     }
 
+    /// The approver groups whose approvals it asks for, and how many.
+    pub fn quorum(&self) -> &[(String, u32)] {
+        &self.quorum
+    }
+
     /// The Cedar condition that holds when, and only when, every obligation is met. It cannot fail to evaluate: the schema
     /// makes each attribute it reads a required one.
     pub fn condition(&self) -> String {
@@ -164,6 +169,11 @@ impl Obligations {
     /// The group whose veto ends this rule, if one did.
     pub fn vetoed_by(&self, met: &Met) -> Option<&str> {
         self.vetoes.iter().find(|group| met.vetoes.contains(*group)).map(String::as_str)
+    }
+
+    /// Whether a veto of this group ends the rule.
+    pub fn heeds(&self, group: &str) -> bool {
+        self.vetoes.iter().any(|known| known == group)
     }
 
     /// What is not met yet, vetoes apart.

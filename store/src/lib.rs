@@ -2,6 +2,7 @@
 //! synced at every commit, one writer thread, a few readers. It knows rows, not meanings: no cryptography, no policy,
 //! no tree. Trusts the disk to keep what it synced. If this is wrong, a signature can exist without its record.
 
+mod approvals;
 mod directory;
 mod error;
 mod fault;
@@ -25,7 +26,7 @@ pub use fault::{Fatal, abort};
 pub use health::Health;
 pub use limits::bucket_width_ms;
 pub use reader::{LEAF_HASHES, LEAVES, Reader};
-pub use rows::{BundleRow, LeafRow, RequestFilter, RequestRow, RequestState, WalletRow};
+pub use rows::{ApprovalRow, BundleRow, LeafRow, RequestFilter, RequestRow, RequestState, WalletRow};
 pub use schema::FORMAT;
 pub use store::Store;
 pub use tx::{COUNTER_BYTES, RECORD_BYTES, Tx};

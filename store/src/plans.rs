@@ -6,7 +6,7 @@ use rusqlite::StatementStatus;
 
 use crate::link::Link;
 use crate::reader::{self, listing};
-use crate::{RequestFilter, RequestState, limits, schema, tx};
+use crate::{RequestFilter, RequestState, approvals, limits, schema, tx};
 
 fn store(directory: &std::path::Path) -> Link {
     let path = directory.join("store.sqlite");
@@ -58,6 +58,11 @@ fn no_hot_statement_walks_a_table() {
         tx::sql::PUT_BUNDLE,
         tx::sql::ACTIVATE,
         tx::sql::KEEP_WRAPPED,
+        approvals::sql::APPROVE,
+        approvals::sql::APPROVALS,
+        approvals::sql::DECIDE_AGAIN,
+        approvals::sql::WAIT,
+        approvals::sql::WAITED,
         limits::sql::SPENT,
         limits::sql::BUCKET,
         limits::sql::ADD,

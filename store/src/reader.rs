@@ -25,6 +25,7 @@ macro_rules! select_request {
         )
     };
 }
+pub(crate) use select_request;
 macro_rules! select_bundle {
     ($rest:literal) => {
         concat!(
@@ -319,7 +320,7 @@ fn bounded(range: &Range<u64>, most: u64) -> Result<[i64; 2], StoreError> {
     Ok([signed(range.start)?, signed(range.end)?])
 }
 
-fn index(row: &Row<'_>, column: usize, what: &'static str) -> Result<u64, StoreError> {
+pub(crate) fn index(row: &Row<'_>, column: usize, what: &'static str) -> Result<u64, StoreError> {
     u64::try_from(row.get::<_, i64>(column)?).map_err(|_| StoreError::Corrupt { what })
 }
 
@@ -328,7 +329,7 @@ fn optional_index(row: &Row<'_>, column: usize, what: &'static str) -> Result<Op
     stored.map(|index| u64::try_from(index).map_err(|_| StoreError::Corrupt { what })).transpose()
 }
 
-fn request(row: &Row<'_>) -> Result<RequestRow, StoreError> {
+pub(crate) fn request(row: &Row<'_>) -> Result<RequestRow, StoreError> {
     let key: Option<String> = row.get(4)?;
     let state = row.get_ref(6)?.as_str().ok().and_then(RequestState::parse);
     Ok(RequestRow {

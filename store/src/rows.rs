@@ -115,6 +115,23 @@ impl RequestFilter {
     }
 }
 
+/// What an officer said about a pending request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApprovalRow {
+    /// The request.
+    pub request: RequestId,
+    /// Log index of it.
+    pub leaf: u64,
+    /// Who.
+    pub officer: ClientId,
+    /// `approve` or `veto`.
+    pub act: String,
+    /// The hash of the bundle it was said under.
+    pub bundle: [u8; 32],
+    /// Opaque: the assertion.
+    pub record: Vec<u8>,
+}
+
 /// One log entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeafRow {

@@ -278,15 +278,15 @@ impl Tx<'_> {
         self.link.run(sql::KEEP_WRAPPED, (name, record)).map(|_| ())
     }
 
-    fn seen(&mut self, at: UnixMillis) {
+    pub(crate) fn seen(&mut self, at: UnixMillis) {
         self.ledger.newest_ms = self.ledger.newest_ms.max(at.0);
     }
 }
 
-fn within(bytes: usize, most: usize, what: &'static str) -> Result<(), StoreError> {
+pub(crate) fn within(bytes: usize, most: usize, what: &'static str) -> Result<(), StoreError> {
     if bytes <= most { Ok(()) } else { Err(StoreError::OutOfRange { what }) }
 }
 
-fn one_row(changed: usize, kind: &'static str) -> Result<(), StoreError> {
+pub(crate) fn one_row(changed: usize, kind: &'static str) -> Result<(), StoreError> {
     if changed == 1 { Ok(()) } else { Err(StoreError::Unknown { kind }) }
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use chancery_core::Code;
+use chancery_core::{Code, UnixMillis};
 use chancery_store::{FORMAT, RequestState, Store, StoreError};
 use fixture::{Heard, open, record, request};
 use rusqlite::Connection;
@@ -94,12 +94,17 @@ async fn a_newer_format_is_refused_and_left_alone() {
 
 /// Would catch a release that cannot start over the state of the one before, or that loses something of it.
 #[tokio::test]
-async fn a_store_of_format_1_is_taken_along() {
+async fn a_store_of_an_older_format_is_taken_along() {
     let directory = tempfile::tempdir().unwrap();
     filled(directory.path()).await;
     let path = directory.path().join("store.sqlite");
     let older = Connection::open(&path).unwrap();
-    older.execute_batch("DROP TABLE wrapped; PRAGMA user_version = 1;").unwrap();
+    older
+        .execute_batch(
+            "DROP TABLE approval; DROP TRIGGER request_decided_again; DROP INDEX request_by_again; \
+             ALTER TABLE request DROP COLUMN again_ms; DROP TABLE wrapped; PRAGMA user_version = 1;",
+        )
+        .unwrap();
     drop(older);
     for start in 0..2 {
         let store = open(directory.path());
@@ -109,6 +114,7 @@ async fn a_store_of_format_1_is_taken_along() {
         }
         assert_eq!(store.read(|rows| rows.wrapped("seed")).unwrap().as_deref(), Some(b"opaque".as_slice()));
         assert_eq!(store.read(|rows| rows.wrapped("other")).unwrap(), None);
+        assert_eq!(store.read(|rows| rows.waited(UnixMillis(i64::MAX), 1)).unwrap(), []);
         let again = store.write(|tx| tx.keep_wrapped("seed", b"another")).await;
         assert!(matches!(again, Err(StoreError::AlreadyExists { .. })), "{again:?}");
         store.close().await;

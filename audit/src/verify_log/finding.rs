@@ -85,6 +85,26 @@ pub enum LogError {
         /// What does not hold.
         rule: &'static str,
     },
+    /// An approval of a decision that does not wait.
+    #[error("entry {index}: the approval is of entry {decision}, but {rule}")]
+    Approval {
+        /// Its index.
+        index: u64,
+        /// The entry it names.
+        decision: u64,
+        /// What does not hold.
+        rule: &'static str,
+    },
+    /// A decision about a request that waited, which does not follow from what was said.
+    #[error("entry {index}: the decision reviews entry {decision}, but {rule}")]
+    Review {
+        /// Its index.
+        index: u64,
+        /// The entry it names.
+        decision: u64,
+        /// What does not hold.
+        rule: &'static str,
+    },
     /// More decisions wait for their outcome than any appliance keeps open.
     #[error("entry {index}: {open} decisions before it have not ended")]
     Open {
@@ -142,6 +162,10 @@ pub enum Reason {
     EntryMalformed,
     /// An outcome belongs to no open decision.
     OutcomeUnfounded,
+    /// An approval is of no decision that waits.
+    ApprovalUnfounded,
+    /// A decision counts approvals that are not there, or reviews what did not wait.
+    ReviewUnfounded,
     /// Too many decisions are open.
     TooManyOpen,
     /// The entries are not those that were signed.
@@ -167,6 +191,8 @@ impl Reason {
         Self::LeafAltered,
         Self::EntryMalformed,
         Self::OutcomeUnfounded,
+        Self::ApprovalUnfounded,
+        Self::ReviewUnfounded,
         Self::TooManyOpen,
         Self::RootMismatch,
         Self::LogRolledBack,
@@ -189,6 +215,8 @@ impl Reason {
             Self::LeafAltered => "leaf-altered",
             Self::EntryMalformed => "entry-malformed",
             Self::OutcomeUnfounded => "outcome-unfounded",
+            Self::ApprovalUnfounded => "approval-unfounded",
+            Self::ReviewUnfounded => "review-unfounded",
             Self::TooManyOpen => "too-many-open",
             Self::RootMismatch => "root-mismatch",
             Self::LogRolledBack => "log-rolled-back",
@@ -223,6 +251,8 @@ impl LogError {
             Self::Leaf { .. } => Reason::LeafAltered,
             Self::Entry { .. } => Reason::EntryMalformed,
             Self::Outcome { .. } => Reason::OutcomeUnfounded,
+            Self::Approval { .. } => Reason::ApprovalUnfounded,
+            Self::Review { .. } => Reason::ReviewUnfounded,
             Self::Open { .. } => Reason::TooManyOpen,
             Self::Root { .. } => Reason::RootMismatch,
             Self::Cut { .. } => Reason::LogRolledBack,

@@ -8,10 +8,11 @@ use std::thread::Scope;
 use chancery_core::limit;
 
 use super::finding::LogError;
+use crate::approval::{Approval, Review};
 use crate::files::{Resource, entries};
 use crate::merkle::{Hash, leaf_hash};
 use crate::mirror::Mirror;
-use crate::record::{Outcome, Record, Verdict};
+use crate::record::{Outcome, Record};
 use crate::tile::WIDTH;
 use crate::verify::Decided;
 
@@ -24,8 +25,9 @@ const TILE_BYTES: usize = 256 * HASH;
 
 /// What the pass needs of an entry.
 pub(super) enum Step {
-    /// A decision, and what its outcome is held to where there may be one.
-    Decision(Option<Decided>),
+    /// A decision: what its outcome is held to, and what led to it where it had been pending.
+    Decision(Box<Decided>, Option<Box<Review>>),
+    Approval(Box<Approval>),
     Outcome(Box<Outcome>),
     Wallet,
     Policy,
@@ -35,8 +37,9 @@ impl From<Record> for Step {
     fn from(record: Record) -> Self {
         match record {
             Record::Decision(decision) => {
-                Self::Decision((decision.outcome != Verdict::Denied).then(|| Decided::from(&decision)))
+                Self::Decision(Box::new(Decided::from(&decision)), decision.review.map(Box::new))
             }
+            Record::Approval(approval) => Self::Approval(Box::new(approval)),
             Record::Outcome(outcome) => Self::Outcome(Box::new(outcome)),
             Record::Wallet(_) => Self::Wallet,
             Record::Policy(_) => Self::Policy,

@@ -9,11 +9,13 @@ mod lane;
 use std::collections::BTreeMap;
 use std::thread;
 
+use chancery_core::limit;
 use serde::{Deserialize, Serialize};
 
 pub use finding::{LogError, Reason};
 pub use kept::{Kept, KeptError};
 
+use crate::approval::{Approval, Review, Spoken};
 use crate::checkpoint::SignedCheckpoint;
 use crate::files::{Files, Resource};
 use crate::merkle::{self, Hash};
@@ -28,6 +30,9 @@ use lane::{Bundle, Lanes, Reading, Step};
 /// LIMIT: decisions without an outcome at one time. An appliance ends those it left open at its start, and the pending ones
 /// when their time is over; it comes nowhere near.
 const OPEN: usize = 1 << 20;
+
+/// LIMIT: what is said about one decision.
+const APPROVALS: usize = limit::APPROVALS;
 
 /// LIMIT: checkpoints that a chain of runs, none of which came to its end, remembers.
 const SEEN: usize = 64;
@@ -49,6 +54,9 @@ pub enum Start<'a> {
 pub struct Counts {
     /// Decisions.
     pub decisions: u64,
+    /// Approvals and vetoes of pending requests.
+    #[serde(default)]
+    pub approvals: u64,
     /// Outcomes.
     pub outcomes: u64,
     /// Wallets made.
@@ -219,14 +227,22 @@ impl<'a> Pass<'a> {
 
     fn follow(&mut self, index: u64, step: Step) -> Result<(), LogError> {
         match step {
-            Step::Decision(decided) => {
+            Step::Decision(decided, review) => {
                 self.counts.decisions += 1;
-                if let Some(decided) = decided {
+                if let Some(review) = review {
+                    self.review(index, &decided, &review)?;
+                }
+                // A denial has no outcome.
+                if decided.outcome != Verdict::Denied {
                     if self.open.len() >= OPEN {
                         return Err(LogError::Open { index, open: self.open.len() });
                     }
-                    self.open.insert(index, decided);
+                    self.open.insert(index, *decided);
                 }
+            }
+            Step::Approval(approval) => {
+                self.counts.approvals += 1;
+                self.speak(index, &approval)?;
             }
             Step::Outcome(outcome) => {
                 self.counts.outcomes += 1;
@@ -234,6 +250,43 @@ impl<'a> Pass<'a> {
             }
             Step::Wallet => self.counts.wallets += 1,
             Step::Policy => self.counts.policies += 1,
+        }
+        Ok(())
+    }
+
+    /// An approval is of a decision that waits.
+    fn speak(&mut self, index: u64, approval: &Approval) -> Result<(), LogError> {
+        let decision = approval.decision_leaf;
+        let wrong = |rule| LogError::Approval { index, decision, rule };
+        let waiting = self.open.get_mut(&decision).filter(|decided| decided.outcome == Verdict::Pending);
+        let decided = waiting.ok_or_else(|| wrong("that is no decision that waits"))?;
+        if decided.tenant != approval.tenant || decided.request_id != approval.request_id {
+            return Err(wrong("it is of another request"));
+        }
+        if decided.approvals.len() >= APPROVALS {
+            return Err(wrong("more was said about it than an appliance takes"));
+        }
+        decided.approvals.push(Spoken::of(index, approval));
+        Ok(())
+    }
+
+    /// A decision about a request that waited takes the first one's place, and counts only what was said.
+    fn review(&mut self, index: u64, decided: &Decided, review: &Review) -> Result<(), LogError> {
+        let wrong = |rule| LogError::Review { index, decision: review.decision_leaf, rule };
+        review.check().map_err(wrong)?;
+        let waited = self.open.remove(&review.decision_leaf).ok_or_else(|| wrong("that is no decision that waits"))?;
+        let follows = waited.outcome == Verdict::Pending
+            && waited.tenant == decided.tenant
+            && waited.request_id == decided.request_id
+            && waited.time_ms <= decided.time_ms;
+        if !follows {
+            return Err(wrong("that is of another request, or did not wait"));
+        }
+        if decided.outcome == Verdict::Pending {
+            return Err(wrong("a review does not leave a request waiting"));
+        }
+        if !review.approvals.iter().all(|spoken| waited.approvals.contains(spoken)) {
+            return Err(wrong("it counts an approval that is not in the log"));
         }
         Ok(())
     }

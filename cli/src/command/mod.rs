@@ -1,9 +1,11 @@
 //! The one table of commands: help, completions, man pages and the dispatch below all come from it.
 
+mod approval;
 mod audit;
 mod client;
 mod history;
 mod init;
+mod officer;
 mod page;
 mod policy;
 mod receipt;
@@ -69,6 +71,12 @@ enum Command {
     /// Look at requests that were made
     #[command(subcommand)]
     Request(request::Request),
+    /// See what waits for an officer, approve it or veto it
+    #[command(subcommand)]
+    Approval(approval::Approval),
+    /// Make what a policy bundle says of an officer
+    #[command(subcommand)]
+    Officer(officer::Officer),
     /// Check, test, simulate and apply policy bundles
     #[command(subcommand)]
     Policy(policy::Policy),
@@ -102,6 +110,8 @@ impl Cli {
             Command::Sign(command) => command.run(connection, output),
             Command::Preview(command) => command.run(connection, output),
             Command::Request(command) => command.run(connection, output),
+            Command::Approval(command) => command.run(connection, output),
+            Command::Officer(command) => command.run(output),
             Command::Policy(command) => command.run(connection, output),
             Command::Audit(command) => command.run(connection, output),
             Command::Receipt(command) => command.run(connection, output),

@@ -69,6 +69,7 @@ impl Reevaluate {
         for event in events(&recorded) {
             match event {
                 Event::Ended(one, end) => replay.end(one, end),
+                Event::Waits(one) => replay.wait(one, &*known(&mut bundles, &api, &hash(one))?),
                 Event::Decided(one) => {
                     let bundle = known(&mut bundles, &api, &hash(one))?;
                     let again = replay.decide(one, &bundle);

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 
 use chancery_audit::{self as audit, End as Outcome, Endorsers, V1};
 use chancery_core::config::Config;
-use chancery_core::{Clock as _, Code, KeyId, ManualClock, SignRequest, Tenant, UnixMillis, WalletId};
+use chancery_core::{Clock as _, Code, KeyId, ManualClock, Mode, SignRequest, Tenant, UnixMillis, WalletId};
 use chancery_hsm::{Algorithm, KeyRef, PublicKey};
 use chancery_identity::{Authority, Client, Operator, Peer};
 use chancery_policy::{Met, PolicyError, Question, Spending as _, Tested};
@@ -113,7 +113,7 @@ fn open(folder: &Path, wall: i64) -> (Arc<Books>, Arc<ManualClock>) {
         hsm = { module = "m", token = "t", pin = { file = "p" } }
     "#;
     let disk = Disk::of(&Config::parse(config, folder).unwrap());
-    let policies = Policies::new("model.example", Endorsers::default());
+    let policies = Policies::new("model.example", Endorsers::default(), Mode::Development);
     if let Some(row) = store.read(|rows| rows.active_bundle(&Tenant::default())).unwrap() {
         let activation = receipts::activation(&store, row.leaf).unwrap();
         policies.load(row, &activation).unwrap();

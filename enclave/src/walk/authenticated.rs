@@ -32,6 +32,6 @@ impl Authenticated {
     /// [`Code::NotFound`] without such a wallet, [`Code::NoPolicy`] before a bundle is in force, and each way in which
     /// bytes are not one canonical payload for this wallet.
     pub fn understand(self, books: &Books) -> Result<Understood, Refusal> {
-        Understood::of(self.client, self.request, books)
+        Understood::of((&self.client).into(), self.request, books)
     }
 }

@@ -6,6 +6,7 @@ mod authenticated;
 mod recorded;
 mod sealed;
 mod understood;
+mod waiting;
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ pub use sealed::Sealed;
 #[cfg(test)]
 pub(crate) use sealed::record_release;
 pub use understood::{Decided, Understood};
+pub use waiting::{Reviewed, Said, Waiting, Word};
 
 use crate::answer::Answer;
 use crate::house::House;
@@ -48,6 +50,23 @@ pub(crate) async fn walk(
     let sealed = recorded.seal(house).await?;
 
     // The outcome on record; then the signature, with its receipt.
+    let released = sealed.release(house).await?;
+    Ok(Answer::Released(Box::new(released)))
+}
+
+/// Walks a pending request on, after an officer's word or when its time has come.
+pub(crate) async fn resume(
+    house: &Arc<House>,
+    waiting: Waiting,
+    said: Option<Said>,
+) -> Result<Answer, Refusal> {
+    // Whether policy allows it now: what was said, the decision and its limits recorded in one transaction.
+    let recorded = match waiting.decide(&house.books, said).await? {
+        Reviewed::Permitted(recorded) => recorded,
+        Reviewed::Pending(pending) => return Ok(Answer::Pending(pending)),
+        Reviewed::Denied(refusal) => return Err(refusal),
+    };
+    let sealed = recorded.seal(house).await?;
     let released = sealed.release(house).await?;
     Ok(Answer::Released(Box::new(released)))
 }

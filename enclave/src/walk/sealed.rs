@@ -54,7 +54,8 @@ impl Sealed {
             .map_err(|error| Refusal::from(error).of(id))?;
         let decided = house.log.prove(&leaf, &checkpoint)?;
         let ended = house.log.prove(&ended, &checkpoint)?;
-        Ok(receipts::released(record, decided, kept, outcome, ended, opened))
+        let approvals = receipts::approvals(house, id, record.review.as_ref(), &checkpoint)?;
+        Ok(receipts::released(record, decided, approvals, kept, outcome, ended, opened))
     }
 }
 

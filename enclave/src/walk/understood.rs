@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use chancery_audit::{self as audit, Appended, Digest, Leaf, Salt, V1, Verdict};
-use chancery_core::{Code, RequestId, SignRequest, UnixMillis};
+use chancery_audit::{self as audit, Appended, Digest, Leaf, Review, Salt, V1, Verdict};
+use chancery_core::{ClientId, Code, RequestId, SignRequest, UnixMillis};
 use chancery_identity::Client;
 use chancery_intent::Intent;
-use chancery_policy::{Asked, Decision, Met, Reservation, decide};
+use chancery_policy::{Asked, Decision, Met, Need, Reservation, decide};
 use chancery_store::{RequestRow, RequestState, Tx};
 
 use super::Recorded;
@@ -25,14 +25,27 @@ const ATTEMPTS: usize = 3;
 
 /// A request whose payload decoded to one canonical intent for this wallet.
 pub struct Understood {
-    client: Client,
-    request: SignRequest,
-    digest: Digest,
-    wallet: Arc<Wallet>,
-    policy: Arc<InForce>,
-    intent: Intent,
+    pub(super) asker: Asker,
+    pub(super) request: SignRequest,
+    pub(super) digest: Digest,
+    pub(super) wallet: Arc<Wallet>,
+    pub(super) policy: Arc<InForce>,
+    pub(super) intent: Intent,
     /// The intent's description as records and receipts carry it.
-    described: serde_json::Value,
+    pub(super) described: serde_json::Value,
+}
+
+/// Who asked, as records name them.
+pub(super) struct Asker {
+    pub id: ClientId,
+    pub certificate: Digest,
+}
+
+impl From<&Client> for Asker {
+    fn from(client: &Client) -> Self {
+        let certificate = Digest::from_bytes(*client.fingerprint().as_bytes());
+        Self { id: client.id().clone(), certificate }
+    }
 }
 
 /// What came of a decision. Everything but `Before` was recorded just now.
@@ -64,14 +77,14 @@ struct Fresh {
 
 impl Understood {
     /// Decodes the payload with what the bundle in force knows about contracts.
-    pub(super) fn of(client: Client, request: SignRequest, books: &Books) -> Result<Self, Refusal> {
+    pub(super) fn of(asker: Asker, request: SignRequest, books: &Books) -> Result<Self, Refusal> {
         let wallet = books.wallets.find(&request.tenant, &request.wallet)?;
         let policy = books.policies.in_force(&request.tenant)?;
         let contracts = policy.bundle().contracts();
         let intent = chancery_intent::understand(&request.payload, &wallet.account(), contracts)?;
-        let digest = audit::request_digest(client.id(), &request)?;
+        let digest = audit::request_digest(&asker.id, &request)?;
         let described = kept::value(intent.description())?;
-        Ok(Self { client, request, digest, wallet, policy, intent, described })
+        Ok(Self { asker, request, digest, wallet, policy, intent, described })
     }
 
     /// Decides, reserves limits and records, in one transaction.
@@ -99,7 +112,7 @@ impl Understood {
                     return Ok(still.concluded(id, *fresh, leaf, in_flight));
                 }
                 (Written::Before(row), _) => return Ok(Decided::Before(row)),
-                _ => asked = Self::of(still.client, still.request, books)?,
+                _ => asked = Self::of(still.asker, still.request, books)?,
             }
         }
         let detail = "policy changes faster than this request can be decided";
@@ -113,8 +126,8 @@ impl Understood {
         tx: &mut Tx<'_>,
         id: RequestId,
     ) -> Result<(Option<Leaf>, Written), Refusal> {
-        let Self { client, request, policy, .. } = self;
-        if let Some(row) = tx.request_by_key(&request.tenant, client.id(), &request.idempotency_key)? {
+        let Self { asker, request, policy, .. } = self;
+        if let Some(row) = tx.request_by_key(&request.tenant, &asker.id, &request.idempotency_key)? {
             if row.request_digest == *self.digest.as_bytes() {
                 return Ok((None, Written::Before(Box::new(row))));
             }
@@ -126,17 +139,9 @@ impl Understood {
         }
         books.disk.admit()?;
         let now = books.clock.now()?;
-        let asked = Asked {
-            tenant: &request.tenant,
-            client: client.id(),
-            wallet: &request.wallet,
-            intent: &self.intent,
-            now,
-            met: &Met::default(),
-        };
-        let decision = decide(policy.tested(), &asked, &Spent(&tx.rows()));
+        let decision = self.judge(tx, now, &Met::default());
         let salt = fresh_salt()?;
-        let record = self.decision_record(id, now, &decision, &salt)?;
+        let record = self.decision_record(id, now, &decision, &salt, None)?;
         let leaf = audit::append(tx, &audit::Record::Decision(record.clone()))?;
         let kept = Kept {
             v: V1,
@@ -146,26 +151,38 @@ impl Understood {
             intent_salt: salt,
         };
         tx.insert_request(&self.row(id, now, &decision, &kept, leaf)?)?;
-        for Reservation { counter, window_ms, amount } in &decision.evaluation().reservations {
-            tx.reserve(id, &counter_name(counter), now, *window_ms, *amount)?;
-        }
+        hold(tx, id, now, &decision)?;
         Ok((Some(leaf), Written::Decided(Box::new(Fresh { decision, record, kept }))))
     }
 
-    fn decision_record(
+    /// What policy says, with what this transaction sees as spent.
+    pub(super) fn judge(&self, tx: &Tx<'_>, now: UnixMillis, met: &Met) -> Decision {
+        let asked = Asked {
+            tenant: &self.request.tenant,
+            client: &self.asker.id,
+            wallet: &self.request.wallet,
+            intent: &self.intent,
+            now,
+            met,
+        };
+        decide(self.policy.tested(), &asked, &Spent(&tx.rows()))
+    }
+
+    pub(super) fn decision_record(
         &self,
         id: RequestId,
         now: UnixMillis,
         decision: &Decision,
         salt: &Salt,
+        review: Option<Review>,
     ) -> Result<audit::Decision, Refusal> {
         Ok(audit::Decision {
             v: V1,
             tenant: self.request.tenant.clone(),
             request_id: id,
             time_ms: now,
-            client: self.client.id().clone(),
-            certificate: Digest::from_bytes(*self.client.fingerprint().as_bytes()),
+            client: self.asker.id.clone(),
+            certificate: self.asker.certificate,
             wallet: self.wallet.id.clone(),
             algorithm: audit::Algorithm::Secp256k1,
             public_key: self.wallet.public_key().into(),
@@ -181,6 +198,7 @@ impl Understood {
             rules: decision.evaluation().rules.iter().map(ToString::to_string).collect(),
             missing: needs(&decision.evaluation().missing)?,
             bundle: self.policy.digest(),
+            review,
         })
     }
 
@@ -201,7 +219,7 @@ impl Understood {
         Ok(RequestRow {
             id,
             tenant: request.tenant.clone(),
-            client: self.client.id().clone(),
+            client: self.asker.id.clone(),
             wallet: request.wallet.clone(),
             idempotency_key: Some(request.idempotency_key.clone()),
             request_digest: *self.digest.as_bytes(),
@@ -237,6 +255,28 @@ impl Understood {
             Decision::Denied(_) => Decided::Denied(Refusal::denied(id, record.rules)),
         }
     }
+}
+
+/// Reserves what a request holds, and has one that waits for time decided again when it has passed.
+pub(super) fn hold(
+    tx: &mut Tx<'_>,
+    id: RequestId,
+    now: UnixMillis,
+    decision: &Decision,
+) -> Result<(), Refusal> {
+    let evaluation = decision.evaluation();
+    for Reservation { counter, window_ms, amount } in &evaluation.reservations {
+        tx.reserve(id, &counter_name(counter), now, *window_ms, *amount)?;
+    }
+    if let Decision::Pending(_) = decision {
+        let needs = evaluation.missing.iter().flat_map(|missing| &missing.needs);
+        let waits = needs.filter_map(|need| match need {
+            Need::Delay { wait_ms } => Some(now.plus_ms(*wait_ms)),
+            Need::Quorum { .. } | Need::Factor { .. } => None,
+        });
+        tx.wait(id, waits.min())?;
+    }
+    Ok(())
 }
 
 fn fresh_salt() -> Result<Salt, Refusal> {

@@ -4,6 +4,7 @@ mod bitcoin;
 mod ethereum;
 mod identity;
 mod log;
+mod officer;
 mod text;
 mod worker;
 
@@ -83,6 +84,12 @@ pub const TARGETS: &[Target] = &[
         from: "authorities and lists in files",
         check: identity::revocation,
         seeds: identity::revocations,
+    },
+    Target {
+        name: "assertion",
+        from: "an officer's authenticator",
+        check: officer::assertion,
+        seeds: officer::assertions,
     },
     Target {
         name: "frames",

@@ -1,6 +1,7 @@
 //! The routes of the API. Each handler takes its peer's role as evidence, parses what came, hands it to the enclave and
 //! writes out the answer.
 
+mod approvals;
 mod log;
 mod peer;
 mod policy;
@@ -56,6 +57,8 @@ pub fn router(enclave: Enclave, wallet: config::Rate) -> Router {
         .route("/v1/requests", get(requests::list))
         .route("/v1/requests/{id}", get(requests::show))
         .route("/v1/requests/{id}/receipt", get(requests::receipt))
+        .route("/v1/approvals", get(approvals::list))
+        .route("/v1/approvals/{id}", get(approvals::show).post(approvals::speak))
         .route("/v1/policy", get(policy::show).put(policy::apply))
         .route("/v1/policy/{hash}", get(policy::kept))
         .route("/v1/audit/decisions", get(requests::decisions))
@@ -91,6 +94,9 @@ pub fn body_limits() -> BodyLimits {
         requests::list,
         requests::show,
         requests::receipt,
+        approvals::list,
+        approvals::show,
+        approvals::speak,
         policy::show,
         policy::apply,
         policy::kept,

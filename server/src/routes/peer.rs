@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use chancery_core::{Code, Tenant};
-use chancery_identity::{Client, Operator, Peer};
+use chancery_identity::{Client, Officer, Operator, Peer};
 
 use crate::problem::Problem;
 
@@ -14,7 +14,9 @@ use crate::problem::Problem;
 pub(crate) struct AsClient(pub Client);
 /// A peer with the role `operator`.
 pub(crate) struct AsOperator(pub Operator);
-/// A peer with the role `auditor` or `operator`: who may read every decision of the tenant.
+/// A peer with the role `officer`.
+pub(crate) struct AsOfficer(pub Officer);
+/// A peer with the role `auditor`, `operator` or `officer`: who may read every decision of the tenant.
 pub(crate) struct AsReader(pub Tenant);
 /// Any peer.
 pub(crate) struct Anyone(pub Arc<Peer>);
@@ -32,7 +34,7 @@ impl<S: Sync> FromRequestParts<S> for AsClient {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         match &*peer(parts)? {
             Peer::Client(client) => Ok(Self(client.clone())),
-            Peer::Auditor(_) | Peer::Operator(_) => Err(needs("`client`")),
+            Peer::Auditor(_) | Peer::Operator(_) | Peer::Officer(_) => Err(needs("`client`")),
         }
     }
 }
@@ -42,7 +44,17 @@ impl<S: Sync> FromRequestParts<S> for AsOperator {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         match &*peer(parts)? {
             Peer::Operator(operator) => Ok(Self(operator.clone())),
-            Peer::Auditor(_) | Peer::Client(_) => Err(needs("`operator`")),
+            Peer::Auditor(_) | Peer::Client(_) | Peer::Officer(_) => Err(needs("`operator`")),
+        }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for AsOfficer {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        match &*peer(parts)? {
+            Peer::Officer(officer) => Ok(Self(officer.clone())),
+            Peer::Auditor(_) | Peer::Client(_) | Peer::Operator(_) => Err(needs("`officer`")),
         }
     }
 }
@@ -51,8 +63,8 @@ impl<S: Sync> FromRequestParts<S> for AsReader {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         match &*peer(parts)? {
-            Peer::Client(_) => Err(needs("`auditor` or `operator`")),
-            reader @ (Peer::Auditor(_) | Peer::Operator(_)) => Ok(Self(reader.tenant().clone())),
+            Peer::Client(_) => Err(needs("`auditor`, `operator` or `officer`")),
+            reader @ (Peer::Auditor(_) | Peer::Operator(_) | Peer::Officer(_)) => Ok(Self(reader.tenant().clone())),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! `/v1/requests`: where requests stand, and their receipts. A client sees its own; auditors and operators see all of their
-//! tenant's. `/v1/audit/decisions`: the same as the log holds them.
+//! `/v1/requests`: where requests stand, and their receipts. A client sees its own; everybody else sees all of
+//! their tenant's. `/v1/audit/decisions`: the same as the log holds them.
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
@@ -137,7 +137,7 @@ async fn visible(enclave: Enclave, peer: &Peer, id: &str) -> Result<Listed, Prob
         Peer::Client(client) if *client.id() != listed.row.client => {
             Err(Problem::new(Code::NotFound).detail(format!("no request `{id}`")))
         }
-        Peer::Client(_) | Peer::Auditor(_) | Peer::Operator(_) => Ok(listed),
+        Peer::Client(_) | Peer::Auditor(_) | Peer::Operator(_) | Peer::Officer(_) => Ok(listed),
     }
 }
 

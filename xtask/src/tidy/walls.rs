@@ -60,7 +60,14 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "chancery-cli",
-        &["chancery-core", "chancery-intent", "chancery-policy", "chancery-prove", "chancery-audit"],
+        &[
+            "chancery-core",
+            "chancery-identity",
+            "chancery-intent",
+            "chancery-policy",
+            "chancery-prove",
+            "chancery-audit",
+        ],
     ),
     ("chancery-hardware-tests", &["chancery-core", "chancery-secret", "chancery-hsm"]),
     // Puts bytes to every room that parses some; ships nothing.

@@ -46,6 +46,7 @@ impl ReplayCommand {
         for event in events(&recorded) {
             match event {
                 Event::Ended(one, end) => replay.end(one, end),
+                Event::Waits(one) => replay.wait(one, &draft),
                 Event::Decided(one) => {
                     let asked = replay.decide(one, &draft);
                     if asked.time_ms >= self.from {

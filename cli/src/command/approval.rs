@@ -1,0 +1,312 @@
+//! `chancery approval`: an officer looks at what waits, and speaks. Nothing that the server says is approved: the payload is
+//! decoded here, the bundle is compiled here and must be of its hash, and the challenge is computed from what was shown.
+//! If this is wrong, an officer approves something else than what was on the screen.
+
+use std::io::{BufRead, IsTerminal, stdin};
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chancery_audit::{Act, Digest, Matter};
+use chancery_core::{ClientId, Payload, RequestId, Tenant, UnixMillis, WalletId};
+use chancery_identity::webauthn::{Assertion, Base64Url};
+use chancery_intent::model::Description;
+use chancery_policy::{Bundle, Source};
+use clap::{ArgGroup, Args, Subcommand};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::request::time_cell;
+use super::sign::missing;
+use crate::connection::Connection;
+use crate::http::{Api, Call};
+use crate::output::cell;
+use crate::passkey::Passkey;
+use crate::recheck::recheck;
+use crate::{Error, Exit, Output, file, when};
+
+/// `chancery approval`.
+#[derive(Subcommand, Debug)]
+pub enum Approval {
+    /// List what waits for you (officer)
+    #[command(after_help = "Examples:\n  chancery approval list\n  chancery approval list --json")]
+    List {
+        /// At most this many
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        limit: usize,
+    },
+    /// Show a request in plain words, decoded here (officer)
+    #[command(after_help = "Examples:\n  chancery approval show 019a0000-0000-7000-8000-000000000000")]
+    Show {
+        /// The request
+        id: RequestId,
+    },
+    /// Print the challenge for an authenticator elsewhere, as the options of `navigator.credentials.get` (officer)
+    #[command(
+        after_help = "Examples:\n  chancery approval challenge 019a0000-0000-7000-8000-000000000000 --group treasury > options.json"
+    )]
+    Challenge {
+        /// The request
+        id: RequestId,
+        /// The approver group you speak for
+        #[arg(long, value_name = "GROUP")]
+        group: String,
+        /// For a veto
+        #[arg(long)]
+        veto: bool,
+    },
+    /// Approve a request, for one of your groups (officer)
+    #[command(after_help = SPEAK_HELP)]
+    Approve(Speak),
+    /// Veto a request, for one of your groups (officer)
+    #[command(after_help = SPEAK_HELP)]
+    Veto(Speak),
+}
+
+const SPEAK_HELP: &str = "\
+The request is shown first, and you are asked; `--yes` does not ask. The assertion is made by a passkey in a file, or \
+elsewhere over what `chancery approval challenge` prints.
+
+Examples:
+  chancery approval approve 019a0000-0000-7000-8000-000000000000 --group treasury --passkey ann.passkey
+  chancery approval veto 019a0000-0000-7000-8000-000000000000 --group risk --assertion assertion.json --yes";
+
+/// What an officer says.
+#[derive(Args, Debug)]
+#[command(group = ArgGroup::new("with").required(true).args(["passkey", "assertion"]))]
+pub struct Speak {
+    /// The request
+    id: RequestId,
+    /// The approver group you speak for
+    #[arg(long, value_name = "GROUP")]
+    group: String,
+    /// A passkey in a file, as `chancery officer passkey` makes it
+    #[arg(long, value_name = "FILE")]
+    passkey: Option<PathBuf>,
+    /// An assertion as a browser writes it (`JSON.stringify`); `-` for standard input
+    #[arg(long, value_name = "FILE")]
+    assertion: Option<PathBuf>,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+/// A request as the server tells it; every member is checked before it is shown.
+#[derive(Deserialize)]
+struct Sheet {
+    request_id: RequestId,
+    state: String,
+    client: ClientId,
+    wallet: WalletId,
+    expires_ms: Option<UnixMillis>,
+    payload: Payload,
+    intent: Value,
+    missing: Vec<Value>,
+    bundle: Digest,
+    groups: Vec<String>,
+    relying_party: Option<String>,
+    credentials: Vec<Base64Url>,
+}
+
+/// A request that was decoded here, under a bundle that was compiled here.
+struct Seen {
+    sheet: Sheet,
+    bundle: Bundle,
+    description: Description,
+    assumed: Vec<String>,
+}
+
+impl Approval {
+    pub fn run(&self, connection: &Connection, output: &Output) -> Result<Exit, Error> {
+        let api = Api::open(connection, output)?;
+        match self {
+            Self::List { limit } => list(&api, *limit, output),
+            Self::Show { id } => Seen::fetch(&api, *id)?.show(output),
+            Self::Challenge { id, group, veto } => {
+                let act = if *veto { Act::Veto } else { Act::Approve };
+                Seen::fetch(&api, *id)?.options(act, group, output)
+            }
+            Self::Approve(speak) => speak.run(Act::Approve, &api, output),
+            Self::Veto(speak) => speak.run(Act::Veto, &api, output),
+        }
+    }
+}
+
+fn list(api: &Api<'_>, limit: usize, output: &Output) -> Result<Exit, Error> {
+    let rows = api.pages("approvals", &["approvals"], &[], limit)?;
+    if output.is_json() {
+        output.document(&json!({ "approvals": rows }))?;
+        return Ok(Exit::Ok);
+    }
+    let row = |row: &Value| {
+        [
+            cell(row, "/request_id"),
+            time_cell(row, "/time_ms"),
+            cell(row, "/client"),
+            cell(row, "/wallet"),
+            cell(row, "/groups"),
+            missing(row.get("missing")).join("; or "),
+        ]
+    };
+    let rows: Vec<_> = rows.iter().map(row).collect();
+    output.table(["REQUEST", "TIME", "CLIENT", "WALLET", "YOUR GROUPS", "MISSING"], &rows)?;
+    Ok(Exit::Ok)
+}
+
+impl Seen {
+    fn fetch(api: &Api<'_>, id: RequestId) -> Result<Self, Error> {
+        let id_text = id.to_string();
+        let read = |path: &[&str]| -> Result<_, Error> {
+            let answer = api.call(&Call::get(path))?;
+            let document = answer.json()?;
+            Ok((answer, document))
+        };
+        let (answer, document) = read(&["approvals", &id_text])?;
+        let sheet: Sheet =
+            serde_json::from_value(document).map_err(|_| answer.unexpected("is not a request to approve"))?;
+        if sheet.request_id != id {
+            return Err(answer.unexpected("is another request"));
+        }
+        let (answer, document) = read(&["requests", &id_text])?;
+        let digest: Digest = answer
+            .text(&document, "/signing_digest")?
+            .parse()
+            .map_err(|_| answer.unexpected("has no signing digest"))?;
+        let (answer, document) = read(&["wallets", sheet.wallet.as_str()])?;
+        let key = hex::decode(answer.text(&document, "/public_key")?)
+            .map_err(|_| answer.unexpected("has no public key"))?;
+        let found = recheck(&sheet.payload, &sheet.intent, digest.as_bytes(), Some(&key)).map_err(|what| {
+            Error::Failed(format!("the server says something else than the payload does, nothing was approved: {what}"))
+        })?;
+        let description = serde_json::from_value(sheet.intent.clone())
+            .map_err(|_| answer.unexpected("holds an intent of another format"))?;
+
+        let (answer, document) = read(&["policy", &sheet.bundle.to_string()])?;
+        let source: Source = serde_json::from_value(json!({ "files": document.get("files") }))
+            .map_err(|_| answer.unexpected("has no bundle's files"))?;
+        let bundle = Bundle::compile(&source)
+            .map_err(|error| Error::Failed(format!("the bundle in force does not compile here: {error}")))?;
+        if bundle.hash() != sheet.bundle.to_string() {
+            return Err(answer.unexpected("has files that are not those of its hash"));
+        }
+        Ok(Self { sheet, bundle, description, assumed: found.assumed })
+    }
+
+    fn show(&self, output: &Output) -> Result<Exit, Error> {
+        let Sheet { request_id, state, client, wallet, expires_ms, missing: needs, groups, bundle, .. } = &self.sheet;
+        let (words, notes) = (self.bundle.words(&self.description), self.bundle.notes(&self.description));
+        if output.is_json() {
+            output.document(&json!({
+                "request_id": request_id, "state": state, "client": client, "wallet": wallet, "words": words,
+                "notes": notes, "assumed": self.assumed, "missing": needs, "groups": groups, "bundle": bundle,
+                "expires_ms": expires_ms, "intent": self.sheet.intent,
+            }))?;
+            return Ok(Exit::Ok);
+        }
+        output.line(&format!("request   {request_id}, {state}"))?;
+        output.line(&format!("asked by  client `{client}` of wallet `{wallet}` ({})", self.description.account))?;
+        for (name, lines) in [("does", &words), ("mind", &notes), ("rests on", &self.assumed)] {
+            for line in lines {
+                output.line(&format!("{name:<8}  {line}"))?;
+            }
+        }
+        for need in missing(Some(&json!(needs))) {
+            output.line(&format!("missing   {need}"))?;
+        }
+        output.line(&format!("bundle    {bundle} (`{}`)", self.bundle.name()))?;
+        output.line(&format!("groups    {}", groups.join(", ")))?;
+        if let Some(at) = expires_ms {
+            output.line(&format!("expires   {}", when::show(*at)))?;
+        }
+        Ok(Exit::Ok)
+    }
+
+    fn challenge(&self, act: Act, group: &str) -> Result<[u8; 32], Error> {
+        let Sheet { request_id, client, wallet, intent, bundle, groups, .. } = &self.sheet;
+        if !groups.iter().any(|known| known == group) {
+            let groups = groups.join("`, `");
+            return Err(Error::Failed(format!("you can speak for `{groups}` about this request, not for `{group}`")));
+        }
+        let tenant = Tenant::default();
+        let matter = Matter::new(act, group, &tenant, *request_id, client, wallet, intent, bundle);
+        matter.challenge().map_err(|error| Error::Failed(error.to_string()))
+    }
+
+    fn options(&self, act: Act, group: &str, output: &Output) -> Result<Exit, Error> {
+        let allowed = self.sheet.credentials.iter().map(|id| json!({ "type": "public-key", "id": id }));
+        output.document(&json!({
+            "challenge": URL_SAFE_NO_PAD.encode(self.challenge(act, group)?),
+            "rpId": self.sheet.relying_party,
+            "allowCredentials": allowed.collect::<Vec<_>>(),
+            "userVerification": "required",
+        }))?;
+        Ok(Exit::Ok)
+    }
+}
+
+/// An assertion as a browser writes it (WebAuthn Level 3, `AuthenticationResponseJSON`).
+#[derive(Deserialize)]
+struct Browser {
+    id: Base64Url,
+    response: BrowserResponse,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct BrowserResponse {
+    #[serde(rename = "clientDataJSON")]
+    client_data: Base64Url,
+    authenticator_data: Base64Url,
+    signature: Base64Url,
+}
+
+impl Speak {
+    fn run(&self, act: Act, api: &Api<'_>, output: &Output) -> Result<Exit, Error> {
+        let seen = Seen::fetch(api, self.id)?;
+        let challenge = seen.challenge(act, &self.group)?;
+        if !output.is_json() {
+            seen.show(output)?;
+        }
+        if !self.yes && !agreed(act, output)? {
+            return Err(Error::Failed("nothing was said".to_owned()));
+        }
+        let assertion = match (&self.passkey, &self.assertion) {
+            (Some(path), _) => Passkey::read(path)?.assert(&challenge)?,
+            (None, Some(path)) => {
+                let browser: Browser = serde_json::from_str(&file::read_text_or_stdin(path)?)
+                    .map_err(|_| Error::content(path, "is not an assertion as a browser writes it"))?;
+                let BrowserResponse { client_data, authenticator_data, signature } = browser.response;
+                Assertion { credential: browser.id, client_data, authenticator_data, signature }
+            }
+            (None, None) => return Err(Error::Failed("no assertion".to_owned())),
+        };
+        let body = json!({ "act": act, "group": self.group, "bundle": seen.sheet.bundle, "assertion": assertion });
+        let answer = api.call(&Call::post(&["approvals", &self.id.to_string()], body))?;
+        let document = answer.json()?;
+        let state = answer.text(&document, "/state")?;
+        if output.is_json() {
+            output.document(&document)?;
+        } else {
+            output.line(&format!("said      {act} for `{}`; the request is {state}", self.group))?;
+            for need in missing(document.get("missing")) {
+                output.line(&format!("missing   {need}"))?;
+            }
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+/// Asks at the terminal; without one nobody can agree.
+fn agreed(act: Act, output: &Output) -> Result<bool, Error> {
+    if !stdin().is_terminal() {
+        return Err(Error::Usage {
+            detail: "nobody can be asked: standard input is no terminal".to_owned(),
+            hint: "`--yes` says so beforehand",
+        });
+    }
+    output.finish()?;
+    output.say(&format!("{act} this? Type `yes`."));
+    let mut line = String::new();
+    stdin().lock().read_line(&mut line).map_err(Error::Output)?;
+    Ok(line.trim() == "yes")
+}

@@ -1,0 +1,352 @@
+//! Beside the first steps: a pending request, read back from the store, understood again by the bundle in force and decided
+//! again, because an officer spoke or its time has come. It ends where `Understood` ends, on the store's writer, with the
+//! same decision by the same rules; what differs is what was done for the request meanwhile.
+
+use std::sync::Arc;
+
+use chancery_audit::{self as audit, Act, Appended, Approval, Digest, Leaf, Matter, Review, Spoken, V1};
+use chancery_core::{Code, SignRequest, UnixMillis, limit};
+use chancery_identity::Officer;
+use chancery_identity::webauthn::{Assertion, Base64Url, CredentialKey};
+use chancery_policy::{Decision, Evaluation, Met, Standing};
+use chancery_store::{ApprovalRow, RequestRow, RequestState, StoreError, Tx};
+
+use super::understood::{Asker, hold};
+use super::{Recorded, Understood};
+use crate::answer::Pending;
+use crate::house::Books;
+use crate::in_flight::InFlight;
+use crate::kept::{self, Kept};
+use crate::policy::needs;
+use crate::receipts;
+use crate::refusal::Refusal;
+
+/// A request that waits for its obligations.
+pub struct Waiting {
+    row: RequestRow,
+    /// Log index of the decision that left it waiting.
+    leaf: u64,
+    kept: Kept,
+    understood: Understood,
+}
+
+/// What an officer says about a request.
+#[derive(Clone, Debug)]
+pub struct Word {
+    /// Approval or veto.
+    pub act: Act,
+    /// The approver group that is spoken for.
+    pub group: String,
+    /// The bundle it was said under.
+    pub bundle: Digest,
+    /// The officer's authenticator's.
+    pub assertion: Assertion,
+}
+
+/// A word that was verified: the only way to have one counted.
+pub struct Said {
+    approval: Approval,
+    assertion: Assertion,
+}
+
+/// What came of deciding again.
+pub enum Reviewed {
+    /// Policy allows it now: the only way on.
+    Permitted(Box<Recorded>),
+    /// It still waits.
+    Pending(Pending),
+    /// Policy denies it now.
+    Denied(Refusal),
+}
+
+/// What the transaction leaves behind.
+enum Written {
+    Decided(Box<(Decision, audit::Decision)>),
+    Waits(Box<Evaluation>),
+    /// Another bundle is in force by now; nothing was written.
+    Stale,
+}
+
+impl Waiting {
+    /// Reads a pending request back and understands it by the bundle in force.
+    ///
+    /// # Errors
+    /// [`Code::RequestNotPending`] and [`Code::RequestExpired`] where it waits no more; [`Code::ApprovalStale`] where the
+    /// bundle in force reads the payload otherwise than it was recorded.
+    pub fn of(row: RequestRow, books: &Books) -> Result<Self, Refusal> {
+        let id = row.id;
+        let leaf = still_pending(&row)?;
+        let first = receipts::decision(&books.store, &row)?;
+        let kept: Kept = kept::read("record", &row.record)?;
+        let request = SignRequest {
+            tenant: row.tenant.clone(),
+            wallet: row.wallet.clone(),
+            idempotency_key: kept.idempotency_key.clone(),
+            payload: kept.payload.clone(),
+        };
+        let asker = Asker { id: row.client.clone(), certificate: first.certificate };
+        let understood = Understood::of(asker, request, books).map_err(|refusal| refusal.of(id))?;
+        // INVARIANT: one request has one intent in all of its records; what reads otherwise now is another request.
+        if understood.described != kept.intent || *understood.digest.as_bytes() != row.request_digest {
+            let detail = "the bundle in force reads this payload otherwise than when it was asked; it must be asked again";
+            return Err(Refusal::new(Code::ApprovalStale, detail).of(id));
+        }
+        Ok(Self { row, leaf, kept, understood })
+    }
+
+    /// What `act` of `group` is about, for its challenge.
+    pub fn matter<'a>(&'a self, act: Act, group: &'a str, bundle: &'a Digest) -> Matter<'a> {
+        let RequestRow { tenant, client, wallet, .. } = &self.row;
+        Matter::new(act, group, tenant, self.row.id, client, wallet, &self.kept.intent, bundle)
+    }
+
+    /// The hash of the bundle it was understood by.
+    pub fn bundle(&self) -> Digest {
+        self.understood.policy.digest()
+    }
+
+    /// Verifies an officer's word.
+    ///
+    /// # Errors
+    /// [`Code::ApprovalStale`], [`Code::SelfApproval`], [`Code::ApprovalNotAsked`] for somebody outside the group,
+    /// [`Code::AssertionInvalid`].
+    pub fn hear(&self, officer: &Officer, word: Word, now: UnixMillis) -> Result<Said, Refusal> {
+        let refuse = |code, detail: String| Refusal::new(code, detail).of(self.row.id);
+        let Word { act, group, bundle, assertion } = word;
+        let policy = &self.understood.policy;
+        if bundle != policy.digest() {
+            let detail = format!("the bundle in force is {}: look again what it says", policy.digest());
+            return Err(refuse(Code::ApprovalStale, detail));
+        }
+        let officers = policy.bundle().officers();
+        let (id, client) = (officer.id(), &self.row.client);
+        let Some(person) = officers.find(id) else {
+            return Err(refuse(Code::ApprovalNotAsked, format!("`{id}` is no officer of the bundle in force")));
+        };
+        if person.clients.contains(client) {
+            let detail = format!("`{id}` holds the key of client `{client}`, which asked for this");
+            return Err(refuse(Code::SelfApproval, detail));
+        }
+        let standing = officers.standing(id, &group, client, now).ok_or_else(|| {
+            refuse(Code::ApprovalNotAsked, format!("`{id}` does not stand in the approver group `{group}`"))
+        })?;
+        let invalid = |detail: &str| refuse(Code::AssertionInvalid, detail.to_owned());
+        let credential = person
+            .credential(&assertion.credential)
+            .ok_or_else(|| invalid("the credential is not one of this officer's"))?;
+        let party = officers.party().ok_or_else(|| invalid("the bundle names no relying party"))?;
+        let origin = origin(&assertion.client_data).filter(|origin| party.origins.contains(origin));
+        let approval = Approval {
+            v: V1,
+            tenant: self.row.tenant.clone(),
+            request_id: self.row.id,
+            time_ms: now,
+            decision_leaf: self.leaf,
+            officer: id.clone(),
+            certificate: Digest::from_bytes(*officer.fingerprint().as_bytes()),
+            act,
+            group,
+            on_behalf_of: match standing {
+                Standing::Own => None,
+                Standing::For(other) => Some(other),
+            },
+            bundle,
+            key: CredentialKey::clone(&credential.key),
+            relying_party: party.id.clone(),
+            origin: origin.ok_or_else(|| invalid("the assertion was asked for by an origin that may not"))?,
+            assertion_sha256: Digest::from_bytes(assertion.digest()),
+        };
+        let matter = self.matter(act, &approval.group, &bundle);
+        approval.verify(&assertion, &matter).map_err(|error| {
+            tracing::warn!(request = %self.row.id, officer = %id, %error, "an approval was refused");
+            invalid(&error.to_string())
+        })?;
+        Ok(Said { approval, assertion })
+    }
+
+    /// Records what was said, decides again, and records that too where it ends the waiting: one transaction.
+    ///
+    /// # Errors
+    /// [`Code::AlreadyExists`] where the officer said so before, [`Code::ApprovalStale`] where another bundle came into
+    /// force meanwhile, [`Code::RequestNotPending`], [`Code::RequestExpired`], and whatever keeps the store from recording.
+    pub async fn decide(self, books: &Arc<Books>, said: Option<Said>) -> Result<Reviewed, Refusal> {
+        let id = self.row.id;
+        // ORDER: in flight before it can be permitted, so that the resolver never ends a walk that goes on.
+        let in_flight = books.walks.enter(id);
+        let there = Arc::clone(books);
+        let durable = books
+            .store
+            .write(move |tx| {
+                let (leaf, written) = self.record(&there, tx, said.as_ref())?;
+                Ok::<_, Refusal>((leaf, (written, self)))
+            })
+            .await
+            .map_err(|refusal| refusal.of(id))?;
+        let (leaf, (written, still)) = durable.split();
+        match (written, leaf.transpose().map(Appended::from_committed)) {
+            (Written::Decided(decided), Some(leaf)) => Ok(still.concluded(*decided, leaf, in_flight)),
+            (Written::Waits(evaluation), _) => Ok(Reviewed::Pending(Pending {
+                request_id: id,
+                missing: needs(&evaluation.missing)?,
+                expires_ms: still.row.expires_ms,
+            })),
+            _ => {
+                let detail = "another bundle came into force meanwhile: look again what it says";
+                Err(Refusal::new(Code::ApprovalStale, detail).of(id))
+            }
+        }
+    }
+
+    /// The transaction; it runs on the store's writer.
+    fn record(
+        &self,
+        books: &Books,
+        tx: &mut Tx<'_>,
+        said: Option<&Said>,
+    ) -> Result<(Option<Leaf>, Written), Refusal> {
+        let (id, policy) = (self.row.id, &self.understood.policy);
+        let missing = || Refusal::new(Code::NotFound, format!("no request `{id}`"));
+        let row = tx.request(id)?.ok_or_else(missing)?;
+        still_pending(&row)?;
+        if tx.rows().activation(&row.tenant)? != Some(policy.leaf()) {
+            return Ok((None, Written::Stale));
+        }
+        books.disk.admit()?;
+        let now = books.clock.now()?;
+        if row.expires_ms.is_some_and(|expires| expires <= now) {
+            return Err(expired());
+        }
+        // What it holds is given back and measured anew: limits and prices are those of now.
+        tx.give_back(id)?;
+        if let Some(said) = said {
+            self.asks(tx, now, &said.approval)?;
+            self.put(tx, said)?;
+        }
+        let (review, met) = self.met(tx, now)?;
+        let decision = self.understood.judge(tx, now, &met);
+        if let Decision::Pending(evaluation) = decision {
+            hold(tx, id, now, &Decision::Pending(evaluation.clone()))?;
+            return Ok((None, Written::Waits(Box::new(evaluation))));
+        }
+        let salt = &self.kept.intent_salt;
+        let record = self.understood.decision_record(id, now, &decision, salt, Some(review))?;
+        let leaf = audit::append(tx, &audit::Record::Decision(record.clone()))?;
+        let state = match decision {
+            Decision::Permitted(_) => RequestState::Permitted,
+            Decision::Pending(_) | Decision::Denied(_) => RequestState::Denied,
+        };
+        hold(tx, id, now, &decision)?;
+        tx.decide_again(id, state, leaf.index(), now)?;
+        Ok((Some(leaf), Written::Decided(Box::new((decision, record)))))
+    }
+
+    /// Whether a rule waits for such an approval, or heeds such a veto: what would change nothing is not taken, so that
+    /// nobody believes to have stopped what goes on.
+    fn asks(&self, tx: &Tx<'_>, now: UnixMillis, approval: &Approval) -> Result<(), Refusal> {
+        let (_, before) = self.met(tx, now)?;
+        let decision = self.understood.judge(tx, now, &before);
+        let Approval { act, group, .. } = approval;
+        if self.understood.policy.bundle().asks(decision.evaluation(), *act == Act::Veto, group) {
+            return Ok(());
+        }
+        let detail = format!("no rule waits for `{act}` by `{group}` for this request");
+        Err(Refusal::new(Code::ApprovalNotAsked, detail))
+    }
+
+    fn put(&self, tx: &mut Tx<'_>, said: &Said) -> Result<(), Refusal> {
+        let Said { approval, assertion } = said;
+        if tx.rows().approvals(self.row.id)?.len() >= limit::APPROVALS {
+            return Err(Refusal::new(Code::Overloaded, "more was said about this request than can be kept"));
+        }
+        let leaf = audit::append(tx, &audit::Record::Approval(approval.clone()))?.index();
+        let said_before = |error| match error {
+            StoreError::AlreadyExists { .. } => {
+                let detail = format!("`{}` said so already, under this bundle", approval.officer);
+                Refusal::new(Code::AlreadyExists, detail)
+            }
+            other => other.into(),
+        };
+        tx.insert_approval(&ApprovalRow {
+            request: self.row.id,
+            leaf,
+            officer: approval.officer.clone(),
+            act: approval.act.as_str().to_owned(),
+            bundle: *approval.bundle.as_bytes(),
+            record: kept::write(assertion)?,
+        })
+        .map_err(said_before)
+    }
+
+    /// What was done for the request: every word under the bundle in force by somebody who still stands where it was
+    /// said, and the time that passed.
+    fn met(&self, tx: &Tx<'_>, now: UnixMillis) -> Result<(Review, Met), Refusal> {
+        let (bundle, officers) = (self.bundle(), self.understood.policy.bundle().officers());
+        let waited_ms = now.0.saturating_sub(self.row.decided_ms.0).max(0);
+        let mut met = Met { waited_ms, ..Met::default() };
+        let mut review = Review { decision_leaf: self.leaf, waited_ms, approvals: Vec::new() };
+        for row in tx.rows().approvals(self.row.id)? {
+            if row.bundle != *bundle.as_bytes() {
+                continue;
+            }
+            let approval = receipts::approval(&tx.rows(), row.leaf)?;
+            let Approval { officer, act, group, .. } = &approval;
+            if officers.standing(officer, group, &self.row.client, now).is_none() {
+                continue;
+            }
+            match act {
+                Act::Approve => {
+                    let count = met.approvals.entry(group.clone()).or_default();
+                    *count = count.saturating_add(1);
+                }
+                Act::Veto => {
+                    met.vetoes.insert(group.clone());
+                }
+            }
+            review.approvals.push(Spoken::of(row.leaf, &approval));
+        }
+        Ok((review, met))
+    }
+
+    fn concluded(self, decided: (Decision, audit::Decision), leaf: Appended, in_flight: InFlight) -> Reviewed {
+        let (decision, record) = decided;
+        let Self { row, kept, understood, .. } = self;
+        match decision {
+            Decision::Permitted(permit) => Reviewed::Permitted(Box::new(Recorded {
+                id: row.id,
+                wallet: understood.wallet,
+                intent: understood.intent,
+                permit,
+                leaf,
+                record,
+                kept,
+                in_flight,
+            })),
+            Decision::Pending(_) | Decision::Denied(_) => Reviewed::Denied(Refusal::denied(row.id, record.rules)),
+        }
+    }
+}
+
+/// The log index of the decision that a pending request waits under.
+fn still_pending(row: &RequestRow) -> Result<u64, Refusal> {
+    match (row.state, row.decision_leaf) {
+        (RequestState::Pending, Some(leaf)) => Ok(leaf),
+        (RequestState::Expired, _) => Err(expired().of(row.id)),
+        (state, _) => {
+            let detail = format!("the request is {}", state.as_str());
+            Err(Refusal::new(Code::RequestNotPending, detail).of(row.id))
+        }
+    }
+}
+
+fn expired() -> Refusal {
+    Refusal::new(Code::RequestExpired, "the request expired before its obligations were met")
+}
+
+/// The origin in an assertion's client data.
+fn origin(client_data: &Base64Url) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Origin {
+        origin: String,
+    }
+    serde_json::from_slice::<Origin>(&client_data.0).ok().map(|data| data.origin)
+}

@@ -1,0 +1,130 @@
+//! An intent in plain words, with the bundle's own names for assets and addresses, and what an approver should look at twice.
+//! For people: nothing is decided by it. If it is wrong, somebody approves what they did not read.
+
+use alloy_primitives::U256;
+use chancery_intent::model::{Description, Effect, Kind};
+
+use crate::bundle::Bundle;
+use crate::registry::{Asset, split_token};
+
+impl Bundle {
+    /// What would happen, a sentence an effect, and then the fee: "send 12.5 ETH to exchange (0x...)".
+    #[must_use]
+    pub fn words(&self, intent: &Description) -> Vec<String> {
+        let mut words: Vec<_> = intent.effects.iter().map(|effect| self.sentence(intent, effect)).collect();
+        if let Some(fee) = &intent.fee {
+            words.push(format!("pay at most {} for the fee", self.amount(&fee.asset, Some(fee.maximum), false)));
+        }
+        words
+    }
+
+    /// What to look at twice.
+    #[must_use]
+    pub fn notes(&self, intent: &Description) -> Vec<String> {
+        let mut notes = Vec::new();
+        for effect in &intent.effects {
+            let account = |address: &String| format!("{}:{address}", intent.chain);
+            if let Some(to) = effect.destination.as_ref().filter(|to| !self.registry.addresses.contains_key(&account(to))) {
+                notes.push(format!("{to} is not in the address book"));
+            }
+            if effect.unlimited {
+                notes.push("the amount has no bound".to_owned());
+            }
+            let asset = effect.asset.as_deref().map(|asset| split_token(asset).0);
+            if let Some(asset) = asset.filter(|asset| !self.registry.assets.contains_key(*asset)) {
+                notes.push(format!("{asset} is not a registered asset"));
+            }
+            if effect.kind == Kind::ContractCall && effect.method.as_ref().is_none_or(|m| m.signature.is_none()) {
+                notes.push("what the call does is not known: its contract is not registered".to_owned());
+            }
+            if matches!(effect.kind, Kind::Authorization | Kind::Deployment) {
+                notes.push("code decides what happens next".to_owned());
+            }
+        }
+        notes.dedup();
+        notes
+    }
+
+    fn sentence(&self, intent: &Description, effect: &Effect) -> String {
+        let amount = || match &effect.asset {
+            Some(asset) => self.amount(asset, effect.amount, effect.unlimited),
+            None => "nothing".to_owned(),
+        };
+        let to = |address: &Option<String>| match address {
+            Some(address) => self.named(&intent.chain, address),
+            None => "nobody".to_owned(),
+        };
+        match effect.kind {
+            Kind::Transfer | Kind::TokenTransfer => match &effect.owner {
+                Some(owner) => {
+                    let owner = self.named(&intent.chain, owner);
+                    format!("send {} of {owner} to {}", amount(), to(&effect.destination))
+                }
+                None => format!("send {} to {}", amount(), to(&effect.destination)),
+            },
+            Kind::TokenApproval => format!("let {} take {}", to(&effect.destination), amount()),
+            Kind::ContractCall => {
+                let method = effect.method.as_ref();
+                let known = method.and_then(|m| m.signature.clone().or_else(|| Some(m.selector.clone())));
+                let sent = effect.amount.filter(|amount| !amount.is_zero()).map(|_| format!(" with {}", amount()));
+                let name = known.unwrap_or_else(|| "no method".to_owned());
+                format!("call {name} of {}{}", to(&effect.contract), sent.unwrap_or_default())
+            }
+            Kind::Deployment => "deploy a contract".to_owned(),
+            Kind::Authorization => format!("let the code of {} act for the account", to(&effect.destination)),
+            Kind::Message => "sign a message".to_owned(),
+            Kind::TypedData => format!("sign typed data for {}", to(&effect.contract)),
+            Kind::Data => "write data to the chain".to_owned(),
+        }
+    }
+
+    fn named(&self, chain: &str, address: &str) -> String {
+        match self.registry.addresses.get(&format!("{chain}:{address}")) {
+            Some(known) => format!("{} ({address})", known.name),
+            None => address.to_owned(),
+        }
+    }
+
+    fn amount(&self, asset: &str, amount: Option<U256>, unlimited: bool) -> String {
+        let (id, token) = split_token(asset);
+        let known = self.registry.assets.get(id);
+        let name = known.map_or(id, |asset| asset.name.as_str());
+        match (amount, token, known) {
+            _ if unlimited => format!("any amount of {name}"),
+            (_, Some(token), _) => format!("{name} number {token}"),
+            (Some(amount), None, Some(Asset { decimals, .. })) => format!("{} {name}", decimal(amount, *decimals)),
+            (Some(amount), None, None) => format!("{amount} smallest units of {name}"),
+            (None, None, _) => format!("an amount of {name} that is not told"),
+        }
+    }
+}
+
+/// An amount with its decimal point; no digit is lost.
+fn decimal(amount: U256, decimals: u8) -> String {
+    let places = usize::from(decimals);
+    let digits = format!("{:0>width$}", amount.to_string(), width = places + 1);
+    let (whole, fraction) = digits.split_at_checked(digits.len().saturating_sub(places)).unwrap_or((&digits, ""));
+    let fraction = fraction.trim_end_matches('0');
+    if fraction.is_empty() { whole.to_owned() } else { format!("{whole}.{fraction}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_digit_is_lost() {
+        for (amount, decimals, text) in [
+            (0_u64, 18, "0"),
+            (1, 18, "0.000000000000000001"),
+            (12_500_000_000_000_000_000, 18, "12.5"),
+            (100, 2, "1"),
+            (101, 2, "1.01"),
+            (7, 0, "7"),
+            (70, 0, "70"),
+        ] {
+            assert_eq!(decimal(U256::from(amount), decimals), text);
+        }
+        assert_eq!(decimal(U256::MAX, 77).len(), 79, "every digit of the largest amount");
+    }
+}
