@@ -191,14 +191,30 @@ pub struct Spoken {
     pub act: Act,
     /// For which approver group.
     pub group: String,
+    /// For whom, where another member had delegated.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub on_behalf_of: Option<ClientId>,
 }
 
 impl Spoken {
     /// What a later decision says of a record.
     #[must_use]
     pub fn of(leaf: u64, approval: &Approval) -> Self {
-        let Approval { officer, act, group, .. } = approval;
-        Self { leaf, officer: officer.clone(), act: *act, group: group.clone() }
+        let Approval { officer, act, group, on_behalf_of, .. } = approval;
+        Self {
+            leaf,
+            officer: officer.clone(),
+            act: *act,
+            group: group.clone(),
+            on_behalf_of: on_behalf_of.clone(),
+        }
+    }
+
+    /// Whether both say the same in one name: a person counts once, and so does a member whom somebody stood in for.
+    #[must_use]
+    pub fn repeats(&self, other: &Self) -> bool {
+        let member = |spoken: &Self| spoken.on_behalf_of.clone().unwrap_or_else(|| spoken.officer.clone());
+        self.act == other.act && (self.officer == other.officer || member(self) == member(other))
     }
 }
 
@@ -214,8 +230,7 @@ impl Review {
                 return Err("its approvals stand in another order than in the log");
             }
             last = spoken.leaf;
-            let before = self.approvals.iter().take(at);
-            if before.into_iter().any(|other| other.officer == spoken.officer && other.act == spoken.act) {
+            if self.approvals.iter().take(at).any(|other| other.repeats(spoken)) {
                 return Err("it counts one officer twice");
             }
         }

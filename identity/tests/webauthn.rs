@@ -2,6 +2,9 @@
 //! verification that reads the standard otherwise than others do, and a part of an assertion that nothing depends on.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test code")]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chancery_identity::webauthn::{
@@ -23,9 +26,9 @@ use url::Url;
 
 const CHALLENGE: [u8; 32] = [7; 32];
 
-/// A person who touches and unlocks, or only touches.
+/// A person who touches, and unlocks as long as asked to register, and to assert if so inclined.
 struct Person {
-    unlocks: bool,
+    unlocks: Arc<AtomicBool>,
 }
 
 #[async_trait::async_trait]
@@ -38,7 +41,7 @@ impl UserValidationMethod for Person {
         _presence: bool,
         _verification: bool,
     ) -> Result<UserCheck, Ctap2Error> {
-        Ok(UserCheck { presence: true, verification: self.unlocks })
+        Ok(UserCheck { presence: true, verification: self.unlocks.load(Ordering::Relaxed) })
     }
 
     fn is_verification_enabled(&self) -> Option<bool> {
@@ -58,7 +61,9 @@ fn party() -> RelyingParty {
 async fn made(algorithm: Algorithm, unlocks: bool) -> (CredentialKey, Assertion) {
     let origin = Url::parse("https://chancery.example").unwrap();
     let store: Option<Passkey> = None;
-    let authenticator = Authenticator::new(Aaguid::new_empty(), store, Person { unlocks }, RustCryptoBackend);
+    let unlocked = Arc::new(AtomicBool::new(true));
+    let person = Person { unlocks: Arc::clone(&unlocked) };
+    let authenticator = Authenticator::new(Aaguid::new_empty(), store, person, RustCryptoBackend);
     let mut client = Client::new(authenticator);
     let register = CredentialCreationOptions {
         public_key: PublicKeyCredentialCreationOptions {
@@ -84,6 +89,7 @@ async fn made(algorithm: Algorithm, unlocks: bool) -> (CredentialKey, Assertion)
     };
     let registered = client.register(&origin, register, DefaultClientData).await.unwrap();
     let key = CredentialKey::from_spki(&registered.response.public_key.unwrap()).unwrap();
+    unlocked.store(unlocks, Ordering::Relaxed);
     let ask = CredentialRequestOptions {
         public_key: PublicKeyCredentialRequestOptions {
             challenge: CHALLENGE.to_vec().into(),

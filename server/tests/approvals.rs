@@ -426,14 +426,14 @@ async fn officers_and_auditors_use_the_command_line() {
     assert_eq!((code, &said["state"]), (0, &json!("released")), "{talk}");
 
     let auditor = appliance.client_directory("auditor", "aud");
-    let (code, verified, talk) = run(&auditor, &["audit", "verify"]);
+    let trust = appliance.peer("auditor", "aud").get("/v1/trust").await.body;
+    std::fs::write(at("trust.json"), trust.to_string()).unwrap();
+    let (code, verified, talk) = run(&auditor, &["audit", "verify", "--trust", &at("trust.json")]);
     assert_eq!(code, 0, "{verified} {talk}");
-    let (code, again, talk) = run(&auditor, &["audit", "re-evaluate"]);
+    let (code, again, talk) = run(&auditor, &["audit", "re-evaluate", id]);
     assert_eq!((code, &again["differ"]), (0, &json!([])), "{again} {talk}");
     let receipt = client.get(&format!("/v1/requests/{id}/receipt")).await.body;
     std::fs::write(at("r.json"), receipt.to_string()).unwrap();
-    let trust = appliance.peer("auditor", "aud").get("/v1/trust").await.body;
-    std::fs::write(at("trust.json"), trust.to_string()).unwrap();
     let (code, found, talk) =
         run(&auditor, &["receipt", "verify", &at("r.json"), "--trust", &at("trust.json")]);
     assert_eq!(code, 0, "{found} {talk}");

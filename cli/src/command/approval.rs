@@ -56,20 +56,22 @@ pub enum Approval {
         veto: bool,
     },
     /// Approve a request, for one of your groups (officer)
-    #[command(after_help = SPEAK_HELP)]
+    #[command(
+        after_help = format!("{SPEAK}\n\nExamples:\n  chancery approval approve \
+        019a0000-0000-7000-8000-000000000000 --group treasury --passkey ann.passkey")
+    )]
     Approve(Speak),
     /// Veto a request, for one of your groups (officer)
-    #[command(after_help = SPEAK_HELP)]
+    #[command(
+        after_help = format!("{SPEAK}\n\nExamples:\n  chancery approval veto \
+        019a0000-0000-7000-8000-000000000000 --group risk --assertion assertion.json --yes")
+    )]
     Veto(Speak),
 }
 
-const SPEAK_HELP: &str = "\
+const SPEAK: &str = "\
 The request is shown first, and you are asked; `--yes` does not ask. The assertion is made by a passkey in a file, or \
-elsewhere over what `chancery approval challenge` prints.
-
-Examples:
-  chancery approval approve 019a0000-0000-7000-8000-000000000000 --group treasury --passkey ann.passkey
-  chancery approval veto 019a0000-0000-7000-8000-000000000000 --group risk --assertion assertion.json --yes";
+elsewhere over what `chancery approval challenge` prints.";
 
 /// What an officer says.
 #[derive(Args, Debug)]

@@ -9,7 +9,7 @@ use chancery_core::{Code, SignRequest, UnixMillis, limit};
 use chancery_identity::Officer;
 use chancery_identity::webauthn::{Assertion, Base64Url, CredentialKey};
 use chancery_policy::{Decision, Evaluation, Met, Standing};
-use chancery_store::{ApprovalRow, RequestRow, RequestState, StoreError, Tx};
+use chancery_store::{ApprovalRow, RequestRow, RequestState, Tx};
 
 use super::understood::{Asker, hold};
 use super::{Recorded, Understood};
@@ -240,10 +240,15 @@ impl Waiting {
         Ok((Some(leaf), Written::Decided(Box::new((decision, record)))))
     }
 
-    /// Whether a rule waits for such an approval, or heeds such a veto: what would change nothing is not taken, so that
-    /// nobody believes to have stopped what goes on.
+    /// Whether it was not said before, and a rule waits for such an approval, or heeds such a veto: what would change
+    /// nothing is not taken, so that nobody believes to have stopped what goes on.
     fn asks(&self, tx: &Tx<'_>, now: UnixMillis, approval: &Approval) -> Result<(), Refusal> {
-        let (_, before) = self.met(tx, now)?;
+        let (review, before) = self.met(tx, now)?;
+        let word = Spoken::of(0, approval);
+        if let Some(same) = review.approvals.iter().find(|spoken| spoken.repeats(&word)) {
+            let detail = format!("`{}` said so already, under this bundle", same.officer);
+            return Err(Refusal::new(Code::AlreadyExists, detail));
+        }
         let decision = self.understood.judge(tx, now, &before);
         let Approval { act, group, .. } = approval;
         if self.understood.policy.bundle().asks(decision.evaluation(), *act == Act::Veto, group) {
@@ -259,22 +264,14 @@ impl Waiting {
             return Err(Refusal::new(Code::Overloaded, "more was said about this request than can be kept"));
         }
         let leaf = audit::append(tx, &audit::Record::Approval(approval.clone()))?.index();
-        let said_before = |error| match error {
-            StoreError::AlreadyExists { .. } => {
-                let detail = format!("`{}` said so already, under this bundle", approval.officer);
-                Refusal::new(Code::AlreadyExists, detail)
-            }
-            other => other.into(),
-        };
-        tx.insert_approval(&ApprovalRow {
+        Ok(tx.insert_approval(&ApprovalRow {
             request: self.row.id,
             leaf,
             officer: approval.officer.clone(),
             act: approval.act.as_str().to_owned(),
             bundle: *approval.bundle.as_bytes(),
             record: kept::write(assertion)?,
-        })
-        .map_err(said_before)
+        })?)
     }
 
     /// What was done for the request: every word under the bundle in force by somebody who still stands where it was
