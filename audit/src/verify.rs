@@ -82,7 +82,10 @@ impl Verified {
         ];
         for Approved { approval, .. } in &self.receipt.approvals {
             let word = if approval.act == Act::Approve { "approved" } else { "vetoed" };
-            let behalf = approval.on_behalf_of.as_ref().map_or_else(String::new, |who| format!(" in place of `{who}`"));
+            let behalf = approval
+                .on_behalf_of
+                .as_ref()
+                .map_or_else(String::new, |who| format!(" in place of `{who}`"));
             findings.push(format!(
                 "officer `{}` {word} exactly this, for group `{}`{behalf}, with the key {}",
                 approval.officer, approval.group, approval.key

@@ -64,7 +64,10 @@ impl Passkey {
     /// [`Error::File`], [`Error::Content`].
     pub fn read(path: &Path) -> Result<Self, Error> {
         if file::open_to_others(path)? != 0 {
-            return Err(Error::content(path, "can be read by others; `chmod go-rwx` it, and think of it as known"));
+            return Err(Error::content(
+                path,
+                "can be read by others; `chmod go-rwx` it, and think of it as known",
+            ));
         }
         let text = zeroize::Zeroizing::new(file::read(path)?);
         let kept: Option<Kept> = serde_json::from_slice(&text).ok().filter(|kept: &Kept| kept.v == 1);

@@ -144,7 +144,9 @@ impl<'r> Replay<'r> {
 
     /// Holds what a request reserved while it waited for the decision that was recorded later.
     pub fn wait(&mut self, recorded: &'r Recorded, bundle: &Bundle) {
-        let Decision { request_id, time_ms, review: Some(review), .. } = &recorded.row.decision else { return };
+        let Decision { request_id, time_ms, review: Some(review), .. } = &recorded.row.decision else {
+            return;
+        };
         let at = time_ms.plus_ms(review.waited_ms.saturating_neg());
         self.expire(at);
         // What no longer decodes counts as it was decided.

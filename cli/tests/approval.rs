@@ -1,11 +1,6 @@
 //! `chancery approval` against a server that lies: what is approved is what the payload does, not what is said of it.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "helpers of tests may panic"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests may panic")]
 
 #[path = "support/server.rs"]
 mod server;
@@ -57,7 +52,17 @@ fn approve(server: &Server) -> support::Ran {
         let made = ["officer", "passkey", "ann", "--rp-id", "c.example", "--origin", "https://c.example"];
         chancery(&[&made[..], &["--out", text(&passkey)]].concat()).ends(0);
     }
-    server.run(&["approval", "approve", ID, "--group", "treasury", "--passkey", text(&passkey), "--yes", "--json"])
+    server.run(&[
+        "approval",
+        "approve",
+        ID,
+        "--group",
+        "treasury",
+        "--passkey",
+        text(&passkey),
+        "--yes",
+        "--json",
+    ])
 }
 
 fn hash() -> String {
@@ -104,7 +109,8 @@ fn a_passkey_is_for_its_owner() {
 #[test]
 fn a_browsers_registration_becomes_an_entry() {
     let spki = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEaxfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpZP40Li_hp_m47n60p8D54WK84zV2sxXs7LtkBoN79R9Q";
-    let registration = json!({ "id": "AQID", "type": "public-key", "response": { "publicKey": spki } }).to_string();
+    let registration =
+        json!({ "id": "AQID", "type": "public-key", "response": { "publicKey": spki } }).to_string();
     let ran = support::chancery_reading(&registration, &["officer", "credential", "ann", "-"]).ends(0);
     let x = "6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296";
     assert!(ran.stdout.contains(&format!("key = \"es256:04{x}")), "{ran:?}");

@@ -129,7 +129,8 @@ impl Policies {
         if !bundle.officers().in_software() {
             return Ok(());
         }
-        let detail = "an officer's credential is `held = \"software\"`: whoever copies the file approves in that name";
+        let detail =
+            "an officer's credential is `held = \"software\"`: whoever copies the file approves in that name";
         if self.mode.is_production() {
             return Err(Refusal::new(Code::BundleInvalid, format!("{detail}; production refuses it")));
         }

@@ -38,7 +38,8 @@ pub(crate) fn approvals(
     let Some(review) = review else { return Ok(Vec::new()) };
     let rows = house.store.read(|rows| rows.approvals(id))?;
     let approved = |leaf_index: u64| {
-        let gone = || Refusal::new(Code::StoreUnavailable, format!("approval {leaf_index} is missing")).of(id);
+        let gone =
+            || Refusal::new(Code::StoreUnavailable, format!("approval {leaf_index} is missing")).of(id);
         let row = rows.iter().find(|row| row.leaf == leaf_index).ok_or_else(gone)?;
         let entry = leaf(&house.store, leaf_index)?;
         let audit::Record::Approval(approval) = record(&entry)? else { return Err(not_ours(&entry)) };

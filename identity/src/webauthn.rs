@@ -98,7 +98,9 @@ pub enum CredentialKey {
 impl CredentialKey {
     fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         match self {
-            Self::Es256(key) => UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key).verify(message, signature),
+            Self::Es256(key) => {
+                UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key).verify(message, signature)
+            }
             Self::Ed25519(key) => UnparsedPublicKey::new(&ED25519, key).verify(message, signature),
         }
         .is_ok()

@@ -7,9 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chancery_identity::webauthn::{
-    Assertion, Base64Url, CredentialKey, RelyingParty, WebauthnError, verify,
-};
+use chancery_identity::webauthn::{Assertion, Base64Url, CredentialKey, RelyingParty, WebauthnError, verify};
 use passkey::authenticator::{Authenticator, UiHint, UserCheck, UserValidationMethod};
 use passkey::client::{Client, DefaultClientData};
 use passkey::crypto::iana::Algorithm;
@@ -173,15 +171,32 @@ async fn client_data_is_what_it_must_be() {
     };
     let origin = "https://chancery.example";
     for (text, error) in [
-        (format!(r#"{{"type":"webauthn.create","challenge":"{challenge}","origin":"{origin}"}}"#), WebauthnError::Type),
-        (format!(r#"{{"type":"webauthn.get","challenge":"{challenge}=","origin":"{origin}"}}"#), WebauthnError::Challenge),
-        (format!(r#"{{"type":"webauthn.get","challenge":"{challenge}","origin":"{origin}.evil"}}"#), WebauthnError::Origin),
         (
-            format!(r#"{{"type":"webauthn.get","challenge":"{challenge}","origin":"{origin}","crossOrigin":true}}"#),
+            format!(r#"{{"type":"webauthn.create","challenge":"{challenge}","origin":"{origin}"}}"#),
+            WebauthnError::Type,
+        ),
+        (
+            format!(r#"{{"type":"webauthn.get","challenge":"{challenge}=","origin":"{origin}"}}"#),
+            WebauthnError::Challenge,
+        ),
+        (
+            format!(r#"{{"type":"webauthn.get","challenge":"{challenge}","origin":"{origin}.evil"}}"#),
             WebauthnError::Origin,
         ),
-        (format!(r#"{{"type":"webauthn.get","challenge":"{challenge}","origin":"{origin}"}} "#), WebauthnError::Signature),
-        (format!(r#"{{"type":"webauthn.get","challenge":"{challenge}","origin":"{origin}"}}x"#), WebauthnError::ClientData),
+        (
+            format!(
+                r#"{{"type":"webauthn.get","challenge":"{challenge}","origin":"{origin}","crossOrigin":true}}"#
+            ),
+            WebauthnError::Origin,
+        ),
+        (
+            format!(r#"{{"type":"webauthn.get","challenge":"{challenge}","origin":"{origin}"}} "#),
+            WebauthnError::Signature,
+        ),
+        (
+            format!(r#"{{"type":"webauthn.get","challenge":"{challenge}","origin":"{origin}"}}x"#),
+            WebauthnError::ClientData,
+        ),
         ("{}".to_owned(), WebauthnError::ClientData),
         (" ".repeat(5_000), WebauthnError::TooLong),
     ] {

@@ -314,10 +314,18 @@ impl Parts<'_, '_> {
         for rule in rules {
             for (group, needed) in rule.obligations.quorum() {
                 let members = officers.members(group);
-                let message =
-                    format!("`{}` asks for {needed} approvals by `{group}`, which has {members} members", rule.name);
+                let message = format!(
+                    "`{}` asks for {needed} approvals by `{group}`, which has {members} members",
+                    rule.name
+                );
                 let enough = members >= usize::try_from(*needed).unwrap_or(usize::MAX);
-                self.check(enough, None, FindingCode::Value, message, "such a request could never be approved");
+                self.check(
+                    enough,
+                    None,
+                    FindingCode::Value,
+                    message,
+                    "such a request could never be approved",
+                );
             }
         }
     }

@@ -222,7 +222,11 @@ impl Bundle {
         if veto {
             let waiting = missing.iter().map(|missing| &missing.rule);
             let heeds = |rule: &Rule| rule.obligations.heeds(group);
-            return evaluation.rules.iter().chain(waiting).any(|rule| self.rules.get(rule.as_str()).is_some_and(heeds));
+            return evaluation
+                .rules
+                .iter()
+                .chain(waiting)
+                .any(|rule| self.rules.get(rule.as_str()).is_some_and(heeds));
         }
         let asked = |need: &Need| matches!(need, Need::Quorum { group: asked, .. } if asked == group);
         missing.iter().any(|missing| missing.needs.iter().any(asked))

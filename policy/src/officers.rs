@@ -115,7 +115,9 @@ impl Officers {
     /// Whether anybody approves with a key that is kept in a file.
     #[must_use]
     pub fn in_software(&self) -> bool {
-        self.iter().flat_map(|officer| &officer.credentials).any(|credential| credential.held == Held::Software)
+        self.iter()
+            .flat_map(|officer| &officer.credentials)
+            .any(|credential| credential.held == Held::Software)
     }
 
     /// In whose name an officer may speak for `group` about what `client` asked: as a member, or for one who delegated
@@ -173,10 +175,16 @@ impl Officers {
             for credential in &officer.credentials {
                 let fresh = ids.insert(credential.id.clone()) && keys.insert(credential.key.clone());
                 let message = format!("a credential of `{}` is somebody's already", officer.id);
-                reading.check(fresh, FindingCode::Duplicate, message, "a key that two people have says nothing of either");
+                reading.check(
+                    fresh,
+                    FindingCode::Duplicate,
+                    message,
+                    "a key that two people have says nothing of either",
+                );
             }
             let asks = officer.credentials.is_empty() || officers.party.is_some();
-            let hint = "declare `[webauthn]` with the `rp_id` and `origins` that the credentials were made for";
+            let hint =
+                "declare `[webauthn]` with the `rp_id` and `origins` that the credentials were made for";
             reading.check(asks, FindingCode::Unknown, "credentials without a relying party", hint);
             let message = format!("`{}` names two officers", officer.id);
             let fresh = !officers.people.contains_key(&officer.id);
@@ -212,7 +220,9 @@ impl Reading<'_, '_> {
         let domain = |text: &str| {
             !text.is_empty()
                 && text.len() <= 253
-                && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.'))
+                && text
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.'))
         };
         let message = format!("`{rp_id}` is not a domain");
         self.check(domain(rp_id), FindingCode::Value, message, "such as `chancery.example`, in lower case");
@@ -221,7 +231,8 @@ impl Reading<'_, '_> {
         for origin in origins {
             let host = origin.strip_prefix("https://").unwrap_or_default();
             let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
-            let within = host == rp_id || host.strip_suffix(rp_id.as_str()).is_some_and(|rest| rest.ends_with('.'));
+            let within =
+                host == rp_id || host.strip_suffix(rp_id.as_str()).is_some_and(|rest| rest.ends_with('.'));
             let message = format!("`{origin}` is not an origin of `{rp_id}`");
             let hint = "an origin is `https://` and the relying party's domain or one below it";
             self.check(domain(host) && within, FindingCode::Value, message, hint);
@@ -234,7 +245,12 @@ impl Reading<'_, '_> {
         let roles: BTreeSet<_> = entry.roles.iter().copied().collect();
         let message = format!("`{id}` has no role, or one twice");
         let once = !roles.is_empty() && roles.len() == entry.roles.len();
-        self.check(once, FindingCode::Value, message, "roles are administrator, custodian, approver, auditor");
+        self.check(
+            once,
+            FindingCode::Value,
+            message,
+            "roles are administrator, custodian, approver, auditor",
+        );
         for (one, other) in roles.iter().flat_map(|one| roles.iter().map(move |other| (one, other))) {
             let message = format!("`{id}` cannot be both {one} and {other}");
             let hint = "whoever changes the rules does not approve under them, and an auditor only reads";
@@ -276,7 +292,8 @@ impl Reading<'_, '_> {
             |id: &ClientId| people.get(id).is_some_and(|who| who.roles.contains(&OfficerRole::Approver));
         let message = format!("`{from}` cannot delegate to `{to}`");
         let hint = "both are officers with the role `approver`, and not the same";
-        let good = self.check(from != to && approver(from) && approver(to), FindingCode::Value, message, hint);
+        let good =
+            self.check(from != to && approver(from) && approver(to), FindingCode::Value, message, hint);
         let until_ms = parse_time(until);
         let message = format!("`{until}` is not a time");
         let hint = "written as RFC 3339, such as `2027-01-31T18:00:00Z`";

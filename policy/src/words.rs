@@ -13,7 +13,10 @@ impl Bundle {
     pub fn words(&self, intent: &Description) -> Vec<String> {
         let mut words: Vec<_> = intent.effects.iter().map(|effect| self.sentence(intent, effect)).collect();
         if let Some(fee) = &intent.fee {
-            words.push(format!("pay at most {} for the fee", self.amount(&fee.asset, Some(fee.maximum), false)));
+            words.push(format!(
+                "pay at most {} for the fee",
+                self.amount(&fee.asset, Some(fee.maximum), false)
+            ));
         }
         words
     }
@@ -24,7 +27,9 @@ impl Bundle {
         let mut notes = Vec::new();
         for effect in &intent.effects {
             let account = |address: &String| format!("{}:{address}", intent.chain);
-            if let Some(to) = effect.destination.as_ref().filter(|to| !self.registry.addresses.contains_key(&account(to))) {
+            if let Some(to) =
+                effect.destination.as_ref().filter(|to| !self.registry.addresses.contains_key(&account(to)))
+            {
                 notes.push(format!("{to} is not in the address book"));
             }
             if effect.unlimited {
@@ -34,7 +39,9 @@ impl Bundle {
             if let Some(asset) = asset.filter(|asset| !self.registry.assets.contains_key(*asset)) {
                 notes.push(format!("{asset} is not a registered asset"));
             }
-            if effect.kind == Kind::ContractCall && effect.method.as_ref().is_none_or(|m| m.signature.is_none()) {
+            if effect.kind == Kind::ContractCall
+                && effect.method.as_ref().is_none_or(|m| m.signature.is_none())
+            {
                 notes.push("what the call does is not known: its contract is not registered".to_owned());
             }
             if matches!(effect.kind, Kind::Authorization | Kind::Deployment) {
@@ -66,7 +73,8 @@ impl Bundle {
             Kind::ContractCall => {
                 let method = effect.method.as_ref();
                 let known = method.and_then(|m| m.signature.clone().or_else(|| Some(m.selector.clone())));
-                let sent = effect.amount.filter(|amount| !amount.is_zero()).map(|_| format!(" with {}", amount()));
+                let sent =
+                    effect.amount.filter(|amount| !amount.is_zero()).map(|_| format!(" with {}", amount()));
                 let name = known.unwrap_or_else(|| "no method".to_owned());
                 format!("call {name} of {}{}", to(&effect.contract), sent.unwrap_or_default())
             }
@@ -92,7 +100,9 @@ impl Bundle {
         match (amount, token, known) {
             _ if unlimited => format!("any amount of {name}"),
             (_, Some(token), _) => format!("{name} number {token}"),
-            (Some(amount), None, Some(Asset { decimals, .. })) => format!("{} {name}", decimal(amount, *decimals)),
+            (Some(amount), None, Some(Asset { decimals, .. })) => {
+                format!("{} {name}", decimal(amount, *decimals))
+            }
             (Some(amount), None, None) => format!("{amount} smallest units of {name}"),
             (None, None, _) => format!("an amount of {name} that is not told"),
         }
@@ -103,7 +113,8 @@ impl Bundle {
 fn decimal(amount: U256, decimals: u8) -> String {
     let places = usize::from(decimals);
     let digits = format!("{:0>width$}", amount.to_string(), width = places + 1);
-    let (whole, fraction) = digits.split_at_checked(digits.len().saturating_sub(places)).unwrap_or((&digits, ""));
+    let (whole, fraction) =
+        digits.split_at_checked(digits.len().saturating_sub(places)).unwrap_or((&digits, ""));
     let fraction = fraction.trim_end_matches('0');
     if fraction.is_empty() { whole.to_owned() } else { format!("{whole}.{fraction}") }
 }

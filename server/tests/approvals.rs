@@ -92,9 +92,10 @@ impl Scene {
         files.retain(|path, _| !path.starts_with("tests/"));
         appliance.furnish("treasury", &bundle).await;
         let client = appliance.peer("client", "backend");
-        let officers = PEOPLE.iter().zip(passkeys).map(|((name, ..), passkey)| {
-            (*name, Officer { peer: appliance.peer("officer", name), passkey })
-        });
+        let officers = PEOPLE
+            .iter()
+            .zip(passkeys)
+            .map(|((name, ..), passkey)| (*name, Officer { peer: appliance.peer("officer", name), passkey }));
         Some(Self { client, bundle, officers: officers.collect(), appliance })
     }
 
@@ -161,7 +162,8 @@ impl Scene {
 fn challenge(sheet: &Value, act: &str, group: &str) -> [u8; 32] {
     let text = |name: &str| sheet[name].as_str().unwrap();
     let (tenant, client): (_, ClientId) = (Tenant::default(), text("client").parse().unwrap());
-    let (wallet, bundle): (WalletId, Digest) = (text("wallet").parse().unwrap(), text("bundle").parse().unwrap());
+    let (wallet, bundle): (WalletId, Digest) =
+        (text("wallet").parse().unwrap(), text("bundle").parse().unwrap());
     let act: Act = serde_json::from_value(json!(act)).unwrap();
     let id = text("request_id").parse().unwrap();
     Matter::new(act, group, &tenant, id, &client, &wallet, &sheet["intent"], &bundle).challenge().unwrap()
@@ -194,7 +196,10 @@ async fn two_of_three_release_a_payment_and_nothing_else_does() {
     // One is not enough, however often.
     let first = scene.say("ann", &id, "approve", "treasury").await;
     assert_eq!((first.status, &first.body["state"]), (200, &json!("pending")), "{first:?}");
-    assert_eq!(first.body["missing"][0]["needs"][0], json!({"need": "quorum", "group": "treasury", "needed": 2, "have": 1}));
+    assert_eq!(
+        first.body["missing"][0]["needs"][0],
+        json!({"need": "quorum", "group": "treasury", "needed": 2, "have": 1})
+    );
     refused(&scene.say("ann", &id, "approve", "treasury").await, 409, "already-exists");
 
     // Who holds the client's key, who is in no group, for another group than one's own, and a group nobody asked.
@@ -246,9 +251,13 @@ async fn two_of_three_release_a_payment_and_nothing_else_does() {
     // A stranger sees who approved, and notices a word that was changed or left out.
     let trust = scene.appliance.trust().await;
     let verified = again.verified(&trust);
-    let said: Vec<_> = verified.receipt().approvals.iter().map(|one| one.approval.officer.to_string()).collect();
+    let said: Vec<_> =
+        verified.receipt().approvals.iter().map(|one| one.approval.officer.to_string()).collect();
     assert_eq!(said, ["ann", "bob"]);
-    assert!(verified.findings().iter().any(|line| line.contains("`bob` approved exactly this")), "{verified:?}");
+    assert!(
+        verified.findings().iter().any(|line| line.contains("`bob` approved exactly this")),
+        "{verified:?}"
+    );
     let receipt = again.body["receipt"].clone();
     let mut spoiled = vec![receipt.clone(); 5];
     spoiled[0]["approvals"].as_array_mut().unwrap().pop();
@@ -300,7 +309,10 @@ async fn expired_and_stale_requests_are_not_released() {
     let sheet = scene.sheet("bob", &id).await;
     let before = scene.word("bob", &sheet, "approve", "treasury");
     let mut changed = scene.bundle.clone();
-    let text = changed["files"]["bundle.toml"].as_str().unwrap().replace("\"treasury\"\napprovers", "\"next\"\napprovers");
+    let text = changed["files"]["bundle.toml"]
+        .as_str()
+        .unwrap()
+        .replace("\"treasury\"\napprovers", "\"next\"\napprovers");
     changed["files"]["bundle.toml"] = text.into();
     let applied = scene.appliance.peer("operator", "op").put("/v1/policy", &changed).await;
     assert_eq!(applied.status, 200, "{applied:?}");
@@ -392,7 +404,8 @@ async fn officers_and_auditors_use_the_command_line() {
             .output()
             .unwrap();
         assert!(made.status.success(), "{made:?}");
-        manifest += &String::from_utf8(made.stdout).unwrap().replace("groups = []", "groups = [\"treasury\"]");
+        manifest +=
+            &String::from_utf8(made.stdout).unwrap().replace("groups = []", "groups = [\"treasury\"]");
     }
     bundle["files"]["bundle.toml"] = manifest.into();
     appliance.furnish("treasury", &bundle).await;
@@ -409,7 +422,8 @@ async fn officers_and_auditors_use_the_command_line() {
     assert_eq!(code, 0, "{talk}");
     let words = format!("send 50 ETH to exchange ({EXCHANGE})");
     assert_eq!(shown["words"][0], words, "{shown}");
-    let (code, _, talk) = run(&ann, &["approval", "approve", id, "--group", "treasury", "--passkey", &at("ann.passkey")]);
+    let (code, _, talk) =
+        run(&ann, &["approval", "approve", id, "--group", "treasury", "--passkey", &at("ann.passkey")]);
     assert_eq!(code, 2, "nobody was asked: {talk}");
     let say = |client: &Path, passkey: &str| {
         run(client, &["approval", "approve", id, "--group", "treasury", "--passkey", passkey, "--yes"])

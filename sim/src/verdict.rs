@@ -115,7 +115,9 @@ fn read(entries: &[Vec<u8>], world: &World) -> Log {
                 }
             }
             Ok(Record::Approval(approval)) => {
-                world.seen(|account| account.breaks(format!("entry {index}: `{}` spoke here", approval.officer)));
+                world.seen(|account| {
+                    account.breaks(format!("entry {index}: `{}` spoke here", approval.officer))
+                });
             }
             Ok(Record::Wallet(wallet)) => {
                 log.wallets.insert(wallet.wallet, wallet.public_key.as_bytes().to_vec());

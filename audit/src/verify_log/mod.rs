@@ -274,7 +274,8 @@ impl<'a> Pass<'a> {
     fn review(&mut self, index: u64, decided: &Decided, review: &Review) -> Result<(), LogError> {
         let wrong = |rule| LogError::Review { index, decision: review.decision_leaf, rule };
         review.check().map_err(wrong)?;
-        let waited = self.open.remove(&review.decision_leaf).ok_or_else(|| wrong("that is no decision that waits"))?;
+        let waited =
+            self.open.remove(&review.decision_leaf).ok_or_else(|| wrong("that is no decision that waits"))?;
         let follows = waited.outcome == Verdict::Pending
             && waited.tenant == decided.tenant
             && waited.request_id == decided.request_id

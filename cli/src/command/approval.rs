@@ -177,9 +177,12 @@ impl Seen {
         let (answer, document) = read(&["wallets", sheet.wallet.as_str()])?;
         let key = hex::decode(answer.text(&document, "/public_key")?)
             .map_err(|_| answer.unexpected("has no public key"))?;
-        let found = recheck(&sheet.payload, &sheet.intent, digest.as_bytes(), Some(&key)).map_err(|what| {
-            Error::Failed(format!("the server says something else than the payload does, nothing was approved: {what}"))
-        })?;
+        let found =
+            recheck(&sheet.payload, &sheet.intent, digest.as_bytes(), Some(&key)).map_err(|what| {
+                Error::Failed(format!(
+                    "the server says something else than the payload does, nothing was approved: {what}"
+                ))
+            })?;
         let description = serde_json::from_value(sheet.intent.clone())
             .map_err(|_| answer.unexpected("holds an intent of another format"))?;
 
@@ -195,7 +198,8 @@ impl Seen {
     }
 
     fn show(&self, output: &Output) -> Result<Exit, Error> {
-        let Sheet { request_id, state, client, wallet, expires_ms, missing: needs, groups, bundle, .. } = &self.sheet;
+        let Sheet { request_id, state, client, wallet, expires_ms, missing: needs, groups, bundle, .. } =
+            &self.sheet;
         let (words, notes) = (self.bundle.words(&self.description), self.bundle.notes(&self.description));
         if output.is_json() {
             output.document(&json!({
@@ -206,7 +210,10 @@ impl Seen {
             return Ok(Exit::Ok);
         }
         output.line(&format!("request   {request_id}, {state}"))?;
-        output.line(&format!("asked by  client `{client}` of wallet `{wallet}` ({})", self.description.account))?;
+        output.line(&format!(
+            "asked by  client `{client}` of wallet `{wallet}` ({})",
+            self.description.account
+        ))?;
         for (name, lines) in [("does", &words), ("mind", &notes), ("rests on", &self.assumed)] {
             for line in lines {
                 output.line(&format!("{name:<8}  {line}"))?;
@@ -227,7 +234,9 @@ impl Seen {
         let Sheet { request_id, client, wallet, intent, bundle, groups, .. } = &self.sheet;
         if !groups.iter().any(|known| known == group) {
             let groups = groups.join("`, `");
-            return Err(Error::Failed(format!("you can speak for `{groups}` about this request, not for `{group}`")));
+            return Err(Error::Failed(format!(
+                "you can speak for `{groups}` about this request, not for `{group}`"
+            )));
         }
         let tenant = Tenant::default();
         let matter = Matter::new(act, group, &tenant, *request_id, client, wallet, intent, bundle);
@@ -282,7 +291,8 @@ impl Speak {
             }
             (None, None) => return Err(Error::Failed("no assertion".to_owned())),
         };
-        let body = json!({ "act": act, "group": self.group, "bundle": seen.sheet.bundle, "assertion": assertion });
+        let body =
+            json!({ "act": act, "group": self.group, "bundle": seen.sheet.bundle, "assertion": assertion });
         let answer = api.call(&Call::post(&["approvals", &self.id.to_string()], body))?;
         let document = answer.json()?;
         let state = answer.text(&document, "/state")?;

@@ -121,7 +121,10 @@ impl Waiting {
         let officers = policy.bundle().officers();
         let (id, client) = (officer.id(), &self.row.client);
         let Some(person) = officers.find(id) else {
-            return Err(refuse(Code::ApprovalNotAsked, format!("`{id}` is no officer of the bundle in force")));
+            return Err(refuse(
+                Code::ApprovalNotAsked,
+                format!("`{id}` is no officer of the bundle in force"),
+            ));
         };
         if person.clients.contains(client) {
             let detail = format!("`{id}` holds the key of client `{client}`, which asked for this");
@@ -304,7 +307,12 @@ impl Waiting {
         Ok((review, met))
     }
 
-    fn concluded(self, decided: (Decision, audit::Decision), leaf: Appended, in_flight: InFlight) -> Reviewed {
+    fn concluded(
+        self,
+        decided: (Decision, audit::Decision),
+        leaf: Appended,
+        in_flight: InFlight,
+    ) -> Reviewed {
         let (decision, record) = decided;
         let Self { row, kept, understood, .. } = self;
         match decision {
@@ -318,7 +326,9 @@ impl Waiting {
                 kept,
                 in_flight,
             })),
-            Decision::Pending(_) | Decision::Denied(_) => Reviewed::Denied(Refusal::denied(row.id, record.rules)),
+            Decision::Pending(_) | Decision::Denied(_) => {
+                Reviewed::Denied(Refusal::denied(row.id, record.rules))
+            }
         }
     }
 }

@@ -59,7 +59,8 @@ pub(crate) struct Sheet {
 
 impl From<enclave::Sheet> for Sheet {
     fn from(sheet: enclave::Sheet) -> Self {
-        let enclave::Sheet { row, payload, intent, missing, bundle, groups, relying_party, credentials } = sheet;
+        let enclave::Sheet { row, payload, intent, missing, bundle, groups, relying_party, credentials } =
+            sheet;
         Self {
             request_id: row.id,
             state: row.state.as_str(),

@@ -64,7 +64,9 @@ impl<S: Sync> FromRequestParts<S> for AsReader {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         match &*peer(parts)? {
             Peer::Client(_) => Err(needs("`auditor`, `operator` or `officer`")),
-            reader @ (Peer::Auditor(_) | Peer::Operator(_) | Peer::Officer(_)) => Ok(Self(reader.tenant().clone())),
+            reader @ (Peer::Auditor(_) | Peer::Operator(_) | Peer::Officer(_)) => {
+                Ok(Self(reader.tenant().clone()))
+            }
         }
     }
 }

@@ -1,5 +1,10 @@
 //! An authenticator for tests: ES256 assertions as WebAuthn Level 3 section 6.3.3 makes them, and ones that it never would.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, dead_code, reason = "test code; each file uses its part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    dead_code,
+    reason = "test code; each file uses its part"
+)]
 
 use std::sync::Arc;
 
