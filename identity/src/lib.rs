@@ -1,4 +1,4 @@
-//! Who asks: the peer of a connection, proved by its certificate chain.
+//! Who asks: the peer of a connection, proved by its certificate chain, and whether it signed its request itself.
 //!
 //! Trusts the certificate authorities given to [`Authority::new`] and the caller's clock; nothing the peer says of
 //! itself. [`Client`], [`Auditor`] and [`Operator`] are evidence: no other crate can make one. If this is wrong,
@@ -17,8 +17,12 @@ mod error;
 mod name;
 mod peer;
 mod revocation;
+mod vouched;
 
 pub use authority::Authority;
 pub use dates::Dates;
 pub use error::IdentityError;
 pub use peer::{Auditor, Client, Fingerprint, Operator, Peer, Role};
+pub use vouched::{
+    Algorithm, Draft, Fields, Message, Testimony, Vouched, authority_of, is_named_by, testimony,
+};
