@@ -11,9 +11,10 @@ use crate::link::Link;
 /// SQLite's `application_id` of this appliance's stores: `Chan`.
 const MARK: i64 = 0x4368_616e;
 /// The format that this release writes.
-pub const FORMAT: i64 = 2;
+pub const FORMAT: i64 = 3;
 const FORMAT_1: &str = include_str!("schema.sql");
 const FORMAT_2: &str = include_str!("schema_2.sql");
+const FORMAT_3: &str = include_str!("schema_3.sql");
 
 /// What a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub(crate) enum Found {
     Empty,
     /// A store of format 1.
     First,
+    /// A store of format 2.
+    Second,
     /// A store of the present format.
     Present,
 }
@@ -49,6 +52,7 @@ pub(crate) fn look(link: &Link, path: &Path) -> Result<Found, StoreError> {
         (0, 0, 0) => Ok(Found::Empty),
         (MARK, FORMAT, _) => Ok(Found::Present),
         (MARK, 1, _) => Ok(Found::First),
+        (MARK, 2, _) => Ok(Found::Second),
         (MARK, found, _) if found > FORMAT => Err(StoreError::FormatNewer { found, known: FORMAT }),
         _ => Err(foreign()),
     }
@@ -57,13 +61,14 @@ pub(crate) fn look(link: &Link, path: &Path) -> Result<Found, StoreError> {
 /// Makes the present format in an empty file, in one transaction.
 pub(crate) fn create(link: &Link) -> Result<(), StoreError> {
     link.script(&format!(
-        "BEGIN IMMEDIATE; {FORMAT_1} {FORMAT_2} PRAGMA application_id = {MARK}; PRAGMA user_version = {FORMAT}; COMMIT;"
+        "BEGIN IMMEDIATE; {FORMAT_1} {FORMAT_2} {FORMAT_3} PRAGMA application_id = {MARK}; PRAGMA user_version = {FORMAT}; COMMIT;"
     ))
 }
 
-/// Brings a store of format 1 to the present one, in one transaction: a crash leaves the one or the other.
-pub(crate) fn migrate(link: &Link) -> Result<(), StoreError> {
-    link.script(&format!("BEGIN IMMEDIATE; {FORMAT_2} PRAGMA user_version = {FORMAT}; COMMIT;"))
+/// Brings an older store to the present format, in one transaction: a crash leaves the one or the other.
+pub(crate) fn migrate(link: &Link, found: Found) -> Result<(), StoreError> {
+    let second = if found == Found::First { FORMAT_2 } else { "" };
+    link.script(&format!("BEGIN IMMEDIATE; {second} {FORMAT_3} PRAGMA user_version = {FORMAT}; COMMIT;"))
 }
 
 /// Looks at the database before it is used: all of it up to `whole_bytes`, which takes a moment; of a larger one where the

@@ -85,9 +85,9 @@ impl Store {
         link.make_durable()?;
         match found {
             Found::Empty => schema::create(&link)?,
-            Found::First => {
+            Found::First | Found::Second => {
                 schema::check(&link, CHECKED_BYTES)?;
-                schema::migrate(&link)?;
+                schema::migrate(&link, found)?;
             }
             Found::Present => {}
         }
