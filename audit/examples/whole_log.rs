@@ -62,6 +62,7 @@ impl Transfers {
                 rules: vec!["small-transfers".to_owned()],
                 missing: Vec::new(),
                 bundle: Digest::of(b"bundle"),
+                request_signature: None,
             })
         } else {
             Record::Outcome(Outcome {

@@ -64,6 +64,10 @@ pub struct Decision {
     pub missing: Vec<Value>,
     /// The policy bundle that was in force.
     pub bundle: Digest,
+    /// The digest of the client's own signature over its request, where it made one: see
+    /// [`RequestSignature`](crate::RequestSignature).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub request_signature: Option<Digest>,
 }
 
 /// What was decided.

@@ -195,9 +195,10 @@ impl Recorded {
             .map_err(|error| format!("the recorded intent is not of format 1: {error}"))
     }
 
-    /// As it was asked: before anything was done for it.
+    /// As it was asked: before anything was done for it but by the client itself.
     fn question<'q>(&'q self, description: &'q Description) -> Question<'q> {
         static NOTHING: LazyLock<Met> = LazyLock::new(Met::default);
+        static SIGNED: LazyLock<Met> = LazyLock::new(|| Met { request_signed: true, ..Met::default() });
         let decision = &self.row.decision;
         Question {
             tenant: &decision.tenant,
@@ -205,7 +206,7 @@ impl Recorded {
             wallet: &decision.wallet,
             description,
             now: decision.time_ms,
-            met: &NOTHING,
+            met: if decision.request_signature.is_some() { &SIGNED } else { &NOTHING },
         }
     }
 }

@@ -47,6 +47,7 @@ fn assemble(
         payload: kept.payload,
         intent: kept.intent,
         intent_salt: kept.intent_salt,
+        request_signature: kept.request_signature,
         outcome,
         outcome_proof,
         signature,
@@ -96,7 +97,10 @@ pub(crate) async fn answer_again(house: &Arc<House>, row: RequestRow) -> Result<
             missing: decision(house, &row)?.missing,
             expires_ms: row.expires_ms,
         })),
-        RequestState::Denied => Err(Refusal::denied(row.id, decision(house, &row)?.rules)),
+        RequestState::Denied => {
+            let kept: Kept = kept::read("record", &row.record)?;
+            Err(Refusal::denied(row.id, decision(house, &row)?.rules, kept.lacks_signature))
+        }
         RequestState::Permitted => {
             let detail = "the first request under this key is still being signed; ask again";
             Err(Refusal::new(Code::RequestInProgress, detail).of(row.id).retry_after(1))

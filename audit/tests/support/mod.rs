@@ -287,6 +287,7 @@ impl Asked {
             rules: vec!["small-transfers".to_owned()],
             missing: vec![],
             bundle: Digest::of(b"bundle"),
+            request_signature: None,
         };
         let digest = request_digest(&decision.client, &request).unwrap();
         let decision = Decision { request_digest: digest, ..decision };
@@ -344,6 +345,7 @@ impl Asked {
             payload: self.request.payload,
             intent: self.intent,
             intent_salt: self.salt,
+            request_signature: None,
             outcome: None,
             outcome_proof: None,
             signature: None,
@@ -373,6 +375,7 @@ impl Asked {
             payload: self.request.payload,
             intent: self.intent,
             intent_salt: self.salt,
+            request_signature: None,
             outcome: Some(outcome),
             outcome_proof: Some(outcome_proof),
             signature: Some(signature.into()),

@@ -105,6 +105,7 @@ impl Log {
             rules: vec!["eth-to-payees".to_owned()],
             missing: vec![],
             bundle: Digest::of(b"bundle"),
+            request_signature: None,
         };
         let outcome = Outcome {
             v: V1,
@@ -133,6 +134,7 @@ impl Log {
                 payload: request.payload,
                 intent: stated,
                 intent_salt: salt,
+                request_signature: None,
                 outcome: Some(outcome),
                 outcome_proof: Some(String::new()),
                 signature: Some(signature.into()),

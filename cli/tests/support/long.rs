@@ -84,6 +84,7 @@ impl Entries {
                 rules: vec!["a-rule".to_owned()],
                 missing: Vec::new(),
                 bundle: digest,
+                request_signature: None,
             }),
             1 => Record::Outcome(Outcome {
                 v,

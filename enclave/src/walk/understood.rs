@@ -7,10 +7,11 @@ use chancery_audit::{self as audit, Appended, Digest, Leaf, Salt, V1, Verdict};
 use chancery_core::{Code, RequestId, SignRequest, UnixMillis};
 use chancery_identity::Client;
 use chancery_intent::Intent;
-use chancery_policy::{Asked, Decision, Met, Reservation, decide};
+use chancery_policy::{Asked, Decision, Met, Outcome, Reservation, Tested, decide};
 use chancery_store::{RequestRow, RequestState, Tx};
 
 use super::Recorded;
+use super::authenticated::Own;
 use crate::answer::Pending;
 use crate::house::Books;
 use crate::in_flight::InFlight;
@@ -27,6 +28,7 @@ const ATTEMPTS: usize = 3;
 pub struct Understood {
     client: Client,
     request: SignRequest,
+    own: Option<Own>,
     digest: Digest,
     wallet: Arc<Wallet>,
     policy: Arc<InForce>,
@@ -64,20 +66,26 @@ struct Fresh {
 
 impl Understood {
     /// Decodes the payload with what the bundle in force knows about contracts.
-    pub(super) fn of(client: Client, request: SignRequest, books: &Books) -> Result<Self, Refusal> {
+    pub(super) fn of(
+        client: Client,
+        request: SignRequest,
+        own: Option<Own>,
+        books: &Books,
+    ) -> Result<Self, Refusal> {
         let wallet = books.wallets.find(&request.tenant, &request.wallet)?;
         let policy = books.policies.in_force(&request.tenant)?;
         let contracts = policy.bundle().contracts();
         let intent = chancery_intent::understand(&request.payload, &wallet.account(), contracts)?;
         let digest = audit::request_digest(client.id(), &request)?;
         let described = kept::value(intent.description())?;
-        Ok(Self { client, request, digest, wallet, policy, intent, described })
+        Ok(Self { client, request, own, digest, wallet, policy, intent, described })
     }
 
     /// Decides, reserves limits and records, in one transaction.
     ///
     /// # Errors
-    /// [`Code::IdempotencyConflict`] where the key names another request, [`Code::ClockBehind`], [`Code::DiskFull`], and
+    /// [`Code::IdempotencyConflict`] where the key names another request, [`Code::RequestSignatureInvalid`] where another
+    /// decision used up the nonce of the client's signature, [`Code::ClockBehind`], [`Code::DiskFull`], and
     /// whatever keeps the store from recording. Nothing is reserved or recorded then.
     pub async fn decide(self, books: &Arc<Books>) -> Result<Decided, Refusal> {
         let mut asked = self;
@@ -99,7 +107,7 @@ impl Understood {
                     return Ok(still.concluded(id, *fresh, leaf, in_flight));
                 }
                 (Written::Before(row), _) => return Ok(Decided::Before(row)),
-                _ => asked = Self::of(still.client, still.request, books)?,
+                _ => asked = Self::of(still.client, still.request, still.own, books)?,
             }
         }
         let detail = "policy changes faster than this request can be decided";
@@ -113,7 +121,7 @@ impl Understood {
         tx: &mut Tx<'_>,
         id: RequestId,
     ) -> Result<(Option<Leaf>, Written), Refusal> {
-        let Self { client, request, policy, .. } = self;
+        let Self { client, request, own, policy, .. } = self;
         if let Some(row) = tx.request_by_key(&request.tenant, client.id(), &request.idempotency_key)? {
             if row.request_digest == *self.digest.as_bytes() {
                 return Ok((None, Written::Before(Box::new(row))));
@@ -126,15 +134,22 @@ impl Understood {
         }
         books.disk.admit()?;
         let now = books.clock.now()?;
+        // INVARIANT: one signature of a client is good for one decision, also when that one failed and freed its key.
+        if let Some(own) = own
+            && !tx.use_nonce(&request.tenant, client.id(), &own.nonce)?
+        {
+            return Err(Refusal::request_signature("its nonce was used before"));
+        }
         let asked = Asked {
             tenant: &request.tenant,
             client: client.id(),
             wallet: &request.wallet,
             intent: &self.intent,
             now,
-            met: &Met::default(),
+            met: &Met { request_signed: own.is_some(), ..Met::default() },
         };
         let decision = decide(policy.tested(), &asked, &Spent(&tx.rows()));
+        let lacks_signature = lacks_signature(policy.tested(), &asked, &decision, &Spent(&tx.rows()));
         let salt = fresh_salt()?;
         let record = self.decision_record(id, now, &decision, &salt)?;
         let leaf = audit::append(tx, &audit::Record::Decision(record.clone()))?;
@@ -144,6 +159,8 @@ impl Understood {
             payload: request.payload.clone(),
             intent: self.described.clone(),
             intent_salt: salt,
+            request_signature: own.as_ref().map(|own| own.signature.clone()),
+            lacks_signature,
         };
         tx.insert_request(&self.row(id, now, &decision, &kept, leaf)?)?;
         for Reservation { counter, window_ms, amount } in &decision.evaluation().reservations {
@@ -181,6 +198,7 @@ impl Understood {
             rules: decision.evaluation().rules.iter().map(ToString::to_string).collect(),
             missing: needs(&decision.evaluation().missing)?,
             bundle: self.policy.digest(),
+            request_signature: self.own.as_ref().map(|own| own.signature.digest()).transpose()?,
         })
     }
 
@@ -234,9 +252,23 @@ impl Understood {
                 missing: record.missing,
                 expires_ms: evaluation.expires_ms,
             }),
-            Decision::Denied(_) => Decided::Denied(Refusal::denied(id, record.rules)),
+            Decision::Denied(_) => Decided::Denied(Refusal::denied(id, record.rules, kept.lacks_signature)),
         }
     }
+}
+
+/// Whether a denial is for want of the client's own signature alone.
+fn lacks_signature(
+    policy: &Tested,
+    asked: &Asked<'_>,
+    decision: &Decision,
+    spending: &Spent<'_, '_>,
+) -> bool {
+    let met = Met { request_signed: true, ..asked.met.clone() };
+    matches!(decision, Decision::Denied(_))
+        && !asked.met.request_signed
+        && policy.bundle().evaluate(&Asked { met: &met, ..*asked }.question(), spending).outcome
+            != Outcome::Denied
 }
 
 fn fresh_salt() -> Result<Salt, Refusal> {

@@ -58,9 +58,17 @@ const ROOMS: &[(&str, &[&str])] = &[
             "chancery-enclave",
         ],
     ),
+    // It signs requests as `identity` verifies them: one place says what is signed.
     (
         "chancery-cli",
-        &["chancery-core", "chancery-intent", "chancery-policy", "chancery-prove", "chancery-audit"],
+        &[
+            "chancery-core",
+            "chancery-identity",
+            "chancery-intent",
+            "chancery-policy",
+            "chancery-prove",
+            "chancery-audit",
+        ],
     ),
     ("chancery-hardware-tests", &["chancery-core", "chancery-secret", "chancery-hsm"]),
     // Puts bytes to every room that parses some; ships nothing.
