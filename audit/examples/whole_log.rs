@@ -63,6 +63,7 @@ impl Transfers {
                 missing: Vec::new(),
                 bundle: Digest::of(b"bundle"),
                 review: None,
+                request_signature: None,
             })
         } else {
             Record::Outcome(Outcome {

@@ -26,6 +26,7 @@ mod publish;
 mod receipt;
 mod record;
 mod recover;
+mod request_signature;
 mod source;
 mod submission;
 mod tile;
@@ -56,6 +57,7 @@ pub use record::{
     Algorithm, Decision, End, Outcome, Policy, Record, RecordError, Salt, Verdict, Wallet, intent_commitment,
     request_digest,
 };
+pub use request_signature::RequestSignature;
 pub use source::LeafSource;
 pub use submission::Submission;
 pub use trust::{LOG_KEYS, TRUST_BYTES, Trust, TrustError};

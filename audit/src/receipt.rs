@@ -12,6 +12,7 @@ use crate::digest::{Digest, HexBytes, V1};
 use crate::note::NoteError;
 use crate::proof::ProofError;
 use crate::record::{Decision, Outcome, Salt};
+use crate::request_signature::RequestSignature;
 
 /// LIMIT: a receipt, in bytes: a payload and an intent of the longest, in hexadecimal and with room for escapes.
 pub const RECEIPT_BYTES: usize = 4 * 1024 * 1024;
@@ -37,6 +38,9 @@ pub struct Receipt {
     /// What officers said and `decision.review` counts, in its order.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub approvals: Vec<Approved>,
+    /// How the client signed its request itself; `decision.request_signature` is its digest.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub request_signature: Option<RequestSignature>,
     /// How the request ended, once it has; its leaf is `{"kind":"outcome", ...}` of these fields in canonical form.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub outcome: Option<Outcome>,
@@ -148,6 +152,9 @@ pub enum ReceiptError {
     /// The intent or its salt are not those that were decided on.
     #[error("`intent` and `intent_salt` do not open the decision's commitment")]
     Commitment,
+    /// The client's own signature is not the recorded one, or does not show that it asked for this.
+    #[error("the client's own signature does not hold: {0}")]
+    RequestSignature(&'static str),
     /// Outcome and decision do not belong together.
     #[error("`outcome` does not belong to this decision: {0}")]
     Outcome(&'static str),

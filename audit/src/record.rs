@@ -70,6 +70,10 @@ pub struct Decision {
     /// For a request that had been pending: what led to this decision.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub review: Option<Review>,
+    /// The digest of the client's own signature over its request, where it made one: see
+    /// [`RequestSignature`](crate::RequestSignature).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub request_signature: Option<Digest>,
 }
 
 /// What was decided.

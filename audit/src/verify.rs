@@ -3,6 +3,7 @@
 //! decodes to the intent and to the signing digest, which needs the decoders (`chancery receipt verify` adds it).
 
 use chancery_core::{Payload, RequestId, Tenant, UnixMillis};
+use chancery_identity::Testimony;
 use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
 use secp256k1::{Message, PublicKey, Secp256k1, VerifyOnly};
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,7 @@ pub struct Verified {
     decision_leaf: u64,
     outcome_leaf: Option<u64>,
     checkpoint: SignedCheckpoint,
+    testimony: Option<Testimony>,
 }
 
 impl Verified {
@@ -51,6 +53,12 @@ impl Verified {
     #[must_use]
     pub fn checkpoint(&self) -> &SignedCheckpoint {
         &self.checkpoint
+    }
+
+    /// That the client itself signed the request, where it did.
+    #[must_use]
+    pub fn testimony(&self) -> Option<&Testimony> {
+        self.testimony.as_ref()
     }
 
     /// What was proved, a sentence each, for people.
@@ -80,6 +88,15 @@ impl Verified {
             ),
             "the intent is the one the decision committed to".to_owned(),
         ];
+        if let Some((own, shown)) = self.receipt.request_signature.as_ref().zip(self.testimony.as_ref()) {
+            findings.push(format!(
+                "the client signed exactly this request itself, for `{}`, at {} s since 1970 by its clock, with the key \
+                 of certificate {}",
+                own.authority,
+                shown.created.0 / 1_000,
+                decision.certificate
+            ));
+        }
         for Approved { approval, .. } in &self.receipt.approvals {
             let word = if approval.act == Act::Approve { "approved" } else { "vetoed" };
             let behalf = approval
@@ -135,6 +152,7 @@ pub fn verify(receipt: &[u8], trust: &Trust) -> Result<Verified, ReceiptError> {
     }
 
     reviewed(&receipt, decision_leaf, &checkpoint, trust)?;
+    let testimony = vouched(&receipt).map_err(ReceiptError::RequestSignature)?;
 
     let outcome_leaf = match (&receipt.outcome, &receipt.outcome_proof) {
         (None, None) => None,
@@ -150,7 +168,7 @@ pub fn verify(receipt: &[u8], trust: &Trust) -> Result<Verified, ReceiptError> {
         _ => return Err(ReceiptError::Fields("`outcome` and `outcome_proof` come together")),
     };
     released(&receipt)?;
-    Ok(Verified { decision_leaf, outcome_leaf, checkpoint, receipt })
+    Ok(Verified { decision_leaf, outcome_leaf, checkpoint, testimony, receipt })
 }
 
 fn leaf_hash(name: &'static str, record: &Record) -> Result<Hash, ReceiptError> {
@@ -222,6 +240,17 @@ fn asked(receipt: &Receipt) -> Result<(), ReceiptError> {
         Ok(())
     } else {
         Err(ReceiptError::NotAsked("payload"))
+    }
+}
+
+fn vouched(receipt: &Receipt) -> Result<Option<Testimony>, &'static str> {
+    let decision = &receipt.decision;
+    match (&decision.request_signature, &receipt.request_signature) {
+        (None, None) => Ok(None),
+        (Some(recorded), Some(own)) if own.digest().ok().as_ref() == Some(recorded) => {
+            own.verify(decision, &receipt.idempotency_key, &receipt.payload).map(Some)
+        }
+        _ => Err("it is not the recorded one"),
     }
 }
 

@@ -1,5 +1,5 @@
 //! Where the server is and who asks: the global flags, and the client directory that `chancery client issue` makes.
-//! The private key is read here and goes nowhere but into the TLS stack.
+//! The private key is read here and goes nowhere but into the TLS stack and the signer of requests.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::signer::Signer;
 use crate::{Error, Output, file, when};
 
 /// The file in a client directory that says what the others are.
@@ -71,6 +72,8 @@ pub struct Prepared {
     pub url: reqwest::Url,
     /// TLS 1.3 with the client's certificate; trusts the one authority.
     pub tls: rustls::ClientConfig,
+    /// Signs requests with the same key, where it is of a kind that can.
+    pub signer: Option<Signer>,
 }
 
 impl Connection {
@@ -110,15 +113,17 @@ impl Connection {
         let pem = Zeroizing::new(file::read(&client.key)?);
         let key = PrivateKeyDer::from_pem_slice(&pem)
             .map_err(|_| Error::content(&client.key, "holds no private key in PEM"))?;
+        let chain = certificates(&client.certificate)?;
+        let signer = chain.first().and_then(|leaf| Signer::new(leaf, &key));
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = rustls::ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(|error| tls(error.into()))?
             .with_root_certificates(roots)
-            .with_client_auth_cert(certificates(&client.certificate)?, key)
+            .with_client_auth_cert(chain, key)
             .map_err(|error| tls(error.into()))?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Prepared { url, tls: config })
+        Ok(Prepared { url, tls: config, signer })
     }
 }
 

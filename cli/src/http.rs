@@ -4,12 +4,14 @@
 use std::time::Duration;
 
 use chancery_core::{Code, IdempotencyKey};
+use chancery_identity::Message;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Method, StatusCode, Url};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use crate::connection::{Connection, Prepared};
+use crate::signer::Signer;
 use crate::{Error, Exit, Output};
 
 /// LIMIT: one answer, in bytes: a full bundle of log entries (C2SP tlog-tiles: 256 entries of 65,535 bytes).
@@ -76,7 +78,7 @@ impl Problem {
     /// How the process ends.
     #[must_use]
     pub fn exit(&self) -> Exit {
-        if self.is(Code::PolicyDenied) {
+        if self.is(Code::PolicyDenied) || self.is(Code::RequestSignatureRequired) {
             Exit::Denied
         } else if self.status == 429 || self.status >= 500 || self.is(Code::RequestInProgress) {
             Exit::Unavailable
@@ -95,6 +97,10 @@ impl Problem {
             "forbidden" => {
                 Some("`chancery client show` prints the role; `--client` names another certificate")
             }
+            "request-signature-invalid" => Some(
+                "is this machine's clock right? `--unsigned` sends the request without the client's own signature",
+            ),
+            "request-signature-required" => Some("sign it: leave out `--unsigned`, and use a fresh key"),
             "idempotency-conflict" => {
                 Some("use a fresh key for another payload; the same key only to try again")
             }
@@ -127,6 +133,8 @@ pub struct Call<'a> {
     query: Vec<(&'static str, String)>,
     body: Option<Value>,
     key: Option<&'a IdempotencyKey>,
+    /// Whether the client signs the request itself.
+    signed: bool,
     /// Safe to send again: it changes nothing, or its key makes it happen once.
     again: bool,
 }
@@ -135,13 +143,29 @@ impl<'a> Call<'a> {
     /// Reads what stands at these path segments below `/v1`.
     #[must_use]
     pub fn get(path: &'a [&'a str]) -> Self {
-        Self { method: Method::GET, path, query: Vec::new(), body: None, key: None, again: true }
+        Self {
+            method: Method::GET,
+            path,
+            query: Vec::new(),
+            body: None,
+            key: None,
+            signed: false,
+            again: true,
+        }
     }
 
     /// Sends a document that changes something.
     #[must_use]
     pub fn post(path: &'a [&'a str], body: Value) -> Self {
-        Self { method: Method::POST, path, query: Vec::new(), body: Some(body), key: None, again: false }
+        Self {
+            method: Method::POST,
+            path,
+            query: Vec::new(),
+            body: Some(body),
+            key: None,
+            signed: false,
+            again: false,
+        }
     }
 
     /// Puts a document in place of another.
@@ -162,6 +186,13 @@ impl<'a> Call<'a> {
     pub fn key(mut self, key: &'a IdempotencyKey) -> Self {
         self.key = Some(key);
         self.again = true;
+        self
+    }
+
+    /// Has the client sign the request itself, each time it is sent.
+    #[must_use]
+    pub fn signed(mut self, signed: bool) -> Self {
+        self.signed = signed;
         self
     }
 
@@ -228,6 +259,7 @@ pub struct Api<'o> {
     runtime: tokio::runtime::Runtime,
     client: reqwest::Client,
     base: Url,
+    signer: Option<Signer>,
     timeout: Duration,
     output: &'o Output,
 }
@@ -238,7 +270,7 @@ impl<'o> Api<'o> {
     /// # Errors
     /// As [`Connection::prepare`].
     pub fn open(connection: &Connection, output: &'o Output) -> Result<Self, Error> {
-        let Prepared { url, tls } = connection.prepare(output)?;
+        let Prepared { url, tls, signer } = connection.prepare(output)?;
         let unable = |source: Box<dyn std::error::Error + Send + Sync>| Error::Tls {
             path: connection.client.clone().unwrap_or_default(),
             source,
@@ -248,7 +280,7 @@ impl<'o> Api<'o> {
             .enable_all()
             .build()
             .map_err(|error| unable(error.into()))?;
-        Ok(Self { runtime, client, base: url, timeout: connection.timeout, output })
+        Ok(Self { runtime, client, base: url, signer, timeout: connection.timeout, output })
     }
 
     /// When a call that starts now must have ended.
@@ -368,10 +400,15 @@ impl<'o> Api<'o> {
         if !call.query.is_empty() {
             url.query_pairs_mut().extend_pairs(&call.query);
         }
+        let body = call.body.as_ref().map(Value::to_string);
+        let own = if call.signed { Some(self.sign(call, &url, body.as_deref())?) } else { None };
         let mut request =
             self.client.request(call.method.clone(), url).header(ACCEPT, "application/json, */*;q=0.1");
-        if let Some(body) = &call.body {
-            request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
+        if let Some(body) = body {
+            request = request.header(CONTENT_TYPE, "application/json").body(body);
+        }
+        for (name, value) in own.into_iter().flatten() {
+            request = request.header(name, value);
         }
         if let Some(key) = call.key {
             request = request.header("idempotency-key", key.as_str());
@@ -390,6 +427,27 @@ impl<'o> Api<'o> {
             return Ok(Answer { bytes, call: call.name() });
         }
         Err(Error::Problem(Box::new(Problem::read(status, response.headers(), &bytes))))
+    }
+
+    /// The header fields of the client's own signature.
+    fn sign(
+        &self,
+        call: &Call<'_>,
+        url: &Url,
+        body: Option<&str>,
+    ) -> Result<[(&'static str, String); 3], Error> {
+        let signer = self.signer.as_ref().ok_or_else(|| Error::Usage {
+            detail: "the client's key is neither on P-256 nor Ed25519, so it cannot sign requests".to_owned(),
+            hint: "`--unsigned` sends the request without the client's own signature",
+        })?;
+        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        signer.sign(&Message {
+            method: call.method.as_str(),
+            authority: &format!("{}{port}", url.host_str().unwrap_or_default()),
+            path: url.path(),
+            idempotency_key: call.key.map_or("", IdempotencyKey::as_str),
+            body: body.unwrap_or_default().as_bytes(),
+        })
     }
 
     fn unreachable(&self, error: reqwest::Error) -> Error {
@@ -467,7 +525,7 @@ mod tests {
         for code in Code::ALL {
             let exit = problem(code.status(), None, &body(code.as_str())).exit();
             let expected = match (code, code.status()) {
-                (Code::PolicyDenied, _) => Exit::Denied,
+                (Code::PolicyDenied | Code::RequestSignatureRequired, _) => Exit::Denied,
                 (Code::RequestInProgress, _) | (_, 429 | 500..) => Exit::Unavailable,
                 _ => Exit::Refused,
             };

@@ -15,6 +15,7 @@ mod pki;
 mod progress;
 mod recheck;
 mod replay;
+mod signer;
 mod when;
 
 use std::ffi::{OsStr, OsString};

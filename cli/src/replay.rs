@@ -227,8 +227,9 @@ impl Recorded {
 
     /// What was done for it by the time of its decision.
     fn met(&self) -> Met {
-        let mut met = Met::default();
-        let Some(review) = &self.row.decision.review else { return met };
+        let decision = &self.row.decision;
+        let mut met = Met { request_signed: decision.request_signature.is_some(), ..Met::default() };
+        let Some(review) = &decision.review else { return met };
         met.waited_ms = review.waited_ms;
         for Spoken { act, group, .. } in &review.approvals {
             match act {

@@ -8,6 +8,8 @@ mod log;
 mod server;
 mod support;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use chancery_identity::{Message, testimony};
 use chancery_intent::contracts::Registry;
 use log::{Log, transaction};
 use serde_json::{Value, json};
@@ -90,6 +92,45 @@ fn a_released_signature_is_printed_and_its_receipt_verifies() {
     let ran = sign(&server, &["--idempotency-key", "order-42", "--json"]).ends(0);
     assert_eq!(ran.json()["idempotency_key"], "order-42");
     assert_eq!(server.asked()[1].header("idempotency-key"), "order-42");
+}
+
+/// Would catch a client whose requests no appliance takes, that signs once for several tries, or signs what it does not send.
+#[test]
+fn requests_are_signed_afresh_unless_told_otherwise() {
+    let (_, document) = released(ONE_ETHER);
+    let server = Server::scripted(vec![
+        problem(503, "hsm-unavailable", json!({})),
+        answer(200, &document),
+        answer(200, &document),
+    ]);
+    let state = server.path("state");
+    chancery(&["client", "issue", "backend", "--role", "client", "--dir", text(&state)]).ends(0);
+    let backend = server.path("state/clients/backend");
+    let sign = ["--client", text(&backend), "sign", "--wallet", "treasury", "--transaction", ONE_ETHER];
+    chancery(&sign).ends(0);
+    chancery(&[&sign[..], &["--unsigned"]].concat()).ends(0);
+    let asked = server.asked();
+    let mut inputs = Vec::new();
+    for request in &asked[..2] {
+        let message = Message {
+            method: "POST",
+            authority: request.header("host"),
+            path: "/v1/sign",
+            idempotency_key: request.header("idempotency-key"),
+            body: request.body.as_bytes(),
+        };
+        let (_, parameters) = request.header("signature-input").split_once('=').unwrap();
+        let signature = request.header("signature").split(':').nth(1).unwrap();
+        let signature = STANDARD.decode(signature).unwrap();
+        let shown = testimony(&request.certificate, &message, parameters, &signature).unwrap();
+        assert_eq!(shown.client.as_str(), "backend");
+        assert!(request.header("content-digest").starts_with("sha-256=:"));
+        inputs.push(parameters.to_owned());
+    }
+    assert_ne!(inputs[0], inputs[1], "a nonce is good for one decision");
+    for name in ["signature", "signature-input", "content-digest"] {
+        assert_eq!(asked[2].header(name), "", "{name}");
+    }
 }
 
 #[test]

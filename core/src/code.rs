@@ -46,10 +46,14 @@ codes! {
     ApprovalNotAsked = "approval-not-asked", 403, "This approval is not asked for";
     /// The assertion does not hold: another challenge, key, party or person.
     AssertionInvalid = "assertion-invalid", 403, "The assertion does not hold";
+    /// The request carries a signature that does not hold. Every such failure looks the same.
+    RequestSignatureInvalid = "request-signature-invalid", 401, "The request's signature does not hold";
     /// The role may not do this.
     Forbidden = "forbidden", 403, "This role may not do that";
     /// Policy denied the request; `rules` names what decided.
     PolicyDenied = "policy-denied", 403, "Denied by policy";
+    /// Policy denied the request, and would not have if the client had signed it itself; `rules` names what decided.
+    RequestSignatureRequired = "request-signature-required", 403, "The client must sign this request itself";
     /// Nothing under this name, or not for this client.
     NotFound = "not-found", 404, "Not found";
     /// The method does not exist on this path.

@@ -84,6 +84,10 @@ pub const ANSWER_MS: u64 = 30_000;
 pub const DRAIN_MS: u64 = 10_000;
 /// How old the proof of who is at a connection may be, in milliseconds.
 pub const IDENTITY_MS: i64 = 1_000;
+/// How far the time of a request's signature may be from the appliance's, either way, in milliseconds.
+pub const SIGNATURE_MS: i64 = 5 * 60 * 1_000;
+/// The nonce of a request's signature, in bytes.
+pub const NONCE_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
 /// How often the door looks at its certificates, key and revocation lists on disk, in milliseconds.
 pub const CERTIFICATES_MS: u64 = 500;
 /// One of those files, in bytes.

@@ -1,7 +1,7 @@
 //! What a request's row keeps beside its leaves: the parts of a receipt that the log only commits to. Format 1. The store
 //! may erase them under their own retention; the leaves stay and say nothing of them.
 
-use chancery_audit::{Digest, Salt, V1};
+use chancery_audit::{Digest, RequestSignature, Salt, V1};
 use chancery_core::{Code, IdempotencyKey, Payload};
 use chancery_hsm as hsm;
 use chancery_intent::{Artifact, Intent, Signature};
@@ -22,6 +22,11 @@ pub(crate) struct Kept {
     pub payload: Payload,
     pub intent: Value,
     pub intent_salt: Salt,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub request_signature: Option<RequestSignature>,
+    /// Whether policy denied only what the client had not signed itself.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub lacks_signature: bool,
 }
 
 impl Signed {

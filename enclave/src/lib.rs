@@ -31,7 +31,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use chancery_core::SignRequest;
-use chancery_identity::Client;
+use chancery_identity::{Client, Vouched};
 
 pub use chancery_intent::bitcoin::Network;
 
@@ -50,14 +50,19 @@ pub use walk::Word;
 pub use wallet::{CHAINS, Design, Holding, Wallet};
 
 impl Enclave {
-    /// Walks one request to a released signature or a refusal. The walk goes on to its end even when the caller stops
+    /// Walks one request, with what its client signed itself, to a released signature or a refusal. The walk goes on to its end even when the caller stops
     /// waiting: what is recorded is never left half done.
     ///
     /// # Errors
     /// See [`walk`]; each refusal has a stable code.
-    pub async fn sign(&self, client: Client, request: SignRequest) -> Result<Answer, Refusal> {
+    pub async fn sign(
+        &self,
+        client: Client,
+        request: SignRequest,
+        vouched: Option<Vouched>,
+    ) -> Result<Answer, Refusal> {
         let house = Arc::clone(self.house());
-        self.run(async move { walk::walk(&house, client, request).await }).await
+        self.run(async move { walk::walk(&house, client, request, vouched.as_ref()).await }).await
     }
 }
 

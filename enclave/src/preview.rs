@@ -22,11 +22,17 @@ pub struct Preview {
 }
 
 impl Enclave {
-    /// Decodes and decides without consequence.
+    /// Decodes and decides without consequence, supposing that the client will sign the request itself, or not.
     ///
     /// # Errors
     /// As the walk's first two steps.
-    pub fn preview(&self, client: &Client, wallet: &WalletId, payload: &Payload) -> Result<Preview, Refusal> {
+    pub fn preview(
+        &self,
+        client: &Client,
+        wallet: &WalletId,
+        payload: &Payload,
+        request_signed: bool,
+    ) -> Result<Preview, Refusal> {
         let house = self.house();
         let tenant = client.tenant();
         let found = house.wallets.find(tenant, wallet)?;
@@ -34,8 +40,8 @@ impl Enclave {
         let intent = chancery_intent::understand(payload, &found.account(), policy.bundle().contracts())?;
         let now = house.clock.now()?;
         let description = intent.description();
-        let question =
-            Question { tenant, client: client.id(), wallet, description, now, met: &Met::default() };
+        let met = Met { request_signed, ..Met::default() };
+        let question = Question { tenant, client: client.id(), wallet, description, now, met: &met };
         let explanation = house.store.read(|rows| Ok(policy.bundle().explain(&question, &Spent(rows))))?;
         Ok(Preview {
             explanation,

@@ -85,6 +85,7 @@ fn assemble(
         intent: kept.intent,
         intent_salt: kept.intent_salt,
         approvals,
+        request_signature: kept.request_signature,
         outcome,
         outcome_proof,
         signature,
@@ -135,7 +136,10 @@ pub(crate) async fn answer_again(house: &Arc<House>, row: RequestRow) -> Result<
             missing: decision(&house.store, &row)?.missing,
             expires_ms: row.expires_ms,
         })),
-        RequestState::Denied => Err(Refusal::denied(row.id, decision(&house.store, &row)?.rules)),
+        RequestState::Denied => {
+            let kept: Kept = kept::read("record", &row.record)?;
+            Err(Refusal::denied(row.id, decision(&house.store, &row)?.rules, kept.lacks_signature))
+        }
         RequestState::Permitted => {
             let detail = "the first request under this key is still being signed; ask again";
             Err(Refusal::new(Code::RequestInProgress, detail).of(row.id).retry_after(1))

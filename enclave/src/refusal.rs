@@ -33,10 +33,21 @@ impl Refusal {
         Self { code, detail: detail.into(), request: None, rules: Vec::new(), retry_after_s: None }
     }
 
-    /// A denial by policy, naming the rules that decided.
-    pub(crate) fn denied(request: RequestId, rules: Vec<String>) -> Self {
-        let detail = format!("denied by {}", rules.join(", "));
-        Self { rules, ..Self::new(Code::PolicyDenied, detail).of(request) }
+    /// A denial by policy, naming the rules that decided; and whether the client's own signature would have spared it.
+    pub(crate) fn denied(request: RequestId, rules: Vec<String>, lacks_signature: bool) -> Self {
+        let mut detail = format!("denied by {}", rules.join(", "));
+        let mut code = Code::PolicyDenied;
+        if lacks_signature {
+            code = Code::RequestSignatureRequired;
+            detail += ": sign the request itself (RFC 9421) and send it under a fresh `Idempotency-Key`";
+        }
+        Self { rules, ..Self::new(code, detail).of(request) }
+    }
+
+    /// A request's signature that does not hold. The reason is for the log: on the wire all of them look the same.
+    pub(crate) fn request_signature(reason: &'static str) -> Self {
+        tracing::info!(reason, "a request's signature was refused");
+        Self::new(Code::RequestSignatureInvalid, Code::RequestSignatureInvalid.title())
     }
 
     /// The same, saying when to try again.

@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use chancery_core::UnixMillis;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor, UnixTime};
-use sha2::{Digest, Sha256};
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use crate::peer::Fingerprint;
+use crate::peer::Shown;
 use crate::revocation::{self, List, Lists};
 use crate::{Dates, IdentityError, Peer, name};
 
@@ -116,7 +115,7 @@ impl Authority {
         }
         require_client_auth(&certificate)?;
         let (tenant, role, id) = name::parse(only_uri(&certificate)?)?;
-        Ok(Peer::admit(role, tenant, id, Fingerprint(Sha256::digest(leaf).into())))
+        Ok(Peer::admit(role, tenant, id, Shown::new(leaf)))
     }
 
     fn verify(
@@ -203,7 +202,7 @@ impl fmt::Debug for Authority {
 }
 
 /// webpki takes a certificate without any extended key usage for every use; a client's must say `clientAuth`.
-fn require_client_auth(certificate: &X509Certificate<'_>) -> Result<(), IdentityError> {
+pub(crate) fn require_client_auth(certificate: &X509Certificate<'_>) -> Result<(), IdentityError> {
     match certificate.extended_key_usage().map_err(IdentityError::Extensions)? {
         Some(usage) if usage.value.client_auth => Ok(()),
         _ => Err(IdentityError::NotForClients),
@@ -211,7 +210,7 @@ fn require_client_auth(certificate: &X509Certificate<'_>) -> Result<(), Identity
 }
 
 /// The one subject alternative name. Any second name, of any kind, makes the certificate ambiguous.
-fn only_uri<'a>(certificate: &'a X509Certificate<'_>) -> Result<&'a str, IdentityError> {
+pub(crate) fn only_uri<'a>(certificate: &'a X509Certificate<'_>) -> Result<&'a str, IdentityError> {
     let names = certificate
         .subject_alternative_name()
         .map_err(IdentityError::Extensions)?

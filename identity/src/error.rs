@@ -1,5 +1,5 @@
-//! Why somebody was not recognised. The reason is for the log alone: on the wire every failure to authenticate is
-//! `unauthenticated`, so that a stranger learns nothing from trying.
+//! Why somebody, or a request's signature, was not recognised. The reason is for the log alone: on the wire every failure to
+//! authenticate is `unauthenticated` or `request-signature-invalid`, so that nobody learns anything from trying.
 
 use chancery_core::Code;
 
@@ -64,6 +64,12 @@ pub enum IdentityError {
         /// Its issuer.
         issuer: String,
     },
+    /// A request's signature (RFC 9421) is missing a part, or does not hold.
+    #[error("the request's signature is refused: {rule}")]
+    RequestSignature {
+        /// What is wrong with it.
+        rule: &'static str,
+    },
     /// No certificate authority was given.
     #[error("no certificate authority was given")]
     NoAuthority,
@@ -79,6 +85,7 @@ impl IdentityError {
             | Self::List { .. }
             | Self::NoList { .. }
             | Self::ListOutOfTime { .. } => Code::Internal,
+            Self::RequestSignature { .. } => Code::RequestSignatureInvalid,
             _ => Code::Unauthenticated,
         }
     }

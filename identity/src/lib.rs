@@ -1,4 +1,4 @@
-//! Who asks: the peer of a connection, proved by its certificate chain.
+//! Who asks: the peer of a connection, proved by its certificate chain, and whether it signed its request itself.
 //!
 //! Trusts the certificate authorities given to [`Authority::new`] and the caller's clock; nothing the peer says of
 //! itself. [`Client`], [`Auditor`], [`Operator`] and [`Officer`] are evidence: no other crate can make one. If this is wrong,
@@ -18,9 +18,13 @@ mod name;
 pub mod officer;
 mod peer;
 mod revocation;
+mod vouched;
 pub mod webauthn;
 
 pub use authority::Authority;
 pub use dates::Dates;
 pub use error::IdentityError;
 pub use peer::{Auditor, Client, Fingerprint, Officer, Operator, Peer, Role};
+pub use vouched::{
+    Algorithm, Draft, Fields, Message, Testimony, Vouched, authority_of, is_named_by, testimony,
+};

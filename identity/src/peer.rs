@@ -2,14 +2,22 @@
 //! Fields are private and there is no constructor: only `Authority::authenticate` makes these.
 
 use std::fmt;
+use std::sync::Arc;
 
 use chancery_core::{ClientId, Tenant};
+use sha2::{Digest, Sha256};
 
 /// SHA-256 of a certificate's DER.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Fingerprint(pub(crate) [u8; 32]);
+pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
+    /// That of a certificate in DER.
+    #[must_use]
+    pub fn of(certificate: &[u8]) -> Self {
+        Self(Sha256::digest(certificate).into())
+    }
+
     /// The 32 bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
@@ -26,6 +34,25 @@ impl fmt::Display for Fingerprint {
 impl fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// The certificate that a peer showed: DER, and what names it.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Shown {
+    pub(crate) der: Arc<[u8]>,
+    pub(crate) fingerprint: Fingerprint,
+}
+
+impl Shown {
+    pub(crate) fn new(der: &[u8]) -> Self {
+        Self { der: der.into(), fingerprint: Fingerprint::of(der) }
+    }
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.fingerprint, f)
     }
 }
 
@@ -69,7 +96,7 @@ macro_rules! evidence {
             pub struct $name {
                 tenant: Tenant,
                 id: ClientId,
-                fingerprint: Fingerprint,
+                shown: Shown,
             }
 
             impl $name {
@@ -88,7 +115,13 @@ macro_rules! evidence {
                 /// The certificate it showed.
                 #[must_use]
                 pub fn fingerprint(&self) -> &Fingerprint {
-                    &self.fingerprint
+                    &self.shown.fingerprint
+                }
+
+                /// The same in DER.
+                #[must_use]
+                pub fn certificate(&self) -> &[u8] {
+                    &self.shown.der
                 }
             }
         )+
@@ -100,9 +133,9 @@ macro_rules! evidence {
         }
 
         impl Peer {
-            pub(crate) fn admit(role: Role, tenant: Tenant, id: ClientId, fingerprint: Fingerprint) -> Self {
+            pub(crate) fn admit(role: Role, tenant: Tenant, id: ClientId, shown: Shown) -> Self {
                 match role {
-                    $(Role::$name => Self::$name($name { tenant, id, fingerprint }),)+
+                    $(Role::$name => Self::$name($name { tenant, id, shown }),)+
                 }
             }
 

@@ -105,6 +105,8 @@ struct Entry {
     #[serde(default)]
     vetoes: BTreeSet<String>,
     waited: Option<String>,
+    #[serde(default)]
+    request_signed: bool,
     fee: Option<FeeEntry>,
     #[serde(default, rename = "effect")]
     effects: Vec<EffectEntry>,
@@ -279,7 +281,13 @@ impl<'a> Names<'a> {
             wallet,
             description,
             now,
-            met: Met { approvals: entry.approvals, factors: entry.factors, waited_ms, vetoes: entry.vetoes },
+            met: Met {
+                approvals: entry.approvals,
+                factors: entry.factors,
+                waited_ms,
+                vetoes: entry.vetoes,
+                request_signed: entry.request_signed,
+            },
             spent: entry.spent,
             expect,
             rules: entry.rules.map(|rules| rules.into_iter().collect()),

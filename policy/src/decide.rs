@@ -25,8 +25,23 @@ pub struct Asked<'a> {
     pub intent: &'a Intent,
     /// The time of the decision.
     pub now: UnixMillis,
-    /// Approvals, factors, waiting and vetoes.
+    /// Approvals, factors, waiting and vetoes, and whether the client signed.
     pub met: &'a Met,
+}
+
+impl<'a> Asked<'a> {
+    /// The question that a bundle answers about it.
+    #[must_use]
+    pub fn question(&self) -> Question<'a> {
+        Question {
+            tenant: self.tenant,
+            client: self.client,
+            wallet: self.wallet,
+            description: self.intent.description(),
+            now: self.now,
+            met: self.met,
+        }
+    }
 }
 
 /// What was decided.
@@ -127,15 +142,7 @@ impl Permit {
 /// Decides. Called inside the transaction that records the decision and reserves its limits, so that two requests cannot
 /// both see the same room.
 pub fn decide(policy: &Tested, asked: &Asked<'_>, spending: &dyn Spending) -> Decision {
-    let question = Question {
-        tenant: asked.tenant,
-        client: asked.client,
-        wallet: asked.wallet,
-        description: asked.intent.description(),
-        now: asked.now,
-        met: asked.met,
-    };
-    let evaluation = policy.bundle().evaluate(&question, spending);
+    let evaluation = policy.bundle().evaluate(&asked.question(), spending);
     match evaluation.outcome {
         Outcome::Allowed => Decision::Permitted(Permit {
             tenant: asked.tenant.clone(),

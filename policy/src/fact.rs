@@ -245,6 +245,7 @@ impl<'a> Fact<'a> {
         pairs.with(Attribute::Chain, || text(&description.chain));
         pairs.with(Attribute::Form, || text(&description.form));
         pairs.with(Attribute::Account, || Some(address(&description.account)));
+        pairs.with(Attribute::RequestSigned, || Some(Value::new_bool(question.met.request_signed)));
         pairs.with(Attribute::Effects, || Some(Value::new_long(long(description.effects.len()))));
         pairs.with(Attribute::Destination, || {
             self.destination.as_deref().map(|account| Value::new_entity_uid(bundle.types.address(account)))

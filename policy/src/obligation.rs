@@ -31,6 +31,8 @@ pub struct Met {
     pub waited_ms: i64,
     /// Approver groups that vetoed.
     pub vetoes: BTreeSet<String>,
+    /// Whether the client signed the request itself (RFC 9421).
+    pub request_signed: bool,
 }
 
 /// One thing a request still needs under one rule.

@@ -81,6 +81,8 @@ enum Atom {
     Sum(i64),
     /// `action in Action::"sign"`, which is always so.
     Signs,
+    /// The client signed its request itself.
+    RequestSigned,
 }
 
 #[derive(Clone, Debug)]
@@ -137,13 +139,14 @@ fn rule(dice: &mut Dice) -> Rule {
         2 | 3 => What::One(dice.below(KINDS.len())),
         _ => What::Some((0..KINDS.len()).filter(|_| dice.one_in(2)).collect()),
     };
-    let atoms = (0..dice.below(4)).map(|_| match dice.below(12) {
+    let atoms = (0..dice.below(4)).map(|_| match dice.below(13) {
         0..=2 => Atom::AmountAtMost(amount(dice)),
         3..=5 => Atom::SpentAtMost(dice.below(4), amount(dice)),
         6 => Atom::SpentOver(dice.below(4), amount(dice)),
         7 | 8 => Atom::To(dice.one_in(2)),
         9 => Atom::Unlimited,
         10 => [Atom::Registered, Atom::WorthAtMost(amount(dice)), Atom::Signs][dice.below(3)],
+        11 => Atom::RequestSigned,
         _ => Atom::Sum([1, i64::MAX, i64::MAX - 100][dice.below(3)]),
     });
     let atoms = atoms.collect();
@@ -199,6 +202,7 @@ fn asked(dice: &mut Dice, now: i64) -> Asked {
         met.vetoes.insert("risk".into());
     }
     met.waited_ms = [0, 59_999, 60_000][dice.below(3)];
+    met.request_signed = dice.one_in(2);
     Asked { client: dice.below(CLIENTS.len()), wallet: dice.below(WALLETS.len()), now, effects, met }
 }
 
@@ -245,6 +249,7 @@ fn write(number: usize, rule: &Rule) -> String {
             Atom::WorthAtMost(n) => format!("context has value_usd_cents && context.value_usd_cents <= {n}"),
             Atom::Sum(n) => format!("context.amount + {n} >= 0"),
             Atom::Signs => "action in Action::\"sign\"".to_owned(),
+            Atom::RequestSigned => "context.request_signed".to_owned(),
         })
         .collect();
     let mut text = format!("@id(\"r{number}\") ");
@@ -372,6 +377,7 @@ fn holds(rule: &Rule, asked: &Asked, one: &Move, past: &[Spend]) -> Result<bool,
             Atom::To(false) => one.to == Some(1),
             Atom::Unlimited => one.unlimited,
             Atom::Signs => true,
+            Atom::RequestSigned => asked.met.request_signed,
             Atom::Registered => one.asset.is_some_and(|asset| ASSETS[asset].1.is_some()),
             Atom::WorthAtMost(n) => cents(one, asked.now).is_some_and(|cents| cents <= i128::from(n)),
             Atom::Sum(n) => {

@@ -178,6 +178,8 @@ const BROKEN: &[(&str, &str)] = &[
     ("face", "when = 'context.amount > 1000000000'\nfactor = \"face\""),
     ("never-at-night", "when = 'context.time.weekday == 6 && context.time.hour < 6'\nallowed = \"never\""),
     ("no-fees", "when = 'context.fee > 100'\nallowed = \"never\""),
+    ("signed-by-the-client", "when = '!context.request_signed'\nallowed = \"never\""),
+    ("never-signed-by-the-client", "when = 'context.request_signed'\nallowed = \"never\""),
     ("a-day-to-think", "when = 'context.amount > 1000000000'\ndelay = \"24h\""),
 ];
 
@@ -248,6 +250,22 @@ fn a_rule_about_the_group_of_all_actions_is_no_dead_rule() {
     let report = prove(&prover, &bundle(open, &goals), None);
     let bad: Vec<_> = report.failures().map(|proof| proof.subject.clone()).collect();
     assert_eq!(bad, [Subject::Goal("nothing".into())]);
+}
+
+/// The example's goal, and what there is without its one forbid.
+#[test]
+fn guarded_wallets_need_the_client() {
+    let Some(prover) = prover(false) else { return };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policy/examples/guarded");
+    let mut source = Source::from_directory(&folder).unwrap();
+    let report = prove(&prover, &Bundle::compile(&source).unwrap(), None);
+    assert!(report.is_good());
+    let policies = source.files.get_mut("policies/guarded.cedar").unwrap();
+    *policies = policies.replace("unless { context.request_signed }", "when { context.unlimited }");
+    source.files.remove("tests/guarded.toml");
+    let report = prove(&prover, &Bundle::compile(&source).unwrap(), None);
+    let broken = &verdict(&report, "guarded-wallets-need-the-client").verdict;
+    assert!(matches!(broken, Verdict::Broken { .. }), "{broken:?}");
 }
 
 fn allows_more(prover: &Prover, new: &Bundle, old: &Bundle) -> Verdict {

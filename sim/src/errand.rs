@@ -189,7 +189,7 @@ impl World {
                 };
                 let name = client.id().to_string();
                 machine::note(format!("{name} asks for {key}"));
-                let answer = enclave.sign(client, request).await;
+                let answer = enclave.sign(client, request, None).await;
                 if !machine::alive() {
                     return None;
                 }

@@ -268,7 +268,7 @@ fn limits(
     if enclave.policy(&Tenant::default()).is_err() {
         return Ok(());
     }
-    let preview = enclave.preview(client, wallet, &transfer(1 << 52, 1))?;
+    let preview = enclave.preview(client, wallet, &transfer(1 << 52, 1), false)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
     let now = i64::try_from(now).unwrap_or(i64::MAX);
     let holding: Vec<(i64, i64)> = rows

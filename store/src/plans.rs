@@ -57,6 +57,7 @@ fn no_hot_statement_walks_a_table() {
         tx::sql::INSERT_WALLET,
         tx::sql::PUT_BUNDLE,
         tx::sql::ACTIVATE,
+        tx::sql::USE_NONCE,
         tx::sql::KEEP_WRAPPED,
         approvals::sql::APPROVE,
         approvals::sql::APPROVALS,

@@ -3,7 +3,7 @@
 
 use chancery_core::{
     ClientId, IdempotencyKey, RequestId, Tenant, UnixMillis, WalletId,
-    limit::{BUNDLE_BYTES, LEAF_BYTES},
+    limit::{BUNDLE_BYTES, LEAF_BYTES, NONCE_BYTES},
 };
 
 use crate::limits;
@@ -29,6 +29,8 @@ pub(crate) mod sql {
     pub(crate) const PUT_BUNDLE: &str = "INSERT INTO bundle (tenant, hash, canonical) VALUES (?1, ?2, ?3) ON CONFLICT (tenant, hash) DO NOTHING";
     pub(crate) const ACTIVATE: &str =
         "INSERT INTO activation (tenant, hash, applied_ms, leaf) VALUES (?1, ?2, ?3, ?4)";
+    pub(crate) const USE_NONCE: &str =
+        "INSERT INTO nonce (tenant, client, nonce) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
     pub(crate) const KEEP_WRAPPED: &str = "INSERT INTO wrapped (name, record) VALUES (?1, ?2)";
 }
 
@@ -162,6 +164,15 @@ impl Tx<'_> {
     /// [`StoreError::Unknown`] without such a request, [`StoreError::Refused`] in any other state.
     pub fn free_key(&mut self, id: RequestId) -> Result<(), StoreError> {
         one_row(self.link.run(sql::FREE_KEY, [id.as_bytes()])?, "request")
+    }
+
+    /// Uses up the nonce of a request that its client signed; false when it was used before.
+    ///
+    /// # Errors
+    /// [`StoreError::OutOfRange`] for a nonce longer than [`NONCE_BYTES`].
+    pub fn use_nonce(&mut self, tenant: &Tenant, client: &ClientId, nonce: &str) -> Result<bool, StoreError> {
+        within(nonce.len(), *NONCE_BYTES.end(), "nonce")?;
+        Ok(self.link.run(sql::USE_NONCE, (tenant.as_str(), client.as_str(), nonce))? == 1)
     }
 
     /// [`Reader::spent`], as this transaction sees it.

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use chancery_core::{Code, UnixMillis};
+use chancery_core::{Code, Tenant, UnixMillis};
 use chancery_store::{FORMAT, RequestState, Store, StoreError};
 use fixture::{Heard, open, record, request};
 use rusqlite::Connection;
@@ -92,20 +92,21 @@ async fn a_newer_format_is_refused_and_left_alone() {
     assert_eq!(std::fs::read(&path).unwrap(), before, "a store that was refused was changed");
 }
 
-/// Would catch a release that cannot start over the state of the one before, or that loses something of it.
+/// Would catch a release that cannot start over the state of one before, or that loses something of it.
 #[tokio::test]
 async fn a_store_of_an_older_format_is_taken_along() {
+    const TO_2: &str = "DROP TABLE approval; DROP TRIGGER request_decided_again; DROP INDEX request_by_again; \
+         ALTER TABLE request DROP COLUMN again_ms; DROP TABLE nonce; PRAGMA user_version = 2;";
+    for older in [TO_2, &format!("{TO_2} DROP TABLE wrapped; PRAGMA user_version = 1;")] {
+        is_taken_along(older).await;
+    }
+}
+
+async fn is_taken_along(older: &str) {
     let directory = tempfile::tempdir().unwrap();
     filled(directory.path()).await;
     let path = directory.path().join("store.sqlite");
-    let older = Connection::open(&path).unwrap();
-    older
-        .execute_batch(
-            "DROP TABLE approval; DROP TRIGGER request_decided_again; DROP INDEX request_by_again; \
-             ALTER TABLE request DROP COLUMN again_ms; DROP TABLE wrapped; PRAGMA user_version = 1;",
-        )
-        .unwrap();
-    drop(older);
+    Connection::open(&path).unwrap().execute_batch(older).unwrap();
     for start in 0..2 {
         let store = open(directory.path());
         assert_eq!(store.read(|rows| rows.tree_size()).unwrap(), 200);
@@ -117,12 +118,25 @@ async fn a_store_of_an_older_format_is_taken_along() {
         assert_eq!(store.read(|rows| rows.waited(UnixMillis(i64::MAX), 1)).unwrap(), []);
         let again = store.write(|tx| tx.keep_wrapped("seed", b"another")).await;
         assert!(matches!(again, Err(StoreError::AlreadyExists { .. })), "{again:?}");
+        assert_eq!(use_nonce(&store, "c").await, start == 0, "a nonce is used once, also over a restart");
+        assert!(use_nonce(&store, &format!("other-{start}")).await, "each client has its own");
         store.close().await;
     }
     let changed = Connection::open(&path).unwrap();
-    for sql in ["UPDATE wrapped SET record = x'00'", "DELETE FROM wrapped"] {
+    for sql in [
+        "UPDATE wrapped SET record = x'00'",
+        "DELETE FROM wrapped",
+        "UPDATE nonce SET nonce = 'other'",
+        "DELETE FROM nonce",
+    ] {
         assert!(changed.execute_batch(sql).is_err(), "{sql}");
     }
+}
+
+async fn use_nonce(store: &Store, client: &str) -> bool {
+    let client = client.parse().unwrap();
+    let used = store.write(move |tx| tx.use_nonce(&Tenant::default(), &client, "a nonce of a client"));
+    used.await.unwrap().into_inner()
 }
 
 #[test]

@@ -288,6 +288,7 @@ impl Asked {
             missing: vec![],
             bundle: Digest::of(b"bundle"),
             review: None,
+            request_signature: None,
         };
         let digest = request_digest(&decision.client, &request).unwrap();
         let decision = Decision { request_digest: digest, ..decision };
@@ -346,6 +347,7 @@ impl Asked {
             intent: self.intent,
             intent_salt: self.salt,
             approvals: Vec::new(),
+            request_signature: None,
             outcome: None,
             outcome_proof: None,
             signature: None,
@@ -376,6 +378,7 @@ impl Asked {
             intent: self.intent,
             intent_salt: self.salt,
             approvals: Vec::new(),
+            request_signature: None,
             outcome: Some(outcome),
             outcome_proof: Some(outcome_proof),
             signature: Some(signature.into()),

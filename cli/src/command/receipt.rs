@@ -32,8 +32,8 @@ pub enum Receipt {
     /// Verify receipts against a trust file; needs no network and makes no connection
     #[command(
         after_help = "Verified: that the log holds decision and outcome, that they are about this payload, \
-        intent, client and wallet, that the signature is the wallet's, and that the payload decodes to the stated \
-        intent and signing digest. What a policy bundle said about contracts is named as an assumption.\n\n\
+        intent, client and wallet, that the client's own signature is over this request where it made one, that the \
+        signature is the wallet's, and that the payload decodes to the stated intent and signing digest. What a policy bundle said about contracts is named as an assumption.\n\n\
         Examples:\n  chancery receipt verify receipt.json --trust trust.json\n  \
         chancery receipt verify a.json b.json --trust trust.json --json"
     )]

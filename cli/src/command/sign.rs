@@ -44,6 +44,9 @@ pub struct Sign {
     /// Wait while the request is pending, for at most `--timeout`
     #[arg(long)]
     wait: bool,
+    /// Send the request without the client's own signature (RFC 9421); policy may ask for it
+    #[arg(long)]
+    unsigned: bool,
 }
 
 impl Sign {
@@ -59,7 +62,7 @@ impl Sign {
             }
         };
         let deadline = api.deadline();
-        let call = Call::post(&["sign"], body(&self.wallet, &payload)).key(&key);
+        let call = Call::post(&["sign"], body(&self.wallet, &payload)).key(&key).signed(!self.unsigned);
         let mut answer = api.call_until(&call, deadline)?;
         let mut document = answer.json()?;
         // The same request under the same key answers with how the first one stands by then.
@@ -187,13 +190,22 @@ pub struct Preview {
     wallet: WalletId,
     #[command(flatten)]
     payload: PayloadArgs,
+    /// Suppose that `sign` is called with `--unsigned`
+    #[arg(long)]
+    unsigned: bool,
 }
 
 impl Preview {
     pub fn run(&self, connection: &Connection, output: &Output) -> Result<Exit, Error> {
         let payload = self.payload.read()?;
         let api = Api::open(connection, output)?;
-        let answer = api.call(&Call::post(&["preview"], body(&self.wallet, &payload)).harmless())?;
+        let mut asked = body(&self.wallet, &payload);
+        if !self.unsigned
+            && let Some(members) = asked.as_object_mut()
+        {
+            members.insert("request_signed".to_owned(), json!(true));
+        }
+        let answer = api.call(&Call::post(&["preview"], asked).harmless())?;
         let document = answer.json()?;
         let outcome = answer.text(&document, "/decision/outcome")?;
         if output.is_json() {

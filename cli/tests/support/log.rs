@@ -106,6 +106,7 @@ impl Log {
             missing: vec![],
             bundle: Digest::of(b"bundle"),
             review: None,
+            request_signature: None,
         };
         let outcome = Outcome {
             v: V1,
@@ -135,6 +136,7 @@ impl Log {
                 intent: stated,
                 intent_salt: salt,
                 approvals: Vec::new(),
+                request_signature: None,
                 outcome: Some(outcome),
                 outcome_proof: Some(String::new()),
                 signature: Some(signature.into()),

@@ -85,6 +85,7 @@ impl Entries {
                 missing: Vec::new(),
                 bundle: digest,
                 review: None,
+                request_signature: None,
             }),
             1 => Record::Outcome(Outcome {
                 v,

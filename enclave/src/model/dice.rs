@@ -108,7 +108,7 @@ fn rule(dice: &mut Dice, limits: &[Limit]) -> Rule {
     };
     let (client, wallet) = (who(CLIENTS.len()), who(WALLETS.len()));
     let kind = dice.one_in(3).then(|| dice.of(&Kind::ALL));
-    let atoms = (0..dice.below(3)).map(|_| match dice.below(10) {
+    let atoms = (0..dice.below(3)).map(|_| match dice.below(11) {
         0..=5 if !limits.is_empty() => {
             let (limit, bound) = (dice.below(limits.len()), dice.of(&BOUNDS));
             if dice.one_in(4) { Atom::SpentOver(limit, bound) } else { Atom::SpentAtMost(limit, bound) }
@@ -118,6 +118,7 @@ fn rule(dice: &mut Dice, limits: &[Limit]) -> Rule {
         3 => Atom::Unlimited,
         4 => Atom::FeeAtMost(dice.of(&[0, 21_000, 21_001, i64::MAX])),
         5 | 8 => Atom::WorthAtMost(dice.of(&BOUNDS)),
+        9 => Atom::RequestSigned,
         _ => Atom::Sum(dice.of(&[1, i64::MAX, i64::MAX - 2])),
     });
     let atoms = atoms.collect();
@@ -193,16 +194,20 @@ impl Steps {
                 return self.ask(ask);
             }
             11 | 12 if !self.asked.is_empty() => {
+                // Sent again as it was, or signed again under a fresh nonce.
                 let again = dice.of(&self.asked);
-                return self.ask(again);
+                let signed = if dice.one_in(3) { Some(self.asked.len() as u64) } else { again.signed };
+                return self.ask(Ask { signed, ..again });
             }
             13 if !self.asked.is_empty() => {
                 let first = dice.of(&self.asked);
                 let fresh = self.fresh(bundles);
-                let ask = match self.dice.below(3) {
+                let ask = match self.dice.below(4) {
                     0 => Ask { body: fresh.body, ..first },
                     1 => Ask { wallet: fresh.wallet, ..first },
-                    _ => Ask { client: fresh.client, ..first },
+                    2 => Ask { client: fresh.client, ..first },
+                    // Another request under a used nonce: a client that draws them badly.
+                    _ => Ask { signed: first.signed, ..fresh },
                 };
                 return self.ask(ask);
             }
@@ -278,6 +283,7 @@ impl Steps {
             key: number,
             nonce: number,
             body,
+            signed: dice.one_in(2).then_some(number),
         }
     }
 

@@ -37,6 +37,9 @@ struct Seen {
     denied: AtomicU64,
     again: AtomicU64,
     conflicts: AtomicU64,
+    /// Denied for want of the client's own signature, and refused because its nonce was used.
+    unsigned: AtomicU64,
+    replayed: AtomicU64,
     ended: AtomicU64,
     looked_back: AtomicU64,
     compared: AtomicU64,
@@ -82,7 +85,11 @@ fn run(case: &Case, bundles: &[Written], seen: &Seen) -> Result<(), String> {
         match expected {
             Said::Permitted(_) => count(&seen.allowed, 1),
             Said::Pending(..) => count(&seen.pending, 1),
-            Said::Denied(..) => count(&seen.denied, 1),
+            Said::Denied(_, _, lacks_signature) => {
+                count(&seen.denied, 1);
+                count(&seen.unsigned, u64::from(lacks_signature));
+            }
+            Said::Refused("request-signature-invalid") => count(&seen.replayed, 1),
             Said::Before(..) => count(&seen.again, 1),
             Said::Conflict(_) => count(&seen.conflicts, 1),
             Said::Nothing | Said::Refused(_) => {}
@@ -151,7 +158,7 @@ fn the_books_decide_as_the_model_does() {
     let failures = of(&disagreements);
     println!(
         "assurance model sequences runs={} failures={failures} bundles={} requests={} allowed={} pending={} denied={} \
-         retries={} conflicts={} ended={} looked_back={} totals={}",
+         retries={} conflicts={} unsigned={} replayed={} ended={} looked_back={} totals={}",
         seeds.end - seeds.start,
         of(&seen.bundles),
         of(&seen.asked),
@@ -160,6 +167,8 @@ fn the_books_decide_as_the_model_does() {
         of(&seen.denied),
         of(&seen.again),
         of(&seen.conflicts),
+        of(&seen.unsigned),
+        of(&seen.replayed),
         of(&seen.ended),
         of(&seen.looked_back),
         of(&seen.compared),
@@ -171,6 +180,8 @@ fn the_books_decide_as_the_model_does() {
         &seen.denied,
         &seen.again,
         &seen.conflicts,
+        &seen.unsigned,
+        &seen.replayed,
         &seen.ended,
         &seen.looked_back,
     ];

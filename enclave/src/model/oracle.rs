@@ -20,7 +20,8 @@ pub enum Said {
     Nothing,
     Permitted(usize),
     Pending(usize, Value, i64),
-    Denied(usize, BTreeSet<String>),
+    /// And whether the client's own signature would have spared it.
+    Denied(usize, BTreeSet<String>, bool),
     /// The first request under this key, and how it stands.
     Before(usize, State),
     Conflict(usize),
@@ -60,6 +61,8 @@ struct Request {
 #[derive(Default)]
 pub struct Oracle {
     requests: Vec<Request>,
+    /// The nonces that clients signed decided requests under.
+    nonces: BTreeSet<(usize, u64)>,
     in_force: Option<Bundle>,
     wall: i64,
     /// The latest time this process has seen, and the latest on record.
@@ -117,15 +120,22 @@ impl Oracle {
         let named = |one: &Request| one.named && one.ask.client == ask.client && one.ask.key == ask.key;
         if let Some(first) = self.requests.iter().position(named) {
             let request = &self.requests[first];
-            return if request.ask == *ask {
+            return if (Ask { signed: None, ..request.ask.clone() }) == (Ask { signed: None, ..ask.clone() }) {
                 Said::Before(first, request.state)
             } else {
                 Said::Conflict(first)
             };
         }
         let Some(now) = self.now() else { return Said::Refused("clock-behind") };
+        if ask.signed.is_some_and(|nonce| !self.nonces.insert((ask.client, nonce))) {
+            return Said::Refused("request-signature-invalid");
+        }
         let number = self.requests.len();
-        let (state, said) = self.decide(&bundle, ask, now, number);
+        let (state, mut said) = self.decide(&bundle, ask, now, number);
+        if let Said::Denied(_, _, lacks_signature) = &mut said {
+            let signed = Ask { signed: Some(0), ..ask.clone() };
+            *lacks_signature = self.decide(&bundle, &signed, now, number).0 != State::Denied;
+        }
         let holds = if state == State::Denied { BTreeMap::new() } else { measured(&bundle, ask, now) };
         let walking = state == State::Permitted;
         self.requests.push(Request { ask: ask.clone(), named: true, at: now, state, holds, walking });
@@ -227,7 +237,7 @@ impl Oracle {
                 Verdict::Denied(rules) => Some(rules),
                 _ => None,
             });
-            return (State::Denied, Said::Denied(number, rules.flatten().collect()));
+            return (State::Denied, Said::Denied(number, rules.flatten().collect(), false));
         }
         if any(|verdict| matches!(verdict, Verdict::Waits(_))) {
             let (mut missing, mut until) = (Vec::new(), i64::MAX);
@@ -301,6 +311,7 @@ impl Oracle {
                 Atom::SpentOver(limit, n) => spent(limit).is_some_and(|spent| spent > n.into()),
                 Atom::Payee => effect.to.is_some_and(|to| PEOPLE[..2].contains(&to)),
                 Atom::Unlimited => effect.unlimited,
+                Atom::RequestSigned => ask.signed.is_some(),
                 Atom::WorthAtMost(n) => cents(bundle, effect, now).is_some_and(|cents| cents <= n.into()),
                 Atom::FeeAtMost(n) => fee(bundle, &ask.body) <= n.into(),
                 Atom::Sum(n) if units(bundle, effect) + i128::from(n) > MOST => return None,

@@ -8,11 +8,15 @@ use std::sync::{Arc, LazyLock};
 use chancery_audit::{self as audit, End as Outcome, Endorsers, V1};
 use chancery_core::config::Config;
 use chancery_core::{Clock as _, Code, KeyId, ManualClock, Mode, SignRequest, Tenant, UnixMillis, WalletId};
-use chancery_hsm::{Algorithm, KeyRef, PublicKey};
-use chancery_identity::{Authority, Client, Operator, Peer};
+use chancery_hsm::{Algorithm as Curve, KeyRef, PublicKey};
+use chancery_identity::{Algorithm, Authority, Client, Draft, Fields, Message, Operator, Peer, Vouched};
 use chancery_policy::{Met, PolicyError, Question, Spending as _, Tested};
 use chancery_store::{Observer, RequestState, Store};
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
+use rcgen::{
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, PKCS_ED25519,
+    SanType, SigningKey as _,
+};
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -29,7 +33,7 @@ use crate::wallet::{Design, Wallet, Wallets};
 use crate::{manage, receipts, resolve};
 
 struct People {
-    clients: Vec<Client>,
+    clients: Vec<(Client, KeyPair)>,
     operator: Operator,
 }
 
@@ -41,19 +45,22 @@ static PEOPLE: LazyLock<People> = LazyLock::new(|| {
     let authority = params.self_signed(&key).unwrap();
     let issuer = Issuer::new(params, key);
     let known = Authority::new([authority.der().clone()]).unwrap();
-    let peer = |role: &str, name: &str| {
+    let peer = |role: &str, name: &str, key: &KeyPair| {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let uri = format!("chancery://default/{role}/{name}");
         params.subject_alt_names = vec![SanType::URI(uri.as_str().try_into().unwrap())];
-        let certificate = params.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap();
+        let certificate = params.signed_by(key, &issuer).unwrap();
         known.authenticate(&[certificate.der().clone()], UnixMillis(1_767_614_400_000)).unwrap()
     };
-    let client = |name: &&str| match peer("client", name) {
-        Peer::Client(client) => client,
-        other => panic!("{other:?}"),
+    let client = |name: &&str| {
+        let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+        let Peer::Client(client) = peer("client", name, &key) else { panic!("not a client") };
+        (client, key)
     };
-    let Peer::Operator(operator) = peer("operator", "o") else { panic!("not an operator") };
+    let Peer::Operator(operator) = peer("operator", "o", &KeyPair::generate().unwrap()) else {
+        panic!("not an operator")
+    };
     People { clients: CLIENTS.iter().map(client).collect(), operator }
 });
 
@@ -120,7 +127,7 @@ fn open(folder: &Path, wall: i64) -> (Arc<Books>, Arc<ManualClock>) {
     }
     let wallets = Wallets::default();
     for id in wallet_ids() {
-        let public = PublicKey::parse(Algorithm::Secp256k1, &hex::decode(KEY).unwrap()).unwrap();
+        let public = PublicKey::parse(Curve::Secp256k1, &hex::decode(KEY).unwrap()).unwrap();
         let (key, design) =
             (KeyRef { id: KeyId::from_bytes([0; 16]), public }, Design::Ethereum { chain_ids: vec![1] });
         wallets.add(Wallet::around(key, Tenant::default(), id, design, UnixMillis(0)).unwrap());
@@ -206,7 +213,7 @@ impl Real {
                 .unwrap();
         let question = Question {
             tenant: &request.tenant,
-            client: PEOPLE.clients[ask.client].id(),
+            client: PEOPLE.clients[ask.client].0.id(),
             wallet: &wallet.id,
             description: intent.description(),
             now,
@@ -238,9 +245,10 @@ impl Real {
     }
 
     fn ask(&mut self, ask: &Ask, end: End) -> Said {
-        let client = PEOPLE.clients[ask.client].clone();
+        let (client, request) = (PEOPLE.clients[ask.client].0.clone(), self.request(ask));
+        let vouched = ask.signed.map(|nonce| vouched(ask.client, nonce, &request));
         let decided =
-            Authenticated::new(client, self.request(ask)).and_then(|one| one.understand(&self.books));
+            Authenticated::new(client, request, vouched.as_ref()).and_then(|one| one.understand(&self.books));
         let decided = decided.and_then(|understood| self.runtime.block_on(understood.decide(&self.books)));
         let next = self.ids.len();
         match decided {
@@ -258,7 +266,8 @@ impl Real {
             }
             Ok(Decided::Denied(refusal)) => {
                 self.ids.push(refusal.request.unwrap());
-                Said::Denied(next, refusal.rules.into_iter().collect())
+                let lacks_signature = refusal.code == Code::RequestSignatureRequired;
+                Said::Denied(next, refusal.rules.into_iter().collect(), lacks_signature)
             }
             Ok(Decided::Before(row)) => Said::Before(self.number(row.id), state(row.state, row.expires_ms)),
             Err(refusal) if refusal.code == Code::IdempotencyConflict => {
@@ -301,6 +310,26 @@ impl Drop for Real {
         self.walking.clear();
         self.runtime.block_on(self.books.store.clone().close());
     }
+}
+
+/// The client's own signature over a request, made at a time that does not matter here.
+fn vouched(client: usize, nonce: u64, request: &SignRequest) -> Vouched {
+    let (client, key) = &PEOPLE.clients[client];
+    let body = json!({ "wallet": request.wallet, "payload": request.payload }).to_string();
+    let message = Message {
+        method: "POST",
+        authority: "model.example",
+        path: "/v1/sign",
+        idempotency_key: request.idempotency_key.as_str(),
+        body: body.as_bytes(),
+    };
+    let nonce = format!("{nonce:016}");
+    let draft = Draft::new(&message, client.fingerprint(), Algorithm::Ed25519, 0, &nonce).unwrap();
+    let [(_, content_digest), (_, signature_input), (_, signature)] =
+        draft.fields(&key.sign(draft.base().as_bytes()).unwrap());
+    let fields =
+        Fields { signature_input: &signature_input, signature: &signature, content_digest: &content_digest };
+    client.vouch(message, &fields, UnixMillis(0)).unwrap()
 }
 
 fn refused(refusal: &Refusal) -> Said {

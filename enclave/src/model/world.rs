@@ -95,6 +95,8 @@ pub enum Atom {
     SpentOver(usize, i64),
     Payee,
     Unlimited,
+    /// The client signed its request itself.
+    RequestSigned,
     WorthAtMost(i64),
     FeeAtMost(i64),
     /// `context.amount + n >= 0`: fails where it overflows.
@@ -149,6 +151,8 @@ pub struct Ask {
     pub key: u64,
     pub nonce: u64,
     pub body: Body,
+    /// The nonce under which the client signed the request itself.
+    pub signed: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -389,6 +393,7 @@ impl Atom {
                 "context has destination && context.destination in AddressGroup::\"payees\"".into()
             }
             Self::Unlimited => "context.unlimited".into(),
+            Self::RequestSigned => "context.request_signed".into(),
             Self::WorthAtMost(n) => format!("context has value_usd_cents && context.value_usd_cents <= {n}"),
             Self::FeeAtMost(n) => format!("context.fee <= {n}"),
             Self::Sum(n) => format!("context.amount + {n} >= 0"),

@@ -11,7 +11,7 @@ mod waiting;
 use std::sync::Arc;
 
 use chancery_core::SignRequest;
-use chancery_identity::Client;
+use chancery_identity::{Client, Vouched};
 
 pub use authenticated::Authenticated;
 pub use recorded::Recorded;
@@ -31,9 +31,10 @@ pub(crate) async fn walk(
     house: &Arc<House>,
     client: Client,
     request: SignRequest,
+    vouched: Option<&Vouched>,
 ) -> Result<Answer, Refusal> {
-    // Who asks, and only for a wallet of their own tenant.
-    let authenticated = Authenticated::new(client, request)?;
+    // Who asks, and only for a wallet of their own tenant; whether they signed exactly this themselves.
+    let authenticated = Authenticated::new(client, request, vouched)?;
 
     // What the payload would do.
     let understood = authenticated.understand(house)?;

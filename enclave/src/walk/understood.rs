@@ -7,10 +7,11 @@ use chancery_audit::{self as audit, Appended, Digest, Leaf, Review, Salt, V1, Ve
 use chancery_core::{ClientId, Code, RequestId, SignRequest, UnixMillis};
 use chancery_identity::Client;
 use chancery_intent::Intent;
-use chancery_policy::{Asked, Decision, Met, Need, Reservation, decide};
+use chancery_policy::{Asked, Decision, Met, Need, Outcome, Reservation, decide};
 use chancery_store::{RequestRow, RequestState, Tx};
 
 use super::Recorded;
+use super::authenticated::Own;
 use crate::answer::Pending;
 use crate::house::Books;
 use crate::in_flight::InFlight;
@@ -27,6 +28,7 @@ const ATTEMPTS: usize = 3;
 pub struct Understood {
     pub(super) asker: Asker,
     pub(super) request: SignRequest,
+    own: Option<Own>,
     pub(super) digest: Digest,
     pub(super) wallet: Arc<Wallet>,
     pub(super) policy: Arc<InForce>,
@@ -77,20 +79,26 @@ struct Fresh {
 
 impl Understood {
     /// Decodes the payload with what the bundle in force knows about contracts.
-    pub(super) fn of(asker: Asker, request: SignRequest, books: &Books) -> Result<Self, Refusal> {
+    pub(super) fn of(
+        asker: Asker,
+        request: SignRequest,
+        own: Option<Own>,
+        books: &Books,
+    ) -> Result<Self, Refusal> {
         let wallet = books.wallets.find(&request.tenant, &request.wallet)?;
         let policy = books.policies.in_force(&request.tenant)?;
         let contracts = policy.bundle().contracts();
         let intent = chancery_intent::understand(&request.payload, &wallet.account(), contracts)?;
         let digest = audit::request_digest(&asker.id, &request)?;
         let described = kept::value(intent.description())?;
-        Ok(Self { asker, request, digest, wallet, policy, intent, described })
+        Ok(Self { asker, request, own, digest, wallet, policy, intent, described })
     }
 
     /// Decides, reserves limits and records, in one transaction.
     ///
     /// # Errors
-    /// [`Code::IdempotencyConflict`] where the key names another request, [`Code::ClockBehind`], [`Code::DiskFull`], and
+    /// [`Code::IdempotencyConflict`] where the key names another request, [`Code::RequestSignatureInvalid`] where another
+    /// decision used up the nonce of the client's signature, [`Code::ClockBehind`], [`Code::DiskFull`], and
     /// whatever keeps the store from recording. Nothing is reserved or recorded then.
     pub async fn decide(self, books: &Arc<Books>) -> Result<Decided, Refusal> {
         let mut asked = self;
@@ -112,7 +120,7 @@ impl Understood {
                     return Ok(still.concluded(id, *fresh, leaf, in_flight));
                 }
                 (Written::Before(row), _) => return Ok(Decided::Before(row)),
-                _ => asked = Self::of(still.asker, still.request, books)?,
+                _ => asked = Self::of(still.asker, still.request, still.own, books)?,
             }
         }
         let detail = "policy changes faster than this request can be decided";
@@ -126,7 +134,7 @@ impl Understood {
         tx: &mut Tx<'_>,
         id: RequestId,
     ) -> Result<(Option<Leaf>, Written), Refusal> {
-        let Self { asker, request, policy, .. } = self;
+        let Self { asker, request, own, policy, .. } = self;
         if let Some(row) = tx.request_by_key(&request.tenant, &asker.id, &request.idempotency_key)? {
             if row.request_digest == *self.digest.as_bytes() {
                 return Ok((None, Written::Before(Box::new(row))));
@@ -139,7 +147,15 @@ impl Understood {
         }
         books.disk.admit()?;
         let now = books.clock.now()?;
-        let decision = self.judge(tx, now, &Met::default());
+        // INVARIANT: one signature of a client is good for one decision, also when that one failed and freed its key.
+        if let Some(own) = own
+            && !tx.use_nonce(&request.tenant, &asker.id, &own.nonce)?
+        {
+            return Err(Refusal::request_signature("its nonce was used before"));
+        }
+        let met = Met { request_signed: own.is_some(), ..Met::default() };
+        let decision = self.judge(tx, now, &met);
+        let lacks_signature = self.lacks_signature(tx, now, &met, &decision);
         let salt = fresh_salt()?;
         let record = self.decision_record(id, now, &decision, &salt, None)?;
         let leaf = audit::append(tx, &audit::Record::Decision(record.clone()))?;
@@ -149,23 +165,38 @@ impl Understood {
             payload: request.payload.clone(),
             intent: self.described.clone(),
             intent_salt: salt,
+            request_signature: own.as_ref().map(|own| own.signature.clone()),
+            lacks_signature,
         };
         tx.insert_request(&self.row(id, now, &decision, &kept, leaf)?)?;
         hold(tx, id, now, &decision)?;
         Ok((Some(leaf), Written::Decided(Box::new(Fresh { decision, record, kept }))))
     }
 
-    /// What policy says, with what this transaction sees as spent.
-    pub(super) fn judge(&self, tx: &Tx<'_>, now: UnixMillis, met: &Met) -> Decision {
-        let asked = Asked {
+    fn asked<'a>(&'a self, now: UnixMillis, met: &'a Met) -> Asked<'a> {
+        Asked {
             tenant: &self.request.tenant,
             client: &self.asker.id,
             wallet: &self.request.wallet,
             intent: &self.intent,
             now,
             met,
+        }
+    }
+
+    /// What policy says, with what this transaction sees as spent.
+    pub(super) fn judge(&self, tx: &Tx<'_>, now: UnixMillis, met: &Met) -> Decision {
+        decide(self.policy.tested(), &self.asked(now, met), &Spent(&tx.rows()))
+    }
+
+    /// Whether a denial is for want of the client's own signature alone.
+    fn lacks_signature(&self, tx: &Tx<'_>, now: UnixMillis, met: &Met, decision: &Decision) -> bool {
+        let signed = Met { request_signed: true, ..met.clone() };
+        let again = || {
+            let asked = self.asked(now, &signed);
+            self.policy.bundle().evaluate(&asked.question(), &Spent(&tx.rows())).outcome
         };
-        decide(self.policy.tested(), &asked, &Spent(&tx.rows()))
+        matches!(decision, Decision::Denied(_)) && !met.request_signed && again() != Outcome::Denied
     }
 
     pub(super) fn decision_record(
@@ -199,6 +230,7 @@ impl Understood {
             missing: needs(&decision.evaluation().missing)?,
             bundle: self.policy.digest(),
             review,
+            request_signature: self.own.as_ref().map(|own| own.signature.digest()).transpose()?,
         })
     }
 
@@ -252,7 +284,7 @@ impl Understood {
                 missing: record.missing,
                 expires_ms: evaluation.expires_ms,
             }),
-            Decision::Denied(_) => Decided::Denied(Refusal::denied(id, record.rules)),
+            Decision::Denied(_) => Decided::Denied(Refusal::denied(id, record.rules, kept.lacks_signature)),
         }
     }
 }

@@ -27,6 +27,8 @@ pub struct Waiting {
     /// Log index of the decision that left it waiting.
     leaf: u64,
     kept: Kept,
+    /// The digest of the client's own signature, as first recorded.
+    first_signature: Option<Digest>,
     understood: Understood,
 }
 
@@ -85,13 +87,13 @@ impl Waiting {
             payload: kept.payload.clone(),
         };
         let asker = Asker { id: row.client.clone(), certificate: first.certificate };
-        let understood = Understood::of(asker, request, books).map_err(|refusal| refusal.of(id))?;
+        let understood = Understood::of(asker, request, None, books).map_err(|refusal| refusal.of(id))?;
         // INVARIANT: one request has one intent in all of its records; what reads otherwise now is another request.
         if understood.described != kept.intent || *understood.digest.as_bytes() != row.request_digest {
             let detail = "the bundle in force reads this payload otherwise than when it was asked; it must be asked again";
             return Err(Refusal::new(Code::ApprovalStale, detail).of(id));
         }
-        Ok(Self { row, leaf, kept, understood })
+        Ok(Self { row, leaf, kept, first_signature: first.request_signature, understood })
     }
 
     /// What `act` of `group` is about, for its challenge.
@@ -232,7 +234,8 @@ impl Waiting {
             return Ok((None, Written::Waits(Box::new(evaluation))));
         }
         let salt = &self.kept.intent_salt;
-        let record = self.understood.decision_record(id, now, &decision, salt, Some(review))?;
+        let mut record = self.understood.decision_record(id, now, &decision, salt, Some(review))?;
+        record.request_signature = self.first_signature;
         let leaf = audit::append(tx, &audit::Record::Decision(record.clone()))?;
         let state = match decision {
             Decision::Permitted(_) => RequestState::Permitted,
@@ -282,7 +285,8 @@ impl Waiting {
     fn met(&self, tx: &Tx<'_>, now: UnixMillis) -> Result<(Review, Met), Refusal> {
         let (bundle, officers) = (self.bundle(), self.understood.policy.bundle().officers());
         let waited_ms = now.0.saturating_sub(self.row.decided_ms.0).max(0);
-        let mut met = Met { waited_ms, ..Met::default() };
+        let request_signed = self.kept.request_signature.is_some();
+        let mut met = Met { waited_ms, request_signed, ..Met::default() };
         let mut review = Review { decision_leaf: self.leaf, waited_ms, approvals: Vec::new() };
         for row in tx.rows().approvals(self.row.id)? {
             if row.bundle != *bundle.as_bytes() {
@@ -327,7 +331,7 @@ impl Waiting {
                 in_flight,
             })),
             Decision::Pending(_) | Decision::Denied(_) => {
-                Reviewed::Denied(Refusal::denied(row.id, record.rules))
+                Reviewed::Denied(Refusal::denied(row.id, record.rules, false))
             }
         }
     }

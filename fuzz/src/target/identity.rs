@@ -1,12 +1,13 @@
-//! Certificates of peers, and authorities with their revocation lists as files hold them.
+//! Certificates of peers, authorities with their revocation lists as files hold them, and requests' own signatures.
 
 use std::sync::LazyLock;
 
 use chancery_core::UnixMillis;
-use chancery_identity::{Authority, Peer};
+use chancery_identity::{Algorithm, Authority, Client, Draft, Fields, Message, Peer, testimony};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose,
-    IsCa, Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
+    IsCa, Issuer, KeyIdMethod, KeyPair, PKCS_ED25519, RevokedCertParams, SanType, SerialNumber,
+    SigningKey as _, date_time_ymd,
 };
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
@@ -25,7 +26,18 @@ struct World {
     authority: Authority,
     leaves: Vec<Vec<u8>>,
     files: String,
+    client: Client,
+    /// Its one good signature: `Signature-Input`, `Signature` and `Content-Digest`, a line each.
+    signature: String,
 }
+
+const MESSAGE: Message<'static> = Message {
+    method: "POST",
+    authority: "chancery.example",
+    path: "/v1/sign",
+    idempotency_key: "order-42",
+    body: b"{}",
+};
 
 static WORLD: LazyLock<World> = LazyLock::new(|| {
     let mut params = CertificateParams::default();
@@ -35,13 +47,24 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let key = KeyPair::generate().unwrap();
     let root = params.self_signed(&key).unwrap();
     let issuer = Issuer::new(params, key);
-    let leaf = |name: &str| {
+    let leaf = |name: &str, key: &KeyPair| {
         let mut params = CertificateParams::default();
         params.subject_alt_names = vec![SanType::URI(name.try_into().unwrap())];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         (params.not_before, params.not_after) = (date_time_ymd(2026, 1, 1), date_time_ymd(2027, 1, 1));
-        params.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap().der().to_vec()
+        params.signed_by(key, &issuer).unwrap().der().to_vec()
     };
+    let authority = Authority::new([root.der().clone()]).unwrap();
+    let own = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+    let Peer::Client(client) =
+        authority.authenticate(&[CertificateDer::from(leaf(NAMES[0], &own))], NOW).unwrap()
+    else {
+        panic!("a client")
+    };
+    let draft =
+        Draft::new(&MESSAGE, client.fingerprint(), Algorithm::Ed25519, NOW.0 / 1_000, "0123456789abcdef")
+            .unwrap();
+    let [(_, digest), (_, input), (_, signature)] = draft.fields(&own.sign(draft.base().as_bytes()).unwrap());
     let list = CertificateRevocationListParams {
         this_update: date_time_ymd(2026, 5, 1),
         next_update: date_time_ymd(2026, 7, 1),
@@ -57,9 +80,11 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     };
     let list = list.signed_by(&issuer).unwrap().pem().unwrap();
     World {
-        authority: Authority::new([root.der().clone()]).unwrap(),
-        leaves: NAMES.map(leaf).into(),
+        authority,
+        leaves: NAMES.map(|name| leaf(name, &KeyPair::generate().unwrap())).into(),
         files: format!("{}{list}", root.pem()),
+        client,
+        signature: format!("{input}\n{signature}\n{digest}"),
     }
 });
 
@@ -108,4 +133,39 @@ pub(super) fn revocation(input: &[u8]) -> Seen {
 
 pub(super) fn revocations() -> Vec<Vec<u8>> {
     vec![WORLD.files.clone().into(), WORLD.files.repeat(2).into()]
+}
+
+/// A request's own signature, in three lines. The one that holds is the one that was made: only its label can be another.
+pub(super) fn request_signature(input: &[u8]) -> Seen {
+    let Ok(text) = std::str::from_utf8(input) else { return Seen::refused(&"not text") };
+    let mut lines = text.split('\n');
+    let (Some(signature_input), Some(signature), Some(content_digest), None) =
+        (lines.next(), lines.next(), lines.next(), lines.next())
+    else {
+        return Seen::refused(&"not three lines");
+    };
+    let fields = Fields { signature_input, signature, content_digest };
+    match WORLD.client.vouch(MESSAGE, &fields, NOW) {
+        Err(error) => Seen::refused(&error),
+        Ok(vouched) => {
+            let (good_input, good_signature) = WORLD.signature.split_once('\n').unwrap();
+            assert_eq!(signature_input.split_once('=').unwrap().1, good_input.split_once('=').unwrap().1);
+            let (_, good_signature) = good_signature.split_once('\n').unwrap().0.split_once('=').unwrap();
+            assert_eq!(signature.split_once('=').unwrap().1, good_signature);
+            // Whoever keeps it can show it.
+            let certificate = WORLD.client.certificate();
+            testimony(certificate, &MESSAGE, vouched.parameters(), vouched.signature()).unwrap();
+            Seen::accepted(&"signed")
+        }
+    }
+}
+
+pub(super) fn request_signatures() -> Vec<Vec<u8>> {
+    // Read to the end, and refused there: the shapes that structured fields can have.
+    let others = [
+        "a=(b c;d \"e\";f=?0);g=:AA==:;h=@1\nsig=:AA==:;i=1.5\nsha-256=::",
+        "a=1, b;c, d=(), e=%\"x\"\na=?1\n",
+    ];
+    let all = std::iter::once(WORLD.signature.as_str()).chain(others);
+    all.map(|text| text.as_bytes().to_vec()).collect()
 }

@@ -92,6 +92,12 @@ pub const TARGETS: &[Target] = &[
         seeds: officer::assertions,
     },
     Target {
+        name: "request-signature",
+        from: "a request's `Signature-Input`, `Signature` and `Content-Digest`",
+        check: identity::request_signature,
+        seeds: identity::request_signatures,
+    },
+    Target {
         name: "frames",
         from: "the HSM worker and its parent",
         check: worker::frames,

@@ -374,6 +374,9 @@ impl Written<'_> {
         if self.long("waited_s") > 0 {
             lines.push("waited", &format!("{}s", self.long("waited_s")));
         }
+        if self.context.get("request_signed").and_then(Value::as_bool) == Some(true) {
+            lines.raw("request_signed", "true");
+        }
         self.obligations(bundle, &mut lines);
         self.fee(bundle, chain, &mut lines)?;
         self.spent(bundle, spent, &mut lines);

@@ -12,6 +12,7 @@ mod pulse;
 mod reception;
 mod renewal;
 mod tls;
+mod vouched;
 mod wire;
 
 use std::future::Future;

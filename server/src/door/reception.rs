@@ -1,4 +1,5 @@
-//! Receives each request: headers bounded, the peer proved, its rate checked, the body taken whole; then the router.
+//! Receives each request: headers bounded, the peer proved, its rate checked, the body taken whole, its own signature
+//! verified where it made one; then the router.
 //!
 //! Once handed over, a request runs to its end in its own task: a client that leaves cancels nothing half-way.
 //! If this is wrong, an unproved peer reaches a route, or a walk stops between two transactions.
@@ -26,6 +27,7 @@ use super::paced::Paced;
 use super::pulse::Pulse;
 use super::renewal::Certificates;
 use super::tls::Threshold;
+use super::vouched::vouched;
 use crate::problem::{Problem, settle};
 use crate::rate::Limiter;
 use crate::telemetry::{Access, Metrics, chain};
@@ -151,9 +153,14 @@ impl Reception {
         let limit_bytes = self.bodies.bytes(&parts.method, parts.uri.path());
         let Gathered { bytes, share } = gather(body, limit_bytes, &guest.place).await?;
         let place = guest.place.work().ok_or(Code::Overloaded)?;
+        let now = self.clock.now().map_err(|_| Code::ClockBehind)?;
+        let vouched = vouched(&peer, &parts, &bytes, &self.certificates.threshold(), now)?;
         let mut request = Request::from_parts(parts, Body::from(bytes));
         request.extensions_mut().insert(peer);
         request.extensions_mut().insert(id);
+        if let Some(vouched) = vouched {
+            request.extensions_mut().insert(vouched);
+        }
 
         let router = self.router.clone();
         let at_work = self.at_work.clone();

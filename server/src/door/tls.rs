@@ -30,6 +30,8 @@ pub(crate) struct Threshold {
     pub(crate) authority: Arc<Authority>,
     /// The dates of the server's own certificate.
     pub(crate) server: Dates,
+    /// That certificate, which says by what names the door is known.
+    pub(crate) certificate: CertificateDer<'static>,
 }
 
 impl Threshold {
@@ -59,6 +61,7 @@ pub(crate) fn configure(
     authority: Authority,
     server: Dates,
 ) -> Result<Threshold, Box<dyn std::error::Error + Send + Sync>> {
+    let certificate = certificates.first().cloned().ok_or("there is no server certificate")?;
     let authority = Arc::new(authority);
     let provider = Arc::new(provider());
     let mut roots = RootCertStore::empty();
@@ -78,7 +81,7 @@ pub(crate) fn configure(
     config.send_tls13_tickets = 1;
     // Early data can be replayed; no request of ours may be.
     config.max_early_data_size = 0;
-    Ok(Threshold { acceptor: TlsAcceptor::from(Arc::new(config)), authority, server })
+    Ok(Threshold { acceptor: TlsAcceptor::from(Arc::new(config)), authority, server, certificate })
 }
 
 /// rustls' own verifier and ours: both must agree, and a refusal never says which did not, or why.

@@ -189,7 +189,7 @@ environment = {{ SOFTHSM2_CONF = "{}" }}
         String::from_utf8_lossy(&output.stderr).into_owned()
     }
 
-    /// A peer with a certificate of this role and name.
+    /// A peer with a fresh certificate of this role and name.
     pub fn peer(&self, role: &str, name: &str) -> Peer {
         let uri = format!("chancery://default/{role}/{name}");
         let (certificate, key) = issue(
@@ -197,16 +197,42 @@ environment = {{ SOFTHSM2_CONF = "{}" }}
             ExtendedKeyUsagePurpose::ClientAuth,
             SanType::URI(uri.as_str().try_into().unwrap()),
         );
+        self.peer_with(certificate, key)
+    }
+
+    /// The peer of this certificate and key, in PEM, at the appliance that runs now.
+    pub fn peer_with(&self, certificate: String, key: String) -> Peer {
+        self.peer_calling("localhost", certificate, key)
+    }
+
+    /// The same, calling the appliance by this name, whatever names its certificate has.
+    pub fn peer_calling(&self, host: &str, certificate: String, key: String) -> Peer {
+        self.peer_by(host, certificate, key, |client| client)
+    }
+
+    /// The same over HTTP/1.1.
+    pub fn peer_over_http1(&self, certificate: String, key: String) -> Peer {
+        self.peer_by("localhost", certificate, key, reqwest::ClientBuilder::http1_only)
+    }
+
+    fn peer_by(
+        &self,
+        host: &str,
+        certificate: String,
+        key: String,
+        by: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+    ) -> Peer {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let port: u16 = self.running().api.rsplit(':').next().unwrap().parse().unwrap();
-        let client = reqwest::Client::builder()
+        let client = by(reqwest::Client::builder())
             .tls_certs_only([reqwest::Certificate::from_pem(self.ca_pem.as_bytes()).unwrap()])
+            .tls_danger_accept_invalid_hostnames(host != "localhost")
             .identity(reqwest::Identity::from_pem(format!("{certificate}{key}").as_bytes()).unwrap())
-            .resolve("localhost", ([127, 0, 0, 1], port).into())
+            .resolve(host, ([127, 0, 0, 1], port).into())
             .timeout(Duration::from_secs(30))
             .build()
             .unwrap();
-        Peer { client, base: format!("https://localhost:{port}") }
+        Peer { client, base: format!("https://{host}:{port}"), certificate, key }
     }
 
     /// A client directory for the `chancery` program, with a certificate of this role and name.
@@ -258,6 +284,9 @@ environment = {{ SOFTHSM2_CONF = "{}" }}
 pub struct Peer {
     pub client: reqwest::Client,
     pub base: String,
+    /// In PEM, as its key.
+    pub certificate: String,
+    pub key: String,
 }
 
 #[derive(Debug)]
@@ -304,7 +333,7 @@ impl Peer {
     }
 }
 
-async fn finish(request: reqwest::RequestBuilder) -> Answer {
+pub async fn finish(request: reqwest::RequestBuilder) -> Answer {
     let response = request.send().await.expect("an answer");
     let status = response.status().as_u16();
     let retry_after =

@@ -158,6 +158,7 @@ pub const ASSURANCE: &[Producer<Promise>] = &[
     vectors("chancery-audit", "wycheproof", "5: Wycheproof, where notes and receipts are verified"),
     vectors("chancery-intent", "chancery_intent", "5: the vectors of Bitcoin's proposals"),
     vectors("chancery-intent", "vectors", "5: the vectors of Ethereum's proposals"),
+    vectors("chancery-identity", "chancery_identity", "5: the vectors of HTTP message signatures"),
     Producer {
         name: "fuzz",
         shows: "16: no bytes from outside break a parser",

@@ -58,6 +58,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "chancery-enclave",
         ],
     ),
+    // It signs requests as `identity` verifies them: one place says what is signed.
     (
         "chancery-cli",
         &[

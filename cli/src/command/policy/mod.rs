@@ -117,6 +117,9 @@ pub struct Simulate {
     /// What a limit has used up already, in its own unit; give it again for more
     #[arg(long, value_name = "LIMIT=N", value_parser = spent)]
     spent: Vec<(String, i64)>,
+    /// Suppose that the client signed the request itself
+    #[arg(long)]
+    request_signed: bool,
     /// The time of the decision: RFC 3339, milliseconds since 1970, or relative such as `-24h`
     #[arg(long, value_name = "TIME", default_value = "now", allow_hyphen_values = true, value_parser = when::parse)]
     at: UnixMillis,
@@ -358,7 +361,7 @@ impl Simulate {
                 wallet: &asked.wallet,
                 description: intent.description(),
                 now: self.at,
-                met: &Met::default(),
+                met: &Met { request_signed: self.request_signed, ..Met::default() },
             },
             &SupposedSpending(spent),
         );
