@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::digest::Digest;
+use crate::endorsement::EndorsementError;
 use crate::mirror::MirrorError;
 use crate::note::NoteError;
 use crate::record::RecordError;
@@ -85,6 +87,17 @@ pub enum LogError {
         /// What does not hold.
         rule: &'static str,
     },
+    /// A policy entry whose bundle is not signed as it must be.
+    #[error("entry {index}: bundle {bundle}: {}", endorsed(source))]
+    Endorsement {
+        /// The entry.
+        index: u64,
+        /// The bundle that it put in force.
+        bundle: Digest,
+        /// What its signatures lack.
+        #[source]
+        source: EndorsementError,
+    },
     /// More decisions wait for their outcome than any appliance keeps open.
     #[error("entry {index}: {open} decisions before it have not ended")]
     Open {
@@ -115,6 +128,16 @@ pub enum LogError {
     },
 }
 
+/// What signatures lack, told to who reads a log and not to who applies a bundle.
+fn endorsed(error: &EndorsementError) -> String {
+    match error {
+        EndorsementError::Few { found, needed } => {
+            format!("it is signed by {found} of the policy keys, and must be by {needed}")
+        }
+        other => other.to_string(),
+    }
+}
+
 /// What is wrong with a log, in one word. A code never changes its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
@@ -142,6 +165,8 @@ pub enum Reason {
     EntryMalformed,
     /// An outcome belongs to no open decision.
     OutcomeUnfounded,
+    /// A policy bundle is not signed by those who must.
+    PolicyUnsigned,
     /// Too many decisions are open.
     TooManyOpen,
     /// The entries are not those that were signed.
@@ -167,6 +192,7 @@ impl Reason {
         Self::LeafAltered,
         Self::EntryMalformed,
         Self::OutcomeUnfounded,
+        Self::PolicyUnsigned,
         Self::TooManyOpen,
         Self::RootMismatch,
         Self::LogRolledBack,
@@ -189,6 +215,7 @@ impl Reason {
             Self::LeafAltered => "leaf-altered",
             Self::EntryMalformed => "entry-malformed",
             Self::OutcomeUnfounded => "outcome-unfounded",
+            Self::PolicyUnsigned => "policy-unsigned",
             Self::TooManyOpen => "too-many-open",
             Self::RootMismatch => "root-mismatch",
             Self::LogRolledBack => "log-rolled-back",
@@ -223,6 +250,7 @@ impl LogError {
             Self::Leaf { .. } => Reason::LeafAltered,
             Self::Entry { .. } => Reason::EntryMalformed,
             Self::Outcome { .. } => Reason::OutcomeUnfounded,
+            Self::Endorsement { .. } => Reason::PolicyUnsigned,
             Self::Open { .. } => Reason::TooManyOpen,
             Self::Root { .. } => Reason::RootMismatch,
             Self::Cut { .. } => Reason::LogRolledBack,

@@ -11,7 +11,7 @@ use super::finding::LogError;
 use crate::files::{Resource, entries};
 use crate::merkle::{Hash, leaf_hash};
 use crate::mirror::Mirror;
-use crate::record::{Outcome, Record, Verdict};
+use crate::record::{Outcome, Policy, Record, Verdict};
 use crate::tile::WIDTH;
 use crate::verify::Decided;
 
@@ -28,7 +28,7 @@ pub(super) enum Step {
     Decision(Option<Decided>),
     Outcome(Box<Outcome>),
     Wallet,
-    Policy,
+    Policy(Box<Policy>),
 }
 
 impl From<Record> for Step {
@@ -39,7 +39,7 @@ impl From<Record> for Step {
             }
             Record::Outcome(outcome) => Self::Outcome(Box::new(outcome)),
             Record::Wallet(_) => Self::Wallet,
-            Record::Policy(_) => Self::Policy,
+            Record::Policy(policy) => Self::Policy(Box::new(policy)),
         }
     }
 }
