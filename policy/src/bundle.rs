@@ -178,6 +178,18 @@ impl Bundle {
         &self.registry.decoding
     }
 
+    /// The approver groups that rules and requests may name.
+    #[must_use]
+    pub fn approvers(&self) -> &[String] {
+        &self.declared.approvers
+    }
+
+    /// The factors that rules and requests may name.
+    #[must_use]
+    pub fn factors(&self) -> &[String] {
+        &self.declared.factors
+    }
+
     /// The declared limits, in order.
     pub fn limits(&self) -> impl Iterator<Item = &Limit> {
         self.limits.iter().map(|(limit, _)| limit)
