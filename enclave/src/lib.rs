@@ -4,6 +4,7 @@
 
 mod answer;
 mod backfill;
+mod change;
 mod courier;
 mod disk;
 mod house;
@@ -35,6 +36,7 @@ use chancery_identity::Client;
 pub use chancery_intent::bitcoin::Network;
 
 pub use answer::{Answer, Pending, Released, Signed};
+pub use change::{PolicyChange, Standing};
 pub use courier::WitnessError;
 pub use house::{Books, House};
 pub use in_flight::InFlight;

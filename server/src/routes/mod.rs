@@ -57,6 +57,7 @@ pub fn router(enclave: Enclave, wallet: config::Rate) -> Router {
         .route("/v1/requests/{id}", get(requests::show))
         .route("/v1/requests/{id}/receipt", get(requests::receipt))
         .route("/v1/policy", get(policy::show).put(policy::apply))
+        .route("/v1/policy/changes/{id}", get(policy::change))
         .route("/v1/policy/{hash}", get(policy::kept))
         .route("/v1/audit/decisions", get(requests::decisions))
         .route("/v1/audit/decisions/{id}", get(requests::decision))
@@ -93,6 +94,7 @@ pub fn body_limits() -> BodyLimits {
         requests::receipt,
         policy::show,
         policy::apply,
+        policy::change,
         policy::kept,
         requests::decisions,
         requests::decision,
