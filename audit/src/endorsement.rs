@@ -89,7 +89,7 @@ pub enum EndorsementError {
 }
 
 /// Whose signatures count, and how many there must be.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endorsers {
     keys: Vec<VerifierKey>,
     needed: usize,
@@ -113,6 +113,18 @@ impl Endorsers {
             return Err(EndorsementError::Keys("are fewer than the signatures asked for, or too many"));
         }
         Ok(Self { keys, needed })
+    }
+
+    /// Whose signatures count.
+    #[must_use]
+    pub fn keys(&self) -> &[VerifierKey] {
+        &self.keys
+    }
+
+    /// How many there must be.
+    #[must_use]
+    pub fn needed(&self) -> usize {
+        self.needed
     }
 
     /// The signatures of known keys in `notes`, if they are enough. Those of unknown keys are passed over.

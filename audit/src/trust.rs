@@ -1,11 +1,13 @@
 //! `trust.json`: which log a stranger believes, `{"v":1,"origin":"...","log_keys":["<vkey>"]}`; in format 2 which witnesses,
-//! `"witness_keys":["<vkey>"],"cosignatures":<n>`; in format 3, with or without those, `"ml_dsa_keys":["<vkey>"]`.
+//! `"witness_keys":["<vkey>"],"cosignatures":<n>`; in format 3, with or without those, `"ml_dsa_keys":["<vkey>"]`; in format 4,
+//! with or without all those, who signs policy bundles, `"policy_keys":["<vkey>"],"policy_signatures":<n>`.
 //! Everything an offline verification proves is proved relative to this file, so it must come by another way than the receipts.
 
 use chancery_core::limit;
 use serde::{Deserialize, Serialize};
 
 use crate::canonical::refuse_repeated_names;
+use crate::endorsement::{EndorsementError, Endorsers};
 use crate::note::{CosignerKey, MlDsaKey, NoteError, VerifierKey, is_name};
 
 /// LIMIT: a trust file, in bytes.
@@ -34,6 +36,9 @@ pub enum TrustError {
     /// A witness's key that is none.
     #[error("`witness_keys` holds a text that is {0}")]
     Witness(#[source] NoteError),
+    /// Policy keys that are none, or break a rule.
+    #[error("the trust file's policy keys are refused: {0}")]
+    Policy(#[source] EndorsementError),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -48,10 +53,14 @@ struct File {
     witness_keys: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     cosignatures: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    policy_keys: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    policy_signatures: Option<usize>,
 }
 
 /// A log's name, the keys that sign its checkpoints, and the witnesses of whom some must have cosigned. Where it has keys of
-/// both kinds, one of each must have signed.
+/// both kinds, one of each must have signed. Who signs policy bundles is asked of the log's policy entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trust {
     origin: String,
@@ -59,6 +68,7 @@ pub struct Trust {
     ml_dsa_keys: Vec<MlDsaKey>,
     witness_keys: Vec<CosignerKey>,
     quorum: usize,
+    endorsers: Endorsers,
 }
 
 impl Trust {
@@ -72,7 +82,14 @@ impl Trust {
     }
 
     fn plain(origin: String, log_keys: Vec<VerifierKey>) -> Self {
-        Self { origin, log_keys, ml_dsa_keys: Vec::new(), witness_keys: Vec::new(), quorum: 0 }
+        Self {
+            origin,
+            log_keys,
+            ml_dsa_keys: Vec::new(),
+            witness_keys: Vec::new(),
+            quorum: 0,
+            endorsers: Endorsers::default(),
+        }
     }
 
     /// The same log, believed only where one of these keys has signed too; none asks for no such signature.
@@ -110,6 +127,12 @@ impl Trust {
         Ok(Self { witness_keys, quorum, ..self })
     }
 
+    /// The same log, believed only where each policy bundle is signed by as many of these as they say.
+    #[must_use]
+    pub fn with_endorsers(self, endorsers: Endorsers) -> Self {
+        Self { endorsers, ..self }
+    }
+
     /// The same log and witnesses, without asking for any cosignature.
     #[must_use]
     pub fn without_quorum(&self) -> Self {
@@ -121,7 +144,7 @@ impl Trust {
         Self { ml_dsa_keys: Vec::new(), quorum: 0, ..self.clone() }
     }
 
-    /// Reads `trust.json`, of format 1, 2 or 3.
+    /// Reads `trust.json`, of format 1 to 4.
     ///
     /// # Errors
     /// [`TrustError`].
@@ -132,19 +155,31 @@ impl Trust {
         refuse_repeated_names(bytes)?;
         let file: File = serde_json::from_slice(bytes)?;
         let (witness_keys, quorum) = match (file.v, file.witness_keys, file.cosignatures) {
-            (1 | 3, None, None) => (Vec::new(), 0),
-            (2 | 3, Some(keys), Some(quorum)) => (keys, quorum),
-            (1..=3, ..) => {
+            (1 | 3 | 4, None, None) => (Vec::new(), 0),
+            (2..=4, Some(keys), Some(quorum)) => (keys, quorum),
+            (1..=4, ..) => {
                 return Err(TrustError::Rule(
-                    "has `witness_keys` and `cosignatures` together, in format 2 or 3, and in 2 always",
+                    "has `witness_keys` and `cosignatures` together, from format 2 on, and in 2 always",
                 ));
             }
             _ => return Err(TrustError::Rule("is of a format that this program does not read")),
         };
-        let ml_dsa_keys = file.ml_dsa_keys.unwrap_or_default();
-        if (file.v == 3) == ml_dsa_keys.is_empty() {
-            return Err(TrustError::Rule("has `ml_dsa_keys` in format 3, and only there"));
-        }
+        let ml_dsa_keys = match (file.v, file.ml_dsa_keys) {
+            (1 | 2 | 4, None) => Vec::new(),
+            (3 | 4, Some(keys)) if !keys.is_empty() => keys,
+            _ => return Err(TrustError::Rule("has `ml_dsa_keys` in format 3, and may have them in 4")),
+        };
+        let endorsers = match (file.v, file.policy_keys, file.policy_signatures) {
+            (1..=3, None, None) => Endorsers::default(),
+            (4, Some(keys), Some(needed)) if !keys.is_empty() => {
+                Endorsers::new(&keys, needed).map_err(TrustError::Policy)?
+            }
+            _ => {
+                return Err(TrustError::Rule(
+                    "has `policy_keys` and `policy_signatures` in format 4, and only there",
+                ));
+            }
+        };
         if !is_name(&file.origin) {
             return Err(TrustError::Rule("names an origin that is empty or holds spaces or `+`"));
         }
@@ -167,7 +202,10 @@ impl Trust {
             .iter()
             .map(|text| text.parse().map_err(TrustError::Witness))
             .collect::<Result<Vec<CosignerKey>, _>>()?;
-        Self::plain(file.origin, log_keys).with_ml_dsa(ml_dsa_keys)?.with_witnesses(witness_keys, quorum)
+        Self::plain(file.origin, log_keys)
+            .with_endorsers(endorsers)
+            .with_ml_dsa(ml_dsa_keys)?
+            .with_witnesses(witness_keys, quorum)
     }
 
     /// The file's text, in the lowest format that can say it.
@@ -175,13 +213,21 @@ impl Trust {
     pub fn to_json(&self) -> String {
         let witnessed = !self.witness_keys.is_empty();
         let doubly = !self.ml_dsa_keys.is_empty();
+        let endorsed = !self.endorsers.keys().is_empty();
         let file = File {
-            v: if doubly { 3 } else { 1 + u8::from(witnessed) },
+            v: match (endorsed, doubly, witnessed) {
+                (true, ..) => 4,
+                (false, true, _) => 3,
+                (false, false, true) => 2,
+                (false, false, false) => 1,
+            },
             origin: self.origin.clone(),
             log_keys: self.log_keys.iter().map(ToString::to_string).collect(),
             ml_dsa_keys: doubly.then(|| self.ml_dsa_keys.iter().map(ToString::to_string).collect()),
             witness_keys: witnessed.then(|| self.witness_keys.iter().map(ToString::to_string).collect()),
             cosignatures: witnessed.then_some(self.quorum),
+            policy_keys: endorsed.then(|| self.endorsers.keys().iter().map(ToString::to_string).collect()),
+            policy_signatures: endorsed.then_some(self.endorsers.needed()),
         };
         // Fields of plain text and a number always encode.
         serde_json::to_string_pretty(&file).unwrap_or_default() + "\n"
@@ -215,5 +261,11 @@ impl Trust {
     #[must_use]
     pub fn quorum(&self) -> usize {
         self.quorum
+    }
+
+    /// Who must have signed the bundles of the log's policy entries.
+    #[must_use]
+    pub fn endorsers(&self) -> &Endorsers {
+        &self.endorsers
     }
 }

@@ -175,7 +175,7 @@ impl Error {
         if let Some(id) = &problem.request_id {
             notes.push(format!("request: {id}"));
         }
-        notes.extend(problem.rest.iter().map(|(name, value)| format!("{name}: {}", output::one_line(value))));
+        notes.extend(problem.rest.iter().flat_map(|(name, value)| member(name, value)));
         notes
     }
 
@@ -214,6 +214,19 @@ impl Error {
             document.insert("hint".to_owned(), json!(hint));
         }
         Value::Object(document)
+    }
+}
+
+/// A member of a problem: names on one line; sentences, such as the findings in a bundle, as they are.
+fn member(name: &str, value: &Value) -> Vec<String> {
+    let texts =
+        value.as_array().and_then(|items| items.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
+    match texts.filter(|texts| texts.iter().any(|text| text.contains(' '))) {
+        None => vec![format!("{name}: {}", output::one_line(value))],
+        Some(texts) => {
+            let lines = texts.into_iter().flat_map(str::lines).map(|line| format!("  {line}"));
+            std::iter::once(format!("{name}:")).chain(lines).collect()
+        }
     }
 }
 

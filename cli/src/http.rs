@@ -71,7 +71,9 @@ impl Problem {
         }
     }
 
-    fn is(&self, code: Code) -> bool {
+    /// Whether it is about this.
+    #[must_use]
+    pub fn is(&self, code: Code) -> bool {
         self.code == code.as_str()
     }
 
@@ -106,8 +108,11 @@ impl Problem {
             }
             "request-in-progress" => Some("ask again with the same `--idempotency-key`"),
             "no-policy" => Some("an operator loads one with `chancery policy apply DIR`"),
+            "change-in-progress" => Some(
+                "apply it again once the other change has ended; `chancery policy show` says what is in force",
+            ),
             "bundle-invalid" => {
-                Some("`chancery policy check DIR` and `chancery policy test DIR` show every finding")
+                Some("`chancery policy check DIR`, `test DIR` and `prove DIR` show every finding here")
             }
             _ => None,
         }
@@ -210,6 +215,8 @@ impl<'a> Call<'a> {
 
 /// An answer below 400.
 pub struct Answer {
+    /// Its HTTP status.
+    pub status: u16,
     /// Its body.
     pub bytes: Vec<u8>,
     call: String,
@@ -424,7 +431,7 @@ impl<'o> Api<'o> {
         }
         let status = response.status();
         if status.is_success() {
-            return Ok(Answer { bytes, call: call.name() });
+            return Ok(Answer { status: status.as_u16(), bytes, call: call.name() });
         }
         Err(Error::Problem(Box::new(Problem::read(status, response.headers(), &bytes))))
     }

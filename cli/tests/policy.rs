@@ -22,6 +22,7 @@ use support::{
 };
 
 const TREASURY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../policy/examples/treasury");
+const VAULT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../policy/examples/vault");
 
 /// A copy of the example with one file changed.
 fn changed(folder: &Path, file: &str, change: impl FnOnce(String) -> String) -> PathBuf {
@@ -173,6 +174,115 @@ fn a_request_can_come_from_a_file() {
         assert!(ran.stdout.contains(line), "no `{line}` in\n{}", ran.stdout);
     }
     chancery_reading("{}", &arguments).ends(7);
+}
+
+/// Would catch a command that takes "on its way" for "in force", or a lost change for either.
+#[test]
+fn a_change_on_its_way_is_waited_for() {
+    let hash = chancery(&["policy", "check", TREASURY]).ends(0).stdout.trim_end().to_owned();
+    let at = |step: &str, done: u64| {
+        answer(
+            202,
+            &json!({ "request_id": "019a", "bundle": hash, "started_ms": 0, "step": step, "done": done, "of": 3 }),
+        )
+    };
+    let in_force = |bundle: &str| answer(200, &json!({ "bundle": bundle, "name": "treasury" }));
+    let gone = || answer(404, &json!({ "code": "not-found", "status": 404 }));
+    let server =
+        Server::scripted(vec![at("proving", 1), at("proving", 1), at("looking-back", 64), in_force(&hash)]);
+    let ran = server.run(&["policy", "apply", TREASURY]).ends(0);
+    assert_eq!(ran.stdout.trim_end(), hash);
+    let told = "the appliance has proved 1 of 3 goals\nits limits have counted 64 earlier requests\nbundle";
+    assert!(ran.stderr.starts_with(told), "{}", ran.stderr);
+    let lines: Vec<_> = server.asked().into_iter().map(|asked| asked.line).collect();
+    let look = "GET /v1/policy/changes/019a HTTP/1.1";
+    assert_eq!(lines, ["PUT /v1/policy HTTP/1.1", look, look, look]);
+
+    // An example that the appliance found is shown so that it can be pasted.
+    let broken = "goal `g`: BROKEN\n[[case]]\nname = \"shown\"";
+    let refused = json!({ "code": "bundle-invalid", "status": 422, "detail": "1 goals", "rules": [broken] });
+    let server = Server::scripted(vec![at("proving", 0), answer(422, &refused)]);
+    let told = server.run(&["policy", "apply", TREASURY]).ends(5).stderr;
+    assert!(told.contains("\n    [[case]]\n    name = \"shown\"\n") && told.contains("prove DIR"), "{told}");
+    // Started anew: what is in force tells how it ended.
+    for (after, code) in [
+        (in_force(&hash), 0),
+        (in_force(&"0".repeat(64)), 1),
+        (answer(503, &json!({ "code": "no-policy", "status": 503 })), 1),
+    ] {
+        let ran = Server::scripted(vec![at("proving", 0), gone(), after])
+            .run(&["policy", "apply", TREASURY])
+            .ends(code);
+        assert_eq!(ran.stdout.is_empty(), code != 0, "{ran:?}");
+        assert_eq!(ran.stderr.contains("started anew"), code != 0, "{ran:?}");
+    }
+    let busy = json!({ "code": "change-in-progress", "status": 409, "detail": "another" });
+    let server = Server::scripted(vec![answer(409, &busy)]);
+    assert!(
+        server.run(&["policy", "apply", TREASURY]).ends(5).stderr.contains("once the other change has ended")
+    );
+}
+
+/// Would catch a tree of another request than the test's own, and one that forgets what the case supposes.
+#[test]
+fn a_test_case_of_the_bundle_is_simulated_by_its_name() {
+    let case = |name: &str| chancery(&["policy", "simulate", TREASURY, "--case", name]);
+    let fifty = case("fifty ETH with two approvals").ends(0).stdout;
+    assert!(fifty.contains("true  context.approvals.treasury >= 2 (obligation)"), "{fifty}");
+    assert!(case("fifty ETH with one approval still waits").ends(3).stdout.contains("waits for"));
+    let over = case("one gwei over the day's ten ETH").ends(3).stdout;
+    assert!(over.contains("limit daily: adds 1, total 10000000001"), "{over}");
+    let real = chancery(&[
+        "policy",
+        "simulate",
+        TREASURY,
+        "--case",
+        "an EIP-1559 transaction as it arrives",
+        "--json",
+    ]);
+    assert_eq!(real.ends(0).json()["intent"]["nonce"], 0);
+    let unknown = case("fifty").ends(2).stderr;
+    assert!(unknown.contains("`fifty ETH with two approvals`"), "{unknown}");
+    chancery(&["policy", "simulate", TREASURY, "--case", "x", "--wallet", "treasury"]).ends(2);
+    // The same of a payload, with what people did.
+    let with = |more: &[&str]| {
+        let mut arguments =
+            vec!["--wallet", "treasury", "--account", EXCHANGE, "--transaction", ELEVEN_ETHER];
+        arguments.extend(more);
+        simulate(&arguments)
+    };
+    with(&["--approvals", "treasury=1"]).ends(3);
+    with(&["--approvals", "treasury=2"]).ends(0);
+    with(&["--approvals", "treasury=2", "--veto", "risk"]).ends(4);
+    with(&["--approvals", "board=2"]).ends(2);
+    with(&["--factor", "face"]).ends(2);
+}
+
+/// BIP-322's wallet and message; the key is the one of the BIP.
+#[test]
+fn payloads_of_bitcoin_are_simulated() {
+    let key = "02c7f12003196442943d8588e01aee840423cc54fc1521526a3b85c2b0cbd58872";
+    let with = |more: &[&str]| {
+        let mut arguments =
+            vec!["policy", "simulate", VAULT, "--client-name", "backend", "--wallet", "vault", "--json"];
+        arguments.extend(["--bitcoin-message", "Hello World"]);
+        arguments.extend(more);
+        chancery(&arguments)
+    };
+    let allowed = with(&["--bitcoin", "mainnet", "--public-key", key]).ends(0).json();
+    assert_eq!(allowed["intent"]["account"], "bc1q9vza2e8x573nczrlzms0wvx3gsqjx7vavgkx0l");
+    assert_eq!(allowed["decision"]["rules"], json!(["messages"]));
+    // `pkh` has no witness, so it signs no messages.
+    let refused = with(&["--bitcoin", "mainnet", "--public-key", key, "--descriptor", "pkh(@0)"]).ends(1);
+    assert!(refused.stderr.contains("refused before policy"), "{}", refused.stderr);
+    let forgot = with(&["--chain-id", "1"]).ends(1);
+    assert!(forgot.stderr.contains("--bitcoin"), "{}", forgot.stderr);
+    with(&["--bitcoin", "mainnet"]).ends(2);
+    with(&["--bitcoin", "mainnet", "--public-key", "02"]).ends(2);
+    with(&["--bitcoin", "mainnet", "--public-key", key, "--descriptor", "wpkh(@1)"]).ends(2);
+    with(&["--bitcoin", "mainnet", "--public-key", key, "--chain-id", "1"]).ends(2);
+    let case = chancery(&["policy", "simulate", VAULT, "--case", "half a bitcoin to the exchange"]).ends(0);
+    assert!(case.stdout.contains("true  context.fee <= 50000"), "{}", case.stdout);
 }
 
 #[test]

@@ -64,6 +64,8 @@ codes! {
     IdempotencyConflict = "idempotency-conflict", 409, "The idempotency key names another request";
     /// A request under this key is still being worked on.
     RequestInProgress = "request-in-progress", 409, "The first request under this key is still in progress";
+    /// Another policy bundle is still being put in force.
+    ChangeInProgress = "change-in-progress", 409, "Another policy change is in progress";
     /// The name is taken.
     AlreadyExists = "already-exists", 409, "Already exists";
     /// The request does not wait for anything.

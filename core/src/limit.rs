@@ -80,6 +80,8 @@ pub const CLIENT_PART: usize = 4;
 pub const SEND_BUFFER_BYTES: u32 = 256 * 1024;
 /// How long the door waits for an answer from within, in milliseconds.
 pub const ANSWER_MS: u64 = 30_000;
+/// How long whoever brings a policy bundle waits for its end before he is told where to look for it, in milliseconds.
+pub const CHANGE_MS: u64 = 10_000;
 /// How long requests in flight may take when the appliance stops, in milliseconds.
 pub const DRAIN_MS: u64 = 10_000;
 /// How old the proof of who is at a connection may be, in milliseconds.

@@ -23,6 +23,7 @@ pub(crate) struct Backfill {
     bundle: Arc<Bundle>,
     from: UnixMillis,
     after: Option<RequestId>,
+    measured: u64,
 }
 
 impl Backfill {
@@ -41,7 +42,13 @@ impl Backfill {
             bundle: Arc::clone(bundle),
             from: now.plus_ms(longest.saturating_neg()),
             after: None,
+            measured: 0,
         })
+    }
+
+    /// How many requests are behind it.
+    pub fn measured(&self) -> u64 {
+        self.measured
     }
 
     /// One page of requests, the oldest first; it runs on the store's writer. True once none is left: then the bundle must
@@ -51,6 +58,7 @@ impl Backfill {
         for row in &rows {
             self.hold(books, tx, row)?;
         }
+        self.measured += rows.len() as u64;
         self.after = rows.last().map(|row| row.id).or(self.after);
         Ok(rows.len() < PAGE)
     }

@@ -5,6 +5,7 @@
 mod answer;
 mod approve;
 mod backfill;
+mod change;
 mod courier;
 mod disk;
 mod house;
@@ -37,6 +38,7 @@ pub use chancery_intent::bitcoin::Network;
 
 pub use answer::{Answer, Pending, Released, Signed};
 pub use approve::{Sheet, Spoke};
+pub use change::{PolicyChange, Standing};
 pub use courier::WitnessError;
 pub use house::{Books, House};
 pub use in_flight::InFlight;

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use chancery_audit::{self as audit, Digest, Endorsement, V1};
-use chancery_core::{Code, KeyId, RequestId, WalletId};
+use chancery_core::{Code, KeyId, RequestId, Tenant, WalletId};
 use chancery_hsm::{Algorithm, KeyRef};
 use chancery_identity::Operator;
 use chancery_policy::{Source, Tested};
-use chancery_prove::Proved;
+use chancery_prove::{Proof, Proved};
 use chancery_store::{Tx, WalletRow};
+use tokio::sync::watch;
 
 use crate::backfill::Backfill;
+use crate::change::{PolicyChange, Standing};
 use crate::house::{Books, House};
 use crate::policy::InForce;
 use crate::refusal::Refusal;
@@ -32,19 +34,50 @@ impl Enclave {
         self.run(async move { create_wallet(&house, &operator, id, design).await }).await
     }
 
-    /// Looks who signed a bundle, compiles it, runs its tests, has its limits count what is still in their windows, and puts
-    /// it in force from the next decision on. `notes` are signed notes over its hash.
+    /// Looks who signed a bundle, and has it compiled, tested and proved, its limits count what is still in their windows,
+    /// and it put in force from the next decision on. `notes` are signed notes over its hash. It goes on to its end whether
+    /// or not anybody waits for [`PolicyChange::end`], which refuses with [`Code::BundleInvalid`] and every finding, failed
+    /// test or goal that is not proved.
     ///
     /// # Errors
-    /// [`Code::BundleUnsigned`], [`Code::BundleInvalid`] with every finding or failed test.
-    pub async fn apply_policy(
+    /// [`Code::BundleUnsigned`]; [`Code::ChangeInProgress`] while another change is under way.
+    pub fn change_policy(
         &self,
         operator: Operator,
         source: Source,
-        notes: Vec<String>,
-    ) -> Result<InForce, Refusal> {
+        notes: &[String],
+    ) -> Result<PolicyChange, Refusal> {
         let house = Arc::clone(self.house());
-        self.run(async move { apply_policy(&house, &operator, source, &notes).await }).await
+        house.disk.admit()?;
+        let canonical = source.canonical();
+        let bundle = Digest::of(&canonical);
+        // First: what nobody signed is not worth the compiler's and the solver's time.
+        let signatures = house.policies.endorsed(operator.tenant(), &bundle, notes)?;
+        let (change, tell) = house.policies.changes.begin(&operator, bundle, house.clock.now()?)?;
+        let id = change.id();
+        self.beside(async move {
+            let brought = Brought { id, operator, canonical, signatures };
+            let standing = match apply_policy(&house, source, brought, &tell).await {
+                Ok(in_force) => Standing::InForce(in_force),
+                Err(refusal) => {
+                    tracing::warn!(%bundle, %refusal, "a policy bundle did not come into force");
+                    Standing::Refused(refusal)
+                }
+            };
+            tell.send_replace(standing);
+        })?;
+        Ok(change)
+    }
+
+    /// A policy change that this process made or makes, the tenant's last.
+    ///
+    /// # Errors
+    /// [`Code::NotFound`].
+    pub fn policy_change(&self, tenant: &Tenant, id: RequestId) -> Result<PolicyChange, Refusal> {
+        self.house().policies.changes.find(tenant, id).ok_or_else(|| {
+            let detail = "there was a later change, or the appliance was started anew since: `/v1/policy` says what is in force";
+            Refusal::new(Code::NotFound, detail)
+        })
     }
 }
 
@@ -123,35 +156,49 @@ impl Change {
     }
 }
 
+/// What the log says about a change of the policy, beside the bundle itself.
+pub(crate) struct Brought {
+    pub id: RequestId,
+    pub operator: Operator,
+    /// The bundle's canonical JSON.
+    pub canonical: Vec<u8>,
+    pub signatures: Vec<Endorsement>,
+}
+
 async fn apply_policy(
     house: &Arc<House>,
-    operator: &Operator,
     source: Source,
-    notes: &[String],
+    brought: Brought,
+    tell: &watch::Sender<Standing>,
 ) -> Result<InForce, Refusal> {
-    house.disk.admit()?;
-    let canonical = source.canonical();
-    // First: what nobody signed is not worth the compiler's and the solver's time.
-    let signatures = house.policies.endorsed(operator.tenant(), &Digest::of(&canonical), notes)?;
-    let prover = house.prover.clone();
-    let work =
-        move || Ok::<_, Refusal>(Proved::of(Tested::compile(&source)?, prover.as_ref())?.into_tested());
+    let (prover, told) = (house.prover.clone(), tell.clone());
+    let work = move || {
+        let tested = Tested::compile(&source)?;
+        let of = tested.bundle().goals().count();
+        told.send_replace(Standing::Proving { done: 0, of });
+        let proved = |done, of, _: &Proof| drop(told.send_replace(Standing::Proving { done, of }));
+        Ok::<_, Refusal>(Proved::of(tested, prover.as_ref(), &proved)?.into_tested())
+    };
     // Compiling, testing and proving take as long as the bundle is large: not on the runtime's own threads.
     let tested = audit::aside(work)
         .await
         .ok_or_else(|| Refusal::new(Code::Internal, "the policy compiler failed"))??;
     house.policies.fits(tested.bundle())?;
-    put_in_force(&house.books, operator, tested, canonical, signatures).await
+    put_in_force(&house.books, tested, brought, &|requests| {
+        tell.send_replace(Standing::LookingBack { requests });
+    })
+    .await
 }
 
-/// Has a bundle's limits count what is still in their windows, and puts it in force.
+/// Has a bundle's limits count what is still in their windows, and puts it in force. `told` hears how many requests were
+/// counted so far.
 pub(crate) async fn put_in_force(
     books: &Arc<Books>,
-    operator: &Operator,
     tested: Tested,
-    canonical: Vec<u8>,
-    signatures: Vec<Endorsement>,
+    brought: Brought,
+    told: &(dyn Fn(u64) + Send + Sync),
 ) -> Result<InForce, Refusal> {
+    let Brought { id, operator, canonical, signatures } = brought;
     let tenant = operator.tenant().clone();
     let _one_at_a_time = books.policies.changing.lock().await;
     let now = books.clock.now()?;
@@ -161,7 +208,7 @@ pub(crate) async fn put_in_force(
     let record = audit::Policy {
         v: V1,
         tenant: tenant.clone(),
-        request_id: RequestId::fresh(),
+        request_id: id,
         time_ms: now,
         client: operator.id().clone(),
         certificate: Digest::from_bytes(*operator.fingerprint().as_bytes()),
@@ -176,7 +223,10 @@ pub(crate) async fn put_in_force(
         let (leaf, still) = books.store.write(step).await?.into_inner();
         match leaf {
             Some(leaf) => break leaf,
-            None => change = still,
+            None => {
+                told(still.backfill.as_ref().map_or(0, Backfill::measured));
+                change = still;
+            }
         }
     };
     let in_force = in_force.activated_at(leaf);

@@ -10,6 +10,7 @@ use chancery_policy::{Bundle, Missing, Source, Tested};
 use chancery_store::BundleRow;
 use serde_json::Value;
 
+use crate::change::Changes;
 use crate::refusal::Refusal;
 
 /// A tested bundle and the activation that put it in force.
@@ -92,6 +93,8 @@ pub(crate) struct Policies {
     origin: String,
     endorsers: Endorsers,
     mode: Mode,
+    /// Those on their way.
+    pub changes: Changes,
     /// Held while a bundle comes into force: the one before it stays the one before it.
     pub changing: tokio::sync::Mutex<()>,
 }
@@ -104,8 +107,14 @@ impl Policies {
             origin: origin.to_owned(),
             endorsers,
             mode,
+            changes: Changes::default(),
             changing: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// Who signs bundles.
+    pub fn endorsers(&self) -> &Endorsers {
+        &self.endorsers
     }
 
     /// The signatures in `notes`, if they are enough for this bundle.

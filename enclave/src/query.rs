@@ -153,10 +153,11 @@ impl Enclave {
         })
     }
 
-    /// What a stranger needs to verify this log's receipts.
+    /// What a stranger needs to verify this log and its receipts.
     #[must_use]
-    pub fn trust(&self) -> &Trust {
-        self.house().log.trust()
+    pub fn trust(&self) -> Trust {
+        let house = self.house();
+        house.log.trust().clone().with_endorsers(house.policies.endorsers().clone())
     }
 
     /// A static file of the log: `checkpoint` or a tile.

@@ -69,8 +69,8 @@ pub struct Enclave {
 pub(crate) struct Open {
     house: Arc<House>,
     keeper: Mutex<Option<Keeper>>,
-    /// What goes on beside the walks.
-    behind: Mutex<JoinSet<()>>,
+    /// What goes on beside the walks; a stop does not wait for it.
+    behind: Mutex<Option<JoinSet<()>>>,
     walks: Mutex<Option<JoinSet<()>>>,
 }
 
@@ -172,7 +172,7 @@ impl Enclave {
         let open = Open {
             house,
             keeper: Mutex::new(Some(keeper)),
-            behind: Mutex::new(behind),
+            behind: Mutex::new(Some(behind)),
             walks: Mutex::new(Some(JoinSet::new())),
         };
         let open = Arc::new(open);
@@ -193,14 +193,21 @@ impl Enclave {
         let (done, result) = tokio::sync::oneshot::channel();
         {
             let mut walks = self.open.walks.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(walks) = walks.as_mut() else {
-                return Err(Refusal::new(Code::ShuttingDown, Code::ShuttingDown.title()).retry_after(2));
-            };
+            let walks = walks.as_mut().ok_or_else(stopping)?;
             while walks.try_join_next().is_some() {}
             walks.spawn(async move { drop(done.send(work.await)) });
         }
         // The sender goes without a word only if the task panicked.
         result.await.unwrap_or_else(|_| Err(Refusal::new(Code::Internal, Code::Internal.title())))
+    }
+
+    /// Does `work` beside the walks. A stop breaks it off.
+    pub(crate) fn beside(&self, work: impl Future<Output = ()> + Send + 'static) -> Result<(), Refusal> {
+        let mut behind = self.open.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        let behind = behind.as_mut().ok_or_else(stopping)?;
+        while behind.try_join_next().is_some() {}
+        behind.spawn(work);
+        Ok(())
     }
 
     /// Closes the rooms in order: no new walks, those under way to their end, the log published, the store emptied of its
@@ -213,7 +220,7 @@ impl Enclave {
                 tracing::warn!(left = walks.len(), "walks did not end in time; the next start ends them");
             }
         }
-        self.open.behind.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+        drop(self.open.behind.lock().unwrap_or_else(PoisonError::into_inner).take());
         let keeper = self.open.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(keeper) = keeper
             && let Err(error) = keeper.stop().await
@@ -223,6 +230,10 @@ impl Enclave {
         self.open.house.store.clone().close().await;
         self.open.house.hsm.clone().stop().await;
     }
+}
+
+fn stopping() -> Refusal {
+    Refusal::new(Code::ShuttingDown, Code::ShuttingDown.title()).retry_after(2)
 }
 
 /// Makes the configured token and sets its PINs.

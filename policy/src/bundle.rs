@@ -189,10 +189,16 @@ impl Bundle {
         &self.officers
     }
 
-    /// The approver groups.
+    /// The approver groups that rules and requests may name.
     #[must_use]
     pub fn approvers(&self) -> &[String] {
         &self.declared.approvers
+    }
+
+    /// The factors that rules and requests may name.
+    #[must_use]
+    pub fn factors(&self) -> &[String] {
+        &self.declared.factors
     }
 
     /// The declared limits, in order.

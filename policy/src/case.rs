@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use alloy_primitives::{Address, U256};
 use cedar_policy::Policy;
 use chancery_core::{ClientId, Payload, Tenant, UnixMillis, WalletId};
+use chancery_intent::bitcoin::{Network, OWN_KEY, Wallet};
 use chancery_intent::model::{self, Description, Effect, Fee, Kind, Method};
 use chancery_intent::{Account, ethereum};
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,7 @@ use toml::Spanned;
 use crate::bundle::Bundle;
 use crate::error::{FindingCode, Findings, Text};
 use crate::evaluate::{Evaluation, Outcome};
+use crate::explain::Explanation;
 use crate::fact::Question;
 use crate::limit::{Limit, SupposedSpending};
 use crate::manifest;
@@ -32,6 +34,8 @@ const DEFAULT_NOW: &str = "2026-01-05T12:00:00Z";
 const DEFAULT_ACCOUNT: &str = "0x0000000000000000000000000000000000000000";
 /// Nobody's account on a Bitcoin network: the empty script.
 const DEFAULT_SCRIPT: &str = "script-";
+/// All the satoshi there will ever be.
+pub(crate) const MOST_SATOSHI: u64 = 2_100_000_000_000_000;
 
 /// What one test case gave.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -95,6 +99,8 @@ struct Entry {
     payload_type: Option<String>,
     form: Option<String>,
     account: Option<String>,
+    public_key: Option<String>,
+    descriptor: Option<String>,
     now: Option<String>,
     #[serde(default)]
     spent: SupposedSpending,
@@ -135,6 +141,9 @@ struct EffectEntry {
     owner: Option<String>,
     contract: Option<String>,
     method: Option<Method>,
+    /// An output that pays the wallet itself.
+    #[serde(default)]
+    change: bool,
 }
 
 /// What cases can name.
@@ -194,16 +203,42 @@ pub(crate) fn read_one(bundle: &Bundle, text: &str) -> Result<Case, String> {
     names.case(Text { file: "", text }, 0, entry).map_err(|(_, reason)| reason)
 }
 
-/// The payload's type and form that an effect of this kind usually has.
-pub(crate) fn usual(kind: Kind, chain: &str) -> (&'static str, &'static str) {
-    let bitcoin = chain.starts_with("bip122:");
+/// Whether a chain is a Bitcoin network's.
+pub(crate) fn is_bitcoin(chain: &str) -> bool {
+    chain.starts_with("bip122:")
+}
+
+/// Whether there are effects of this kind on this chain.
+pub(crate) fn occurs(kind: Kind, chain: &str) -> bool {
+    if is_bitcoin(chain) {
+        matches!(kind, Kind::Transfer | Kind::Data | Kind::Message)
+    } else {
+        kind != Kind::Data
+    }
+}
+
+/// The type of payload that an effect of this kind usually has.
+pub(crate) fn usual(kind: Kind, chain: &str) -> &'static str {
+    let bitcoin = is_bitcoin(chain);
     match kind {
-        Kind::Message if bitcoin => ("bitcoin.message", "bip322"),
-        _ if bitcoin => ("bitcoin.psbt", "psbt0"),
-        Kind::Message => ("ethereum.message", "eip191"),
-        Kind::TypedData => ("ethereum.typed_data", "eip712"),
-        Kind::Authorization => ("ethereum.authorization", "authorization"),
-        _ => ("ethereum.transaction", "eip1559"),
+        Kind::Message if bitcoin => "bitcoin.message",
+        _ if bitcoin => "bitcoin.psbt",
+        Kind::Message => "ethereum.message",
+        Kind::TypedData => "ethereum.typed_data",
+        Kind::Authorization => "ethereum.authorization",
+        _ => "ethereum.transaction",
+    }
+}
+
+/// The forms that payloads of this type have, the usual one first.
+pub(crate) fn forms(payload: &str) -> &'static [&'static str] {
+    match payload {
+        "bitcoin.psbt" => &["psbt0", "psbt2"],
+        "bitcoin.message" => &["bip322"],
+        "ethereum.message" => &["eip191"],
+        "ethereum.typed_data" => &["eip712"],
+        "ethereum.authorization" => &["authorization"],
+        _ => &["eip1559", "legacy", "eip2930", "eip4844", "eip7702"],
     }
 }
 
@@ -299,8 +334,6 @@ impl<'a> Names<'a> {
         if !registry::is_chain(&chain) {
             return Err(value(format!("`{chain}` is not a chain")));
         }
-        let default = if chain.starts_with("bip122:") { DEFAULT_SCRIPT } else { DEFAULT_ACCOUNT };
-        let account = self.address(&chain, entry.account.as_deref().unwrap_or(default))?;
         if let Some(payload) = &entry.payload {
             let made_up = entry.fee.is_some() || entry.form.is_some() || entry.payload_type.is_some();
             if made_up || !entry.effects.is_empty() {
@@ -308,14 +341,26 @@ impl<'a> Names<'a> {
                     "`payload` says the form, the fee and the effects; they cannot be given beside it",
                 ));
             }
-            return self.understand(payload, &chain, &account);
+            return self.understand(payload, &chain, entry);
         }
+        if entry.public_key.is_some() || entry.descriptor.is_some() {
+            return Err(value("`public_key` and `descriptor` are what a Bitcoin `payload` is decoded with"));
+        }
+        let account = self.account(&chain, entry)?;
         let Some(first) = entry.effects.first() else {
             return Err(value("it has neither a `[[case.effect]]` nor a `payload`"));
         };
-        let (payload_type, form) = usual(first.kind, &chain);
-        let effects: Result<Vec<_>, _> =
-            entry.effects.iter().map(|effect| self.effect(&chain, effect)).collect();
+        let payload_type = entry.payload_type.as_deref().unwrap_or_else(|| usual(first.kind, &chain));
+        let form = forms(payload_type).first().copied().unwrap_or_default();
+        // As a PSBT is read: what pays the wallet is no effect beside what does not.
+        let all_change = entry.effects.iter().all(|effect| effect.change);
+        let effects: Result<Vec<_>, _> = entry
+            .effects
+            .iter()
+            .map(|effect| Ok((effect.change, self.effect(&chain, &account, effect)?)))
+            .filter(|effect| all_change || !matches!(effect, Ok((true, _))))
+            .map(|effect| effect.map(|(_, effect)| effect))
+            .collect();
         let fee = match &entry.fee {
             None => None,
             Some(fee) => {
@@ -329,7 +374,7 @@ impl<'a> Names<'a> {
         };
         Ok(Description {
             v: model::VERSION,
-            payload: entry.payload_type.clone().unwrap_or_else(|| payload_type.to_owned()),
+            payload: payload_type.to_owned(),
             form: entry.form.clone().unwrap_or_else(|| form.to_owned()),
             account,
             chain,
@@ -341,28 +386,49 @@ impl<'a> Names<'a> {
     }
 
     /// A real payload, decoded as it would be at the door.
-    fn understand(&self, payload: &Payload, chain: &str, account: &str) -> Result<Description, Refusal> {
+    fn understand(&self, payload: &Payload, chain: &str, entry: &Entry) -> Result<Description, Refusal> {
+        let decode = |account: &Account<'_>| {
+            chancery_intent::understand(payload, account, &self.registry.decoding)
+                .map(|intent| intent.description().clone())
+                .map_err(|error| value(format!("the payload: {error}")))
+        };
+        if let Some(network) = Network::of_chain(chain) {
+            return decode(&Account::Bitcoin(&wallet(network, entry)?));
+        }
         let chain_id = chain.strip_prefix("eip155:").and_then(|id| id.parse::<u64>().ok());
         let chain_ids = [chain_id.ok_or_else(|| value(format!("`{chain}` is not a chain of payloads")))?];
-        let address = Address::parse_checksummed(account, None).map_err(|error| value(error.to_string()))?;
-        let account = Account::Ethereum(ethereum::Account { address, chain_ids: &chain_ids });
-        let intent = chancery_intent::understand(payload, &account, &self.registry.decoding);
-        intent
-            .map(|intent| intent.description().clone())
-            .map_err(|error| value(format!("the payload: {error}")))
+        let address = Address::parse_checksummed(&self.account(chain, entry)?, None)
+            .map_err(|error| value(error.to_string()))?;
+        decode(&Account::Ethereum(ethereum::Account { address, chain_ids: &chain_ids }))
     }
 
-    fn effect(&self, chain: &str, entry: &EffectEntry) -> Result<Effect, Refusal> {
+    /// The wallet's account on the chain.
+    fn account(&self, chain: &str, entry: &Entry) -> Result<String, Refusal> {
+        let nobody = if is_bitcoin(chain) { DEFAULT_SCRIPT } else { DEFAULT_ACCOUNT };
+        self.address(chain, entry.account.as_deref().unwrap_or(nobody))
+    }
+
+    fn effect(&self, chain: &str, account: &str, entry: &EffectEntry) -> Result<Effect, Refusal> {
+        if !occurs(entry.kind, chain) {
+            return Err(value(format!("nothing on {chain} is a `{}`", entry.kind.as_str())));
+        }
+        if entry.change && !(is_bitcoin(chain) && entry.kind == Kind::Transfer) {
+            return Err(value("`change` is an output of a Bitcoin transaction that pays the wallet itself"));
+        }
         let asset = entry.asset.as_deref().map(|asset| self.asset(chain, asset)).transpose()?;
         let amount = self.amount(asset.as_deref(), entry.amount.as_deref(), entry.coins.as_deref())?;
+        if is_bitcoin(chain) {
+            on_bitcoin(chain, asset.as_deref(), amount, entry)?;
+        }
         let address =
             |text: &Option<String>| text.as_deref().map(|text| self.address(chain, text)).transpose();
+        let own = || entry.change.then(|| account.to_owned());
         Ok(Effect {
             kind: entry.kind,
             amount,
             asset,
             unlimited: entry.unlimited,
-            destination: address(&entry.destination)?,
+            destination: address(&entry.destination)?.or_else(own),
             owner: address(&entry.owner)?,
             contract: address(&entry.contract)?,
             method: entry.method.clone(),
@@ -423,11 +489,54 @@ impl<'a> Names<'a> {
     }
 }
 
+/// What no transaction there can do is no test of anything.
+fn on_bitcoin(
+    chain: &str,
+    asset: Option<&str>,
+    amount: Option<U256>,
+    entry: &EffectEntry,
+) -> Result<(), Refusal> {
+    if entry.owner.is_some() || entry.contract.is_some() || entry.method.is_some() || entry.unlimited {
+        return Err(value("`owner`, `contract`, `method` and `unlimited` are not of Bitcoin"));
+    }
+    if asset.is_some_and(|asset| Network::of_chain(chain).is_none_or(|network| network.coin() != asset)) {
+        return Err(value(format!("`{chain}/slip44:0` is all there is to move on this chain")));
+    }
+    if amount.is_some_and(|amount| amount > U256::from(MOST_SATOSHI)) {
+        return Err(value(format!("there are no more than {MOST_SATOSHI} satoshi")));
+    }
+    Ok(())
+}
+
+/// The wallet that a payload of Bitcoin is decoded for.
+fn wallet(network: Network, entry: &Entry) -> Result<Wallet, Refusal> {
+    if entry.account.is_some() {
+        return Err(value("a Bitcoin payload's `account` follows from `public_key` and `descriptor`"));
+    }
+    let form = || value("a Bitcoin payload needs the wallet's `public_key`, 33 bytes in hexadecimal");
+    let key = entry.public_key.as_deref().and_then(|digits| hex::decode(digits).ok()).ok_or_else(form)?;
+    let simple = format!("wpkh({OWN_KEY})");
+    let descriptor = entry.descriptor.as_deref().unwrap_or(&simple);
+    Wallet::parse(network, descriptor, &key).map_err(|error| value(error.to_string()))
+}
+
 impl Bundle {
     /// Runs the bundle's own tests, in the order of its files.
     #[must_use]
     pub fn test(&self) -> Vec<TestResult> {
         self.cases.iter().map(|case| case.run(self)).collect()
+    }
+
+    /// Answers one of the bundle's own tests and shows how; `None` where none has this name.
+    #[must_use]
+    pub fn explain_case(&self, name: &str) -> Option<(&Description, Explanation)> {
+        let case = self.cases.iter().find(|case| case.name == name)?;
+        Some((&case.description, self.explain(&case.question(), &case.spent)))
+    }
+
+    /// The names of the bundle's own tests.
+    pub fn case_names(&self) -> impl Iterator<Item = &str> {
+        self.cases.iter().map(|case| case.name.as_str())
     }
 }
 

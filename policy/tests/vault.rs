@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use chancery_intent::Contracts as _;
-use chancery_policy::{Source, Tested};
+use chancery_policy::{Bundle, Source, Tested};
 
 fn vault() -> Source {
     Source::from_directory(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/vault")).unwrap()
@@ -13,7 +13,7 @@ fn vault() -> Source {
 #[test]
 fn the_vault_passes_its_own_tests() {
     let policy = Tested::compile(&vault()).unwrap_or_else(|error| panic!("{error:#?}"));
-    assert_eq!(policy.bundle().test().len(), 6);
+    assert_eq!(policy.bundle().test().len(), 10);
     assert!(
         !policy.bundle().contracts().anyone_can_pay(),
         "inputs stay closed unless a bundle says otherwise"
@@ -43,4 +43,73 @@ fn an_address_of_another_network_is_a_finding() {
         "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4",
     );
     assert!(Tested::compile(&source).is_err(), "a rule about it could never apply");
+}
+
+fn with_case(case: &str) -> Result<Bundle, String> {
+    let mut source = vault();
+    let head = "[[case]]\nname = \"tried\"\nclient = \"default/backend\"\nwallet = \"default/vault\"\n";
+    let case = if case.contains("chain = ") {
+        case.to_owned()
+    } else {
+        format!("chain = \"bip122:0f9188f13cb7b2c71f2a335e3a4fc328\"\n{case}")
+    };
+    source.files.insert("tests/tried.toml".into(), format!("{head}{case}"));
+    Bundle::compile(&source).map_err(|error| error.to_string())
+}
+
+/// Would catch a case that passes although no Bitcoin transaction can do what it says.
+#[test]
+fn a_case_that_no_transaction_can_be_is_a_finding() {
+    let effect = |rest: &str| with_case(&format!("expect = \"deny\"\n[[case.effect]]\n{rest}"));
+    let coin = "asset = \"BTC\"\namount = \"1\"";
+    effect(&format!("kind = \"transfer\"\n{coin}\ndestination = \"exchange\"")).unwrap();
+    for (rest, told) in [
+        (format!("kind = \"token_transfer\"\n{coin}"), "is a `token_transfer`"),
+        ("kind = \"typed_data\"".to_owned(), "is a `typed_data`"),
+        (format!("kind = \"transfer\"\nowner = \"exchange\"\n{coin}"), "not of Bitcoin"),
+        ("kind = \"transfer\"\nunlimited = true\nasset = \"BTC\"".to_owned(), "not of Bitcoin"),
+        (
+            "kind = \"transfer\"\nasset = \"bip122:000000000019d6689c085ae165831e93/slip44:0\"\namount = \"1\"".to_owned(),
+            "all there is",
+        ),
+        ("kind = \"transfer\"\nasset = \"BTC\"\namount = \"2_100_000_000_000_001\"".to_owned(), "no more than"),
+        (format!("kind = \"data\"\nchange = true\n{coin}"), "`change`"),
+    ] {
+        let error = effect(&rest).unwrap_err();
+        assert!(error.contains(told), "{rest}\n{error}");
+    }
+    let on_ethereum = |rest: &str| {
+        with_case(&format!("chain = \"eip155:1\"\nexpect = \"deny\"\n[[case.effect]]\n{rest}")).unwrap_err()
+    };
+    assert!(on_ethereum("kind = \"data\"").contains("is a `data`"));
+    assert!(on_ethereum("kind = \"transfer\"\nchange = true").contains("`change`"));
+}
+
+/// Would catch a payload decoded for another wallet than the case's, or not at all.
+#[test]
+fn a_payload_is_decoded_for_the_wallet_of_the_case() {
+    let key = "public_key = \"02c7f12003196442943d8588e01aee840423cc54fc1521526a3b85c2b0cbd58872\"";
+    let payload = "expect = \"allow\"\n[case.payload]\ntype = \"bitcoin.message\"\ndata = \"0x6869\"\n";
+    let account = |more: &str| {
+        let bundle = with_case(&format!("{more}\n{payload}"))?;
+        let (description, explanation) = bundle.explain_case("tried").unwrap();
+        assert_eq!(explanation.evaluation.rules[0].as_str(), "messages");
+        Ok::<_, String>(description.account.clone())
+    };
+    let simple = account(key).unwrap();
+    assert!(simple.starts_with("bcrt1q"), "{simple}");
+    assert_ne!(simple, account(&format!("{key}\ndescriptor = \"wsh(pk(@0))\"")).unwrap());
+    for (more, told) in [
+        (String::new(), "public_key"),
+        ("public_key = \"02\"".to_owned(), "tried"),
+        (format!("{key}\ndescriptor = \"wpkh(@1)\""), "tried"),
+        (format!("{key}\ndescriptor = \"pkh(@0)\""), "the payload"),
+        (format!("{key}\naccount = \"exchange\""), "follows from"),
+        (format!("{key}\nfee = {{ asset = \"BTC\", amount = \"1\" }}"), "beside it"),
+    ] {
+        let error = account(&more).unwrap_err();
+        assert!(error.contains(told), "{more}\n{error}");
+    }
+    let idle = with_case(&format!("{key}\nexpect = \"allow\"\n[[case.effect]]\nkind = \"message\"\n"));
+    assert!(idle.unwrap_err().contains("`public_key`"), "a key that decodes nothing");
 }

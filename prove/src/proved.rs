@@ -4,7 +4,7 @@
 use chancery_policy::Tested;
 
 use crate::report::Verdict;
-use crate::{ProveError, Prover};
+use crate::{Progress, ProveError, Prover};
 
 /// A tested bundle whose goals are all proved; or that has none. Not made otherwise:
 ///
@@ -19,16 +19,16 @@ pub struct Proved {
 }
 
 impl Proved {
-    /// Proves a bundle's goals. Blocks until all are asked.
+    /// Proves a bundle's goals, telling of each. Blocks until all are asked.
     ///
     /// # Errors
     /// [`ProveError::NoSolver`] when there are goals and no prover; [`ProveError::Unproved`] with every goal that does not
     /// stand; any other [`ProveError`] when nothing could be asked.
-    pub fn of(tested: Tested, prover: Option<&Prover>) -> Result<Self, ProveError> {
+    pub fn of(tested: Tested, prover: Option<&Prover>, progress: Progress<'_>) -> Result<Self, ProveError> {
         if tested.bundle().goals().next().is_none() {
             return Ok(Self { tested });
         }
-        let report = prover.ok_or(ProveError::NoSolver)?.prove(tested.bundle(), None, &|_, _, _| {})?;
+        let report = prover.ok_or(ProveError::NoSolver)?.prove(tested.bundle(), None, progress)?;
         let failed: Vec<_> =
             report.proofs.into_iter().filter(|proof| proof.verdict != Verdict::Proved).collect();
         if failed.is_empty() { Ok(Self { tested }) } else { Err(ProveError::Unproved { failed }) }

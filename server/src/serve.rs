@@ -46,7 +46,10 @@ fn serve(path: &Path) -> Result<(), setup::Failure> {
         .enable_all()
         .build()
         .map_err(|error| format!("no runtime: {error}"))?;
-    runtime.block_on(open(config, pin))
+    let served = runtime.block_on(open(config, pin));
+    // A proof may sit on a thread for as long as its solver may; what it is for was given up when the house closed.
+    runtime.shutdown_background();
+    served
 }
 
 async fn open(config: Config, pin: Pin) -> Result<(), setup::Failure> {

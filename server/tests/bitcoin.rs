@@ -10,9 +10,7 @@
 
 mod appliance;
 
-use std::path::Path;
-
-use appliance::{Answer, Appliance, bundle};
+use appliance::{Answer, Appliance, example};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bitcoin::consensus::deserialize;
 use bitcoin::psbt::Psbt;
@@ -25,7 +23,7 @@ use serde_json::{Value, json};
 const EXCHANGE: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
 
 fn vault() -> Value {
-    bundle(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../policy/examples/vault"))
+    example("vault")
 }
 
 fn script(address: &str) -> ScriptBuf {

@@ -59,7 +59,7 @@ async fn goals_are_proved_by_the_appliance_or_the_bundle_is_refused() {
     let Some(mut appliance) = Appliance::prepare() else { return };
     appliance.start();
     let operator = appliance.peer("operator", "op");
-    let refused = operator.put("/v1/policy", &with_goals()).await;
+    let refused = operator.apply(&with_goals()).await;
     assert_eq!((refused.status, refused.code()), (422, "bundle-invalid"), "{refused:?}");
     assert!(refused.body["detail"].as_str().unwrap().contains("solver"), "{refused:?}");
     assert_eq!(operator.get("/v1/policy").await.code(), "no-policy", "what was refused is not in force");
@@ -81,11 +81,11 @@ async fn goals_are_proved_by_the_appliance_or_the_bundle_is_refused() {
     assert_ne!(text, changed);
     loose["files"]["policies/ether.cedar"] = changed.into();
     loose["files"].as_object_mut().unwrap().retain(|path, _| !path.starts_with("tests/"));
-    let refused = operator.put("/v1/policy", &loose).await;
+    let refused = operator.apply(&loose).await;
     assert_eq!((refused.status, refused.code()), (422, "bundle-invalid"), "{refused:?}");
     let told = refused.body["rules"].to_string();
     assert!(told.contains("large-transfers-need-two") && told.contains("[[case]]"), "{told}");
-    let applied = operator.put("/v1/policy", &with_goals()).await;
+    let applied = operator.apply(&with_goals()).await;
     assert_eq!(applied.status, 200, "{applied:?}");
     // Started again, it is still in force: the proof was made when it came.
     appliance.stop();
@@ -294,6 +294,23 @@ async fn only_what_enough_officers_signed_comes_and_stays_in_force() {
     let (code, told, talk) = again(&bob);
     assert_eq!((code, &told["bundles"][&hash]), (0, &serde_json::json!([ann, bob])), "{told}\n{talk}");
     assert_eq!(again(&eve).0, 1, "a bundle that eve did not sign passed for hers");
+    // So does the whole log: with the keys that the appliance names, and with others.
+    let trust = appliance.at("trust.json");
+    std::fs::write(&trust, appliance.trust().await.to_json()).unwrap();
+    let verify = |more: &[&str]| {
+        run(&auditor, &[&["audit", "verify", "--trust", trust.to_str().unwrap()][..], more].concat())
+    };
+    let report = loop {
+        let (code, report, talk) = verify(&[]);
+        assert_eq!(code, 0, "{report}\n{talk}");
+        // The files are published once a second.
+        if report["policies"] == 1 {
+            break report;
+        }
+    };
+    assert_eq!(report["policy_signatures"], 2, "{report}");
+    let (code, report, talk) = verify(&["--policy-key", &ann, "--policy-key", &eve, "--signatures", "2"]);
+    assert_eq!((code, &report["reason"]), (1, &"policy-unsigned".into()), "{talk}");
     let (code, told, talk) = run(&auditor, &["policy", "show", &hash]);
     assert_eq!((code, signers(&told)), (0, vec![ann.clone(), bob.clone()]), "{talk}");
 

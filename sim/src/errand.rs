@@ -205,9 +205,11 @@ impl World {
                 }
             }
             What::Policy(number) => {
-                let applied = enclave
-                    .apply_policy(self.people.operator.clone(), bundle::edition(*number), Vec::new())
-                    .await;
+                let operator = self.people.operator.clone();
+                let applied = match enclave.change_policy(operator, bundle::edition(*number), &[]) {
+                    Ok(change) => change.end().await,
+                    Err(refusal) => Err(refusal),
+                };
                 applied.map(|policy| {
                     if machine::alive() {
                         self.seen(|account| account.policies.insert(policy.leaf(), policy.digest()));
@@ -261,7 +263,7 @@ impl World {
     fn refused(&self, what: &str, refusal: &Refusal) -> Option<String> {
         machine::note(format!("{what}: {refusal}"));
         let patience = matches!(refusal.code.status(), 429 | 503)
-            || matches!(refusal.code, Code::RequestInProgress | Code::NotFound);
+            || matches!(refusal.code, Code::RequestInProgress | Code::ChangeInProgress | Code::NotFound);
         if !patience {
             self.seen(|account| account.breaks(format!("{what} is refused for no reason: {refusal}")));
         }

@@ -74,7 +74,7 @@ pub fn look(enclave: &Enclave, world: &World, token: &Token, settled: bool) -> R
     let log = read(&entries(enclave)?, world);
     let rows = requests(enclave)?;
     world.seen(|account| {
-        account.trusts(enclave.trust());
+        account.trusts(&enclave.trust());
         checkpoints(account, &log);
         seen_before(account, &log, &rows);
         decided(account, &log, token);

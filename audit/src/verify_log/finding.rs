@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::digest::Digest;
+use crate::endorsement::EndorsementError;
 use crate::mirror::MirrorError;
 use crate::note::NoteError;
 use crate::record::RecordError;
@@ -105,6 +107,17 @@ pub enum LogError {
         /// What does not hold.
         rule: &'static str,
     },
+    /// A policy entry whose bundle is not signed as it must be.
+    #[error("entry {index}: bundle {bundle}: {}", endorsed(source))]
+    Endorsement {
+        /// The entry.
+        index: u64,
+        /// The bundle that it put in force.
+        bundle: Digest,
+        /// What its signatures lack.
+        #[source]
+        source: EndorsementError,
+    },
     /// More decisions wait for their outcome than any appliance keeps open.
     #[error("entry {index}: {open} decisions before it have not ended")]
     Open {
@@ -133,6 +146,16 @@ pub enum LogError {
         /// Entries then.
         older: u64,
     },
+}
+
+/// What signatures lack, told to who reads a log and not to who applies a bundle.
+fn endorsed(error: &EndorsementError) -> String {
+    match error {
+        EndorsementError::Few { found, needed } => {
+            format!("it is signed by {found} of the policy keys, and must be by {needed}")
+        }
+        other => other.to_string(),
+    }
 }
 
 /// What is wrong with a log, in one word. A code never changes its meaning.
@@ -166,6 +189,8 @@ pub enum Reason {
     ApprovalUnfounded,
     /// A decision counts approvals that are not there, or reviews what did not wait.
     ReviewUnfounded,
+    /// A policy bundle is not signed by those who must.
+    PolicyUnsigned,
     /// Too many decisions are open.
     TooManyOpen,
     /// The entries are not those that were signed.
@@ -193,6 +218,7 @@ impl Reason {
         Self::OutcomeUnfounded,
         Self::ApprovalUnfounded,
         Self::ReviewUnfounded,
+        Self::PolicyUnsigned,
         Self::TooManyOpen,
         Self::RootMismatch,
         Self::LogRolledBack,
@@ -217,6 +243,7 @@ impl Reason {
             Self::OutcomeUnfounded => "outcome-unfounded",
             Self::ApprovalUnfounded => "approval-unfounded",
             Self::ReviewUnfounded => "review-unfounded",
+            Self::PolicyUnsigned => "policy-unsigned",
             Self::TooManyOpen => "too-many-open",
             Self::RootMismatch => "root-mismatch",
             Self::LogRolledBack => "log-rolled-back",
@@ -253,6 +280,7 @@ impl LogError {
             Self::Outcome { .. } => Reason::OutcomeUnfounded,
             Self::Approval { .. } => Reason::ApprovalUnfounded,
             Self::Review { .. } => Reason::ReviewUnfounded,
+            Self::Endorsement { .. } => Reason::PolicyUnsigned,
             Self::Open { .. } => Reason::TooManyOpen,
             Self::Root { .. } => Reason::RootMismatch,
             Self::Cut { .. } => Reason::LogRolledBack,

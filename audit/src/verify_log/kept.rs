@@ -59,6 +59,9 @@ struct Document {
     counts: Counts,
     /// Signed notes.
     seen: Vec<String>,
+    /// Of those who must have signed the bundles of these entries; none where nobody must.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    endorsers: Option<Digest>,
     /// Of this document without this field.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     sha256: Option<Digest>,
@@ -72,7 +75,8 @@ struct Undecided {
 }
 
 impl Kept {
-    /// Reads what [`Pass::keep`](super::Pass::keep) wrote, and verifies its checkpoints again.
+    /// Reads what [`Pass::keep`](super::Pass::keep) wrote, and verifies its checkpoints again. Where other policy keys are
+    /// asked for than then, the entries are verified from the first one again; the checkpoints seen stay.
     ///
     /// # Errors
     /// [`KeptError`]; after [`KeptError::Damaged`] a verification from the beginning is the way on.
@@ -101,6 +105,10 @@ impl Kept {
         if !fits {
             return Err(damaged("its edge is not of its checkpoint"));
         }
+        if document.endorsers != endorsers(trust) {
+            let (edge, open, counts) = Default::default();
+            return Ok(Self { edge, open, counts, seen });
+        }
         let open = document.open.into_iter().map(|open| (open.leaf, open.decision)).collect();
         Ok(Self { edge, open, counts: document.counts, seen })
     }
@@ -116,6 +124,13 @@ fn digest(document: &Document) -> Option<Digest> {
     encode(document).ok().map(|bytes| Digest::of(&bytes))
 }
 
+/// Names who must have signed bundles.
+fn endorsers(trust: &Trust) -> Option<Digest> {
+    let endorsers = trust.endorsers();
+    let keys: Vec<String> = endorsers.keys().iter().map(ToString::to_string).collect();
+    (!keys.is_empty()).then(|| Digest::of(format!("{} of {}", endorsers.needed(), keys.join(",")).as_bytes()))
+}
+
 fn edge(size: u64, tiles: &[HexBytes]) -> Option<Edge> {
     let levels: Vec<u32> = levels(size).collect();
     if levels.len() != tiles.len() || size >= 1 << 53 {
@@ -128,6 +143,7 @@ fn edge(size: u64, tiles: &[HexBytes]) -> Option<Edge> {
 
 /// The text of what was verified so far.
 pub(super) fn write(
+    trust: &Trust,
     edge: &Edge,
     open: &BTreeMap<u64, Decided>,
     counts: Counts,
@@ -147,6 +163,7 @@ pub(super) fn write(
         open: open.iter().map(undecided).collect(),
         counts,
         seen: seen.iter().map(|seen| seen.note().to_owned()).collect(),
+        endorsers: endorsers(trust),
         sha256: None,
     };
     document.sha256 = digest(&document);

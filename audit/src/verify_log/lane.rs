@@ -12,7 +12,7 @@ use crate::approval::{Approval, Review};
 use crate::files::{Resource, entries};
 use crate::merkle::{Hash, leaf_hash};
 use crate::mirror::Mirror;
-use crate::record::{Outcome, Record};
+use crate::record::{Outcome, Policy, Record};
 use crate::tile::WIDTH;
 use crate::verify::Decided;
 
@@ -30,7 +30,7 @@ pub(super) enum Step {
     Approval(Box<Approval>),
     Outcome(Box<Outcome>),
     Wallet,
-    Policy,
+    Policy(Box<Policy>),
 }
 
 impl From<Record> for Step {
@@ -42,7 +42,7 @@ impl From<Record> for Step {
             Record::Approval(approval) => Self::Approval(Box::new(approval)),
             Record::Outcome(outcome) => Self::Outcome(Box::new(outcome)),
             Record::Wallet(_) => Self::Wallet,
-            Record::Policy(_) => Self::Policy,
+            Record::Policy(policy) => Self::Policy(Box::new(policy)),
         }
     }
 }

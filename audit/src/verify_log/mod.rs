@@ -1,6 +1,7 @@
 //! Verification of a whole log from its static files and a trust file alone, as an auditor with a copy does it: every
 //! entry parses, every tile is the hash of what is below it, the root is the one that was signed, every outcome belongs
-//! to an earlier decision. One pass, in bounded memory, that can be left at any bundle and gone on from there.
+//! to an earlier decision, every policy bundle is signed by those who must. One pass, in bounded memory, that can be left
+//! at any bundle and gone on from there.
 
 mod finding;
 mod kept;
@@ -17,11 +18,12 @@ pub use kept::{Kept, KeptError};
 
 use crate::approval::{Approval, Review, Spoken};
 use crate::checkpoint::SignedCheckpoint;
+use crate::endorsement::Endorsed;
 use crate::files::{Files, Resource};
 use crate::merkle::{self, Hash};
 use crate::mirror::{Mirror, MirrorError};
 use crate::note::NOTE_BYTES;
-use crate::record::{Outcome, Verdict};
+use crate::record::{Outcome, Policy, Verdict};
 use crate::tile::{Completed, Edge, WIDTH, edge_of, levels};
 use crate::trust::Trust;
 use crate::verify::{Decided, belongs};
@@ -92,7 +94,7 @@ pub fn verify_log(
     let reading = Reading { mirror, size: 0 };
     let note = reading.read(Files::CHECKPOINT, NOTE_BYTES)?.ok_or(LogError::NoCheckpoint)?;
     let checkpoint = SignedCheckpoint::open(&note, trust).map_err(LogError::Checkpoint)?;
-    let mut pass = Pass::begin(mirror, checkpoint, start)?;
+    let mut pass = Pass::begin(mirror, trust, checkpoint, start)?;
     pass.pins_hold()?;
     let mut tell = |pass: &Pass<'_>| each(pass).map_err(LogError::Stopped);
     tell(&pass)?;
@@ -117,6 +119,7 @@ pub fn verify_log(
 /// A verification under way.
 pub struct Pass<'a> {
     reading: Reading<'a>,
+    trust: &'a Trust,
     edge: Edge,
     open: BTreeMap<u64, Decided>,
     counts: Counts,
@@ -127,7 +130,12 @@ pub struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    fn begin(mirror: &'a dyn Mirror, newest: SignedCheckpoint, start: Start<'_>) -> Result<Self, LogError> {
+    fn begin(
+        mirror: &'a dyn Mirror,
+        trust: &'a Trust,
+        newest: SignedCheckpoint,
+        start: Start<'_>,
+    ) -> Result<Self, LogError> {
         let afresh =
             |seen| Kept { edge: Edge::default(), open: BTreeMap::new(), counts: Counts::default(), seen };
         let Kept { edge, open, counts, mut seen } = match start {
@@ -150,7 +158,7 @@ impl<'a> Pass<'a> {
             seen.remove(SEEN - 1);
         }
         let (reading, resumed_from) = (Reading { mirror, size }, edge.size());
-        Ok(Self { reading, edge, open, counts, resumed_from, seen, newest })
+        Ok(Self { reading, trust, edge, open, counts, resumed_from, seen, newest })
     }
 
     /// Entries verified so far, those of earlier runs included.
@@ -174,7 +182,7 @@ impl<'a> Pass<'a> {
     /// What a later run can go on from, for [`Kept::parse`].
     #[must_use]
     pub fn keep(&self) -> Vec<u8> {
-        kept::write(&self.edge, &self.open, self.counts, &self.seen)
+        kept::write(self.trust, &self.edge, &self.open, self.counts, &self.seen)
     }
 
     fn take(&mut self, bundle: Bundle) -> Result<(), LogError> {
@@ -249,7 +257,10 @@ impl<'a> Pass<'a> {
                 self.end(index, &outcome)?;
             }
             Step::Wallet => self.counts.wallets += 1,
-            Step::Policy => self.counts.policies += 1,
+            Step::Policy(policy) => {
+                self.counts.policies += 1;
+                self.is_endorsed(index, &policy)?;
+            }
         }
         Ok(())
     }
@@ -290,6 +301,13 @@ impl<'a> Pass<'a> {
             return Err(wrong("it counts an approval that is not in the log"));
         }
         Ok(())
+    }
+
+    fn is_endorsed(&self, index: u64, policy: &Policy) -> Result<(), LogError> {
+        let Policy { tenant, bundle, signatures, .. } = policy;
+        let of = Endorsed { origin: self.trust.origin(), tenant, bundle };
+        let confirmed = self.trust.endorsers().confirm(signatures, of);
+        confirmed.map_err(|source| LogError::Endorsement { index, bundle: *bundle, source })
     }
 
     fn end(&mut self, index: u64, outcome: &Outcome) -> Result<(), LogError> {

@@ -5,8 +5,8 @@
 use std::path::{Path, PathBuf};
 
 use chancery_audit::{
-    Folder, Kept, KeptError, LogError, LogReport, Mirror, MirrorError, Pass, SignedCheckpoint, Start, Trust,
-    verify_log,
+    Endorsers, Folder, Kept, KeptError, LogError, LogReport, Mirror, MirrorError, Pass, SignedCheckpoint,
+    Start, Trust, verify_log,
 };
 use clap::Args;
 use serde_json::json;
@@ -35,6 +35,12 @@ pub struct Verify {
     /// The log's name and keys, from a source you trust
     #[arg(long, value_name = "FILE")]
     trust: PathBuf,
+    /// A key that may sign policy bundles, `name+hash+base64`, in place of those in the trust file; give it again for more
+    #[arg(long, value_name = "KEY", requires = "signatures")]
+    policy_key: Vec<String>,
+    /// How many of these keys each bundle in the log must be signed by
+    #[arg(long, value_name = "N", requires = "policy_key")]
+    signatures: Option<usize>,
     /// A checkpoint kept from before: the log must hold its entries first
     #[arg(long, value_name = "CHECKPOINT", conflicts_with = "state")]
     since: Option<PathBuf>,
@@ -48,7 +54,7 @@ pub struct Verify {
 
 impl Verify {
     pub fn run(&self, connection: &Connection, output: &Output) -> Result<(), Error> {
-        let trust = trust::read(&self.trust)?;
+        let trust = self.trust()?;
         let older = match &self.since {
             None => None,
             Some(path) => Some(
@@ -76,9 +82,19 @@ impl Verify {
             self.keep(pass, &mut kept_at)
         });
         match verified {
-            Ok(report) => tell(&report, older.as_ref(), output),
+            Ok(report) => tell(&report, &trust, older.as_ref(), output),
             Err(error) => Err(self.refuse(error, output)?),
         }
+    }
+
+    fn trust(&self) -> Result<Trust, Error> {
+        let trust = trust::read(&self.trust)?;
+        let Some(needed) = self.signatures else { return Ok(trust) };
+        let endorsers = Endorsers::new(&self.policy_key, needed).map_err(|error| Error::Usage {
+            detail: error.to_string(),
+            hint: "`--policy-key` takes a line of `chancery policy keygen`, `--signatures` no more than there are keys",
+        })?;
+        Ok(trust.with_endorsers(endorsers))
     }
 
     /// What an earlier run kept. A damaged state is not gone on from and not refused: the whole log is read again.
@@ -135,8 +151,14 @@ impl Verify {
     }
 }
 
-fn tell(report: &LogReport, since: Option<&SignedCheckpoint>, output: &Output) -> Result<(), Error> {
+fn tell(
+    report: &LogReport,
+    trust: &Trust,
+    since: Option<&SignedCheckpoint>,
+    output: &Output,
+) -> Result<(), Error> {
     let (head, counts) = (report.checkpoint.checkpoint(), report.counts);
+    let (needed, keys) = (trust.endorsers().needed(), trust.endorsers().keys());
     if output.is_json() {
         return output.document(&json!({
             "ok": true,
@@ -149,6 +171,8 @@ fn tell(report: &LogReport, since: Option<&SignedCheckpoint>, output: &Output) -
             "outcomes": counts.outcomes,
             "wallets": counts.wallets,
             "policies": counts.policies,
+            "policy_keys": keys.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "policy_signatures": needed,
             "open": report.open,
         }));
     }
@@ -157,7 +181,11 @@ fn tell(report: &LogReport, since: Option<&SignedCheckpoint>, output: &Output) -
     output.line(&format!("decisions {}", counts.decisions))?;
     output.line(&format!("outcomes  {} ({} allowed decisions without one)", counts.outcomes, report.open))?;
     output.line(&format!("wallets   {}", counts.wallets))?;
-    output.line(&format!("policies  {}", counts.policies))?;
+    let signed = match needed {
+        0 => "who must have signed them was not said: `--policy-key`".to_owned(),
+        needed => format!("each signed by {needed} of the {} policy keys", keys.len()),
+    };
+    output.line(&format!("policies  {} ({signed})", counts.policies))?;
     if report.resumed_from > 0 {
         output.line(&format!("the first {} entries were verified before", report.resumed_from))?;
     }

@@ -7,7 +7,9 @@ use std::sync::{Arc, LazyLock};
 
 use chancery_audit::{self as audit, End as Outcome, Endorsers, V1};
 use chancery_core::config::Config;
-use chancery_core::{Clock as _, Code, KeyId, ManualClock, Mode, SignRequest, Tenant, UnixMillis, WalletId};
+use chancery_core::{
+    Clock as _, Code, KeyId, ManualClock, Mode, RequestId, SignRequest, Tenant, UnixMillis, WalletId,
+};
 use chancery_hsm::{Algorithm as Curve, KeyRef, PublicKey};
 use chancery_identity::{Algorithm, Authority, Client, Draft, Fields, Message, Operator, Peer, Vouched};
 use chancery_policy::{Met, PolicyError, Question, Spending as _, Tested};
@@ -25,12 +27,13 @@ use super::world::{Ask, Bundle, CLIENTS, End, Step, WALLETS};
 use crate::disk::Disk;
 use crate::house::Books;
 use crate::in_flight::Walks;
+use crate::manage::{Brought, put_in_force};
 use crate::policy::Policies;
 use crate::refusal::Refusal;
 use crate::spending::Spent;
 use crate::walk::{Authenticated, Decided, Recorded, record_release};
 use crate::wallet::{Design, Wallet, Wallets};
-use crate::{manage, receipts, resolve};
+use crate::{receipts, resolve};
 
 struct People {
     clients: Vec<(Client, KeyPair)>,
@@ -165,13 +168,13 @@ impl Real {
             Step::Sweep => drop(self.runtime.block_on(resolve::sweep(&self.books))),
             Step::Apply(bundle) => {
                 let Written { tested, canonical } = &bundles[*bundle];
-                let put = manage::put_in_force(
-                    &self.books,
-                    &PEOPLE.operator,
-                    tested.clone(),
-                    canonical.clone(),
-                    Vec::new(),
-                );
+                let brought = Brought {
+                    id: RequestId::fresh(),
+                    operator: PEOPLE.operator.clone(),
+                    canonical: canonical.clone(),
+                    signatures: Vec::new(),
+                };
+                let put = put_in_force(&self.books, tested.clone(), brought, &|_| {});
                 return self
                     .runtime
                     .block_on(put)

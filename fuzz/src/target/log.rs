@@ -7,8 +7,8 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chancery_audit::{
-    Checkpoint, Cosignature, CosignerKey, Note, Receipt, Record, SignedCheckpoint, Submission, TlogProof,
-    Trust, VerifierKey, part, verify,
+    Checkpoint, Cosignature, CosignerKey, Endorsers, Note, Receipt, Record, SignedCheckpoint, Submission,
+    TlogProof, Trust, VerifierKey, part, verify,
 };
 use serde_json::Value;
 
@@ -222,12 +222,15 @@ pub(super) fn trust(input: &[u8]) -> Seen {
         Ok(trust) => {
             assert_eq!(Trust::parse(trust.to_json().as_bytes()).unwrap(), trust, "what was written is read");
             assert!(trust.quorum() <= trust.witness_keys().len() && !trust.log_keys().is_empty());
-            Seen::accepted(&(trust.log_keys().len(), trust.quorum()))
+            Seen::accepted(&(trust.log_keys().len(), trust.quorum(), trust.endorsers().needed()))
         }
     }
 }
 
 pub(super) fn trusts() -> Vec<Vec<u8>> {
     let watched = TRUST.clone().with_witnesses(vec![cosigner()], 1).unwrap();
-    vec![TRUST.to_json().into(), watched.to_json().into(), include_bytes!("trust.json").to_vec()]
+    let officers: Vec<_> = TRUST.log_keys().iter().map(ToString::to_string).collect();
+    let endorsed = watched.clone().with_endorsers(Endorsers::new(&officers, 1).unwrap());
+    let own = include_bytes!("trust.json").to_vec();
+    vec![TRUST.to_json().into(), watched.to_json().into(), endorsed.to_json().into(), own]
 }

@@ -9,8 +9,9 @@ use std::str::FromStr;
 use std::sync::{Arc, LazyLock};
 
 use bitcoin::constants::genesis_block;
+use bitcoin::hashes::Hash as _;
 use bitcoin::secp256k1::{Secp256k1, VerifyOnly};
-use bitcoin::{Address, NetworkKind, PublicKey, Script, ScriptBuf};
+use bitcoin::{Address, NetworkKind, PublicKey, Script, ScriptBuf, WScriptHash};
 use chancery_core::limit;
 use miniscript::Descriptor;
 use miniscript::descriptor::{
@@ -99,6 +100,12 @@ impl Network {
                 .map(|address| address.script_pubkey()),
         };
         script.is_some_and(|script| self.spelled(&script) == text)
+    }
+
+    /// An address of nobody: of the witness script whose hash is 32 times this byte.
+    #[must_use]
+    pub fn nobody(self, byte: u8) -> String {
+        self.spelled(&ScriptBuf::new_p2wsh(&WScriptHash::from_byte_array([byte; 32])))
     }
 
     pub(super) fn spelled(self, script: &Script) -> String {
@@ -350,6 +357,9 @@ mod tests {
             assert!(!Network::Mainnet.has_destination(bad), "{bad}");
         }
         assert!(!Network::Mainnet.has_destination(&address.to_uppercase()));
+        for network in Network::ALL {
+            assert!(network.has_destination(&network.nobody(0xe1)), "{network}");
+        }
         for bad in [
             "",
             "bc1",

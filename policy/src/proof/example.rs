@@ -7,15 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use alloy_primitives::{Address, U256};
 use cedar_policy::{Policy, Request};
 use chancery_core::UnixMillis;
-use chancery_intent::model::{Argument, Kind, Method};
+use chancery_intent::bitcoin::Network;
+use chancery_intent::model::Kind;
 use serde::Serialize;
 use serde_json::Value;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::claim::{Claim, Never, Subject};
 use super::condition::{all, parse, permit};
 use super::premise::{Rate, set, text, uid};
+use super::written::Written;
 use crate::bundle::Bundle;
 use crate::case::{self, Case};
 use crate::evaluate::{Evaluation, Outcome};
@@ -29,8 +29,12 @@ const DAY_MS: i64 = 86_400_000;
 const CHOICE: usize = 8;
 /// Addresses that no bundle should know.
 const STRANGERS: [u8; 3] = [0xe1, 0xe2, 0xe3];
+/// People of an approver group that examples need at most.
+const PEOPLE: u32 = 16;
 const SOMEBODY: &str = "default/somebody";
 const SOMEWHERE: &str = "eip155:999999";
+/// Scripts that write data: OP_RETURN with nothing, and with a byte.
+const DATA: [&str; 2] = ["script-6a", "script-6a01e1"];
 
 /// A request that breaks a claim, confirmed by the bundle.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -99,14 +103,18 @@ impl Claim<'_> {
         let bundle = self.bundle;
         let time = fact::time_of(now, bundle.utc_offset_s).ok()?;
         let time: Vec<_> = time.iter().map(|(name, value)| format!("{name}: {value}")).collect();
-        // Examples are of EVM chains.
-        let usual = case::usual(self.kind(), "eip155:");
+        let read = |name: &str| self.mentions.attributes.contains(name);
         let mut conditions = vec![
             format!("context.time == {{ {} }}", time.join(", ")),
             "context.effects == 1".to_owned(),
-            format!("context.payload == {} && context.form == {}", text(usual.0), text(usual.1)),
             "(if context has token_id then context.token_id == \"1\" else true)".to_owned(),
-            format!("context.waited_s <= {}", 366 * 86_400),
+            format!("context.waited_s <= {}", if read("waited_s") { 366 * 86_400 } else { 0 }),
+            "(context has asset || context.amount == 0)".to_owned(),
+            if ["selector", "method", "call"].iter().any(|name| read(name)) {
+                without(&[])
+            } else {
+                without(&["selector", "method"])
+            },
             format!("(!context.unlimited || {})", self.kind() == Kind::TokenApproval),
             subset("factors", &bundle.declared.factors),
             subset("vetoes", &bundle.declared.approvers),
@@ -117,6 +125,8 @@ impl Claim<'_> {
             conditions.extend(self.values(now));
         }
         conditions.extend(self.likeness.iter().cloned());
+        let approvers = bundle.declared.approvers.iter();
+        conditions.extend(approvers.map(|group| format!("context.approvals.{group} <= {PEOPLE}")));
         Some(conditions)
     }
 
@@ -157,6 +167,11 @@ impl Claim<'_> {
         let named = |kind: &str| self.mentions.entities.get(kind).into_iter().flatten();
         let mut chains: BTreeMap<String, (BTreeSet<String>, BTreeSet<String>)> = BTreeMap::new();
         chains.entry(SOMEWHERE.to_owned()).or_default();
+        let of_bitcoin =
+            |literal: &String| ["bitcoin.", "psbt", "bip322"].iter().any(|start| literal.starts_with(start));
+        if self.kind() == Kind::Data || self.mentions.strings.iter().any(of_bitcoin) {
+            chains.entry(Network::Mainnet.chain().to_owned()).or_default();
+        }
         let accounts = registry.contracts.keys().chain(registry.addresses.keys());
         for (account, must) in named("Address").map(|id| (id, true)).chain(accounts.map(|id| (id, false))) {
             if let Some((chain, _)) = account.rsplit_once(':').filter(|_| registry::is_account(account)) {
@@ -181,30 +196,94 @@ impl Claim<'_> {
         }
         let alternatives: Vec<_> = chains
             .iter_mut()
+            .filter(|(chain, _)| case::occurs(self.kind(), chain))
             .filter_map(|(chain, (addresses, assets))| {
-                addresses
-                    .extend(STRANGERS.iter().map(|byte| format!("{chain}:{}", Address::repeat_byte(*byte))));
-                // A contract that nobody registered.
-                assets.insert(format!("{chain}/token:{}", Address::repeat_byte(0xee)));
-                let addresses = set("Address", addresses.iter().map(String::as_str))?;
-                let assets = set("Asset", assets.iter().map(String::as_str))?;
+                let effect = if case::is_bitcoin(chain) {
+                    self.on_bitcoin(Network::of_chain(chain)?, addresses)?
+                } else {
+                    self.on_evm(chain, addresses, assets)?
+                };
                 let fee = if self.mentions.attributes.iter().any(|name| name.starts_with("fee")) {
                     fee(registry.assets.get(&coin(chain)), now)
                 } else {
                     "context.fee == 0 && !(context has fee_usd_cents)".to_owned()
                 };
-                let optional = ["destination", "owner", "contract"].map(|name| {
-                    format!("(if context has {name} then {addresses}.contains(context.{name}) else true)")
-                });
+                let payload = case::usual(self.kind(), chain);
+                let forms = case::forms(payload).iter().enumerate();
+                let forms: Vec<_> = forms
+                    .filter(|(at, form)| *at == 0 || self.mentions.strings.contains(**form))
+                    .map(|(_, form)| text(form))
+                    .collect();
                 Some(format!(
-                    "(context.chain == {} && {addresses}.contains(context.account) && {} && \
-                     (if context has asset then {assets}.contains(context.asset) else true) && {fee})",
+                    "(context.chain == {} && context.payload == {} && [{}].contains(context.form) && {effect} && {fee})",
                     text(chain),
-                    optional.join(" && ")
+                    text(payload),
+                    forms.join(", "),
                 ))
             })
             .collect();
         format!("({})", alternatives.join(" || "))
+    }
+
+    /// What an effect on a Bitcoin network names.
+    fn on_bitcoin(&self, network: Network, addresses: &mut BTreeSet<String>) -> Option<String> {
+        let chain = network.chain();
+        addresses.extend(STRANGERS.iter().map(|byte| format!("{chain}:{}", network.nobody(*byte))));
+        let addresses = set("Address", addresses.iter().map(String::as_str))?;
+        let scripts = DATA.map(|script| format!("{chain}:{script}"));
+        let scripts = set("Address", scripts.iter().map(String::as_str))?;
+        let coin = network.coin();
+        let moves = format!("context.asset == {}", uid("Asset", &coin));
+        let most = self
+            .bundle
+            .registry
+            .assets
+            .get(&coin)
+            .map_or(i64::MAX, |coin| coin.policy_units(U256::from(case::MOST_SATOSHI)));
+        let effect = match self.kind() {
+            Kind::Transfer => {
+                format!(
+                    "context has destination && {addresses}.contains(context.destination) && context has asset && {moves}"
+                )
+            }
+            Kind::Data => format!(
+                "context has destination && {scripts}.contains(context.destination) && \
+                 (if context has asset then {moves} else true)"
+            ),
+            _ => "!(context has destination) && !(context has asset)".to_owned(),
+        };
+        let without = without(&["owner", "contract", "selector", "method", "token_id"]);
+        Some(format!(
+            "{addresses}.contains(context.account) && {effect} && {without} && \
+             (context.amount <= {most} || !context.asset_registered)"
+        ))
+    }
+
+    /// What an effect on an EVM chain can name.
+    fn on_evm(
+        &self,
+        chain: &str,
+        addresses: &mut BTreeSet<String>,
+        assets: &mut BTreeSet<String>,
+    ) -> Option<String> {
+        addresses.extend(STRANGERS.iter().map(|byte| format!("{chain}:{}", Address::repeat_byte(*byte))));
+        // A contract that nobody registered.
+        assets.insert(format!("{chain}/token:{}", Address::repeat_byte(0xee)));
+        let addresses = set("Address", addresses.iter().map(String::as_str))?;
+        let assets = set("Asset", assets.iter().map(String::as_str))?;
+        let none = without(match self.kind() {
+            Kind::Message => &["asset", "destination", "owner", "contract", "selector", "method"],
+            Kind::TypedData | Kind::Deployment | Kind::Authorization => &["selector", "method"],
+            _ => &[],
+        });
+        let optional = ["destination", "owner", "contract"].map(|name| {
+            format!("(if context has {name} then {addresses}.contains(context.{name}) else true)")
+        });
+        Some(format!(
+            "{addresses}.contains(context.account) && {none} && {} && \
+             (if context has asset then {assets}.contains(context.asset) else true)",
+            optional.join(" && ")
+        ))
     }
 
     /// Values in US cents as they follow from amounts that are whole policy units.
@@ -315,222 +394,14 @@ fn fee(coin: Option<&Asset>, now: UnixMillis) -> String {
     }
 }
 
-fn coin(chain: &str) -> String {
-    format!("{chain}/slip44:60")
+/// The chain's own coin.
+pub(super) fn coin(chain: &str) -> String {
+    Network::of_chain(chain).map_or_else(|| format!("{chain}/slip44:60"), Network::coin)
 }
 
-/// A request to be written.
-struct Written<'a> {
-    claim: &'a Claim<'a>,
-    context: &'a Value,
-    client: String,
-    wallet: String,
-}
-
-impl Written<'_> {
-    fn text(&self, name: &str) -> Option<&str> {
-        self.context.get(name).and_then(Value::as_str)
-    }
-
-    /// The id of an entity, as Cedar's JSON writes it.
-    fn entity(&self, name: &str) -> Option<&str> {
-        let entity = self.context.get(name)?.get("__entity")?;
-        entity.get("id").and_then(Value::as_str)
-    }
-
-    fn long(&self, name: &str) -> i64 {
-        self.context.get(name).and_then(Value::as_i64).unwrap_or(0)
-    }
-
-    /// An address without its chain.
-    fn address(&self, name: &str) -> Option<&str> {
-        self.entity(name)?.rsplit_once(':').map(|(_, address)| address)
-    }
-
-    fn case(&self, bundle: &Bundle, spent: Option<&Value>) -> Result<String, String> {
-        let chain = self.text("chain").ok_or("a request without chain")?;
-        let seconds = self.context.get("time").and_then(|time| time.get("unix_s")).and_then(Value::as_i64);
-        let now = seconds.and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
-        let now = now.and_then(|now| now.format(&Rfc3339).ok()).ok_or("a time that no calendar has")?;
-        let mut lines = Lines::default();
-        let subject = match self.claim.subject() {
-            Subject::Goal(name) => format!("goal {name} is broken"),
-            Subject::Dead(name) => format!("rule {name} applies"),
-            Subject::Error(name) => format!("rule {name} fails"),
-            Subject::Against => "allowed now and not before".to_owned(),
-        };
-        lines.push("name", &format!("{subject}: {}", self.claim.kind().as_str()));
-        lines.push("client", &self.client);
-        lines.push("wallet", &self.wallet);
-        lines.push("chain", chain);
-        lines.push("now", &now);
-        lines.push("account", self.address("account").ok_or("a request without account")?);
-        let (payload, form) = case::usual(self.claim.kind(), chain);
-        for (key, name, usual) in [("payload_type", "payload", payload), ("form", "form", form)] {
-            if let Some(text) = self.text(name).filter(|text| *text != usual) {
-                lines.push(key, text);
-            }
-        }
-        if self.long("waited_s") > 0 {
-            lines.push("waited", &format!("{}s", self.long("waited_s")));
-        }
-        if self.context.get("request_signed").and_then(Value::as_bool) == Some(true) {
-            lines.raw("request_signed", "true");
-        }
-        self.obligations(bundle, &mut lines);
-        self.fee(bundle, chain, &mut lines)?;
-        self.spent(bundle, spent, &mut lines);
-        lines
-            .push("expect", if matches!(self.claim.subject(), Subject::Error(_)) { "allow" } else { "deny" });
-        let effect = self.effect(bundle)?;
-        let effects =
-            usize::try_from(self.long("effects")).unwrap_or(1).clamp(1, chancery_core::limit::EFFECTS);
-        Ok(format!("[[case]]\n{}{}", lines.0, effect.repeat(effects)))
-    }
-
-    fn obligations(&self, bundle: &Bundle, lines: &mut Lines) {
-        let approvals = self.context.get("approvals").and_then(Value::as_object).into_iter().flatten();
-        let approvals: Vec<_> = approvals
-            .filter(|(group, count)| count.as_i64() != Some(0) && bundle.declared.approvers.contains(group))
-            .map(|(group, count)| format!("{group} = {count}"))
-            .collect();
-        if !approvals.is_empty() {
-            lines.raw("approvals", &format!("{{ {} }}", approvals.join(", ")));
-        }
-        for (name, known) in [("factors", &bundle.declared.factors), ("vetoes", &bundle.declared.approvers)] {
-            let names = self.context.get(name).and_then(Value::as_array).into_iter().flatten();
-            let names: Vec<_> =
-                names.filter_map(Value::as_str).filter(|name| known.iter().any(|one| one == name)).collect();
-            if !names.is_empty() {
-                lines.raw(name, &toml::Value::from(names).to_string());
-            }
-        }
-    }
-
-    fn fee(&self, bundle: &Bundle, chain: &str, lines: &mut Lines) -> Result<(), String> {
-        let fee = self.long("fee");
-        if fee > 0 {
-            let asset = coin(chain);
-            let amount = match bundle.registry.assets.get(&asset) {
-                Some(coin) => units(coin, fee)?,
-                None => U256::ONE, // of nothing that is known: reads as the most
-            };
-            lines.raw("fee", &format!("{{ asset = \"{asset}\", amount = \"{amount}\" }}"));
-        }
-        Ok(())
-    }
-
-    /// What each limit had used up before this request.
-    fn spent(&self, bundle: &Bundle, spent: Option<&Value>, lines: &mut Lines) {
-        let effects = self.long("effects").clamp(1, i64::MAX);
-        let mut before = Vec::new();
-        for (limit, total) in spent.and_then(Value::as_object).into_iter().flatten() {
-            let Some(limit) = bundle.limits().find(|known| known.name == *limit) else { continue };
-            let own = match limit.measure {
-                crate::limit::Measure::Count => 1,
-                crate::limit::Measure::Sum => self.long("amount").saturating_mul(effects),
-                crate::limit::Measure::Usd => {
-                    match self.context.get("value_usd_cents").and_then(Value::as_i64) {
-                        Some(value) => value.saturating_mul(effects),
-                        None => 0,
-                    }
-                }
-            };
-            let total = total.as_i64().unwrap_or(0).saturating_sub(own).max(0);
-            if total > 0 {
-                before.push(format!("{} = {total}", limit.name));
-            }
-        }
-        if !before.is_empty() {
-            lines.raw("spent", &format!("{{ {} }}", before.join(", ")));
-        }
-    }
-
-    fn effect(&self, bundle: &Bundle) -> Result<String, String> {
-        let mut lines = Lines::default();
-        lines.push("kind", self.claim.kind().as_str());
-        let asset = self.entity("asset");
-        if let Some(asset) = asset {
-            let token = self.text("token_id").map(|token| format!("{asset}/{token}"));
-            lines.push("asset", token.as_deref().unwrap_or(asset));
-        }
-        let unlimited = self.context.get("unlimited").and_then(Value::as_bool).unwrap_or(false);
-        if unlimited {
-            lines.raw("unlimited", "true");
-        } else {
-            let amount = match asset.map(|asset| bundle.registry.assets.get(asset)) {
-                Some(Some(known)) => Some(units(known, self.long("amount"))?),
-                Some(None) => Some(U256::ONE), // of nothing that is registered: reads as the most
-                None => (self.long("amount") > 0).then_some(U256::ONE),
-            };
-            if let Some(amount) = amount {
-                lines.push("amount", &amount.to_string());
-            }
-        }
-        for name in ["destination", "owner", "contract"] {
-            if let Some(address) = self.address(name) {
-                lines.push(name, address);
-            }
-        }
-        if let Some(method) = self.method(bundle) {
-            let method = serde_json::to_value(&method).map_err(|error| error.to_string())?;
-            let method = toml::Value::try_from(method).map_err(|error| error.to_string())?;
-            lines.raw("method", &method.to_string());
-        }
-        Ok(format!("[[case.effect]]\n{}", lines.0))
-    }
-
-    fn method(&self, bundle: &Bundle) -> Option<Method> {
-        let selector = self.text("selector")?.to_owned();
-        let signature = self.text("method").map(str::to_owned);
-        let call = self.context.get("call").and_then(Value::as_object).and_then(|call| call.iter().next());
-        let mut arguments = Vec::new();
-        if let Some((name, values)) = call {
-            for parameter in bundle.methods.parameters(name)? {
-                let value = match values.get(&parameter.name)? {
-                    Value::Number(number) => Value::String(number.to_string()),
-                    Value::Object(entity) => {
-                        let id = entity.get("__entity")?.get("id")?.as_str()?;
-                        Value::String(id.rsplit_once(':').map_or(id, |(_, address)| address).to_owned())
-                    }
-                    other => other.clone(),
-                };
-                // Parameters that no rule can read stand between: anything does for them.
-                let empty = || Argument {
-                    name: String::new(),
-                    ty: "bytes".to_owned(),
-                    value: Value::String("0x".to_owned()),
-                };
-                arguments.resize_with(parameter.position.max(arguments.len()), empty);
-                arguments.push(Argument {
-                    name: parameter.name.clone(),
-                    ty: parameter.solidity.clone(),
-                    value,
-                });
-            }
-        }
-        Some(Method { selector, signature, arguments })
-    }
-}
-
-/// An amount of policy units in base units.
-fn units(asset: &Asset, units: i64) -> Result<U256, String> {
-    let units = u64::try_from(units).map_err(|_| "a negative amount")?;
-    let exponent = asset.decimals.saturating_sub(asset.unit_decimals);
-    let scale = U256::from(10).checked_pow(U256::from(exponent)).ok_or("a unit without measure")?;
-    U256::from(units).checked_mul(scale).ok_or_else(|| "an amount beyond 256 bits".to_owned())
-}
-
-/// Keys and values of a TOML table.
-#[derive(Default)]
-struct Lines(String);
-
-impl Lines {
-    fn push(&mut self, key: &str, value: &str) {
-        self.raw(key, &toml::Value::from(value).to_string());
-    }
-
-    fn raw(&mut self, key: &str, value: &str) {
-        self.0 += &format!("{key} = {value}\n");
-    }
+/// None of these attributes is there.
+fn without(names: &[&str]) -> String {
+    let mut absent: Vec<_> = names.iter().map(|name| format!("!(context has {name})")).collect();
+    absent.push("true".to_owned());
+    absent.join(" && ")
 }

@@ -7,6 +7,7 @@ mod comparison;
 pub(crate) mod condition;
 mod example;
 mod premise;
+mod written;
 
 use cedar_policy::Policy;
 

@@ -60,6 +60,7 @@ pub fn router(enclave: Enclave, wallet: config::Rate) -> Router {
         .route("/v1/approvals", get(approvals::list))
         .route("/v1/approvals/{id}", get(approvals::show).post(approvals::speak))
         .route("/v1/policy", get(policy::show).put(policy::apply))
+        .route("/v1/policy/changes/{id}", get(policy::change))
         .route("/v1/policy/{hash}", get(policy::kept))
         .route("/v1/audit/decisions", get(requests::decisions))
         .route("/v1/audit/decisions/{id}", get(requests::decision))
@@ -99,6 +100,7 @@ pub fn body_limits() -> BodyLimits {
         approvals::speak,
         policy::show,
         policy::apply,
+        policy::change,
         policy::kept,
         requests::decisions,
         requests::decision,

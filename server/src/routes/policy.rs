@@ -1,16 +1,44 @@
-//! `/v1/policy`: the bundle in force, and those that were.
+//! `/v1/policy`: the bundle in force, those that were, and one on its way.
+
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::http::header::LOCATION;
+use axum::response::{IntoResponse, Response};
 use chancery_audit::Digest;
-use chancery_core::Code;
-use chancery_enclave::Enclave;
+use chancery_core::{Code, RequestId, UnixMillis, limit};
+use chancery_enclave::{Enclave, PolicyChange, Standing};
 use chancery_policy::Source;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::blocking;
 use super::peer::{AsOperator, AsReader};
 use super::wire::{KeptPolicy, NewPolicy, Policy, ProblemSchema};
 use crate::problem::Problem;
+
+/// A policy bundle on its way into force.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ChangingPolicy {
+    /// The change's name, and that of its entry in the log once there is one.
+    #[schema(value_type = String)]
+    pub request_id: RequestId,
+    /// SHA-256 of the bundle's canonical JSON.
+    #[schema(value_type = String)]
+    pub bundle: Digest,
+    /// Since when.
+    #[schema(value_type = i64)]
+    pub started_ms: UnixMillis,
+    /// `compiling`, `proving` its goals, or `looking-back`: its limits count what is still in their windows.
+    pub step: &'static str,
+    /// Goals proved, or requests counted, so far.
+    pub done: u64,
+    /// Of how many, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub of: Option<u64>,
+}
 
 /// The bundle in force.
 #[utoipa::path(
@@ -28,12 +56,15 @@ pub(crate) async fn show(
     Ok(Json(Policy::from(&*enclave.policy(&tenant)?)))
 }
 
-/// Look who signed a bundle, compile it, test it and put it in force. The change is a log entry.
+/// Look who signed a bundle, compile it, test it, prove its goals and put it in force. The change is a log entry. What takes
+/// longer than 10 s is answered 202 and goes on; `Location` names where it stands and how it ends.
 #[utoipa::path(
     put, path = "/v1/policy", tag = "policy", request_body = NewPolicy,
     responses(
         (status = 200, description = "In force and on record", body = Policy),
+        (status = 202, description = "On its way; see `Location`", body = ChangingPolicy),
         (status = 403, description = "Needs the role `operator`", body = ProblemSchema),
+        (status = 409, description = "Another change is in progress", body = ProblemSchema),
         (status = 422, description = "`rules` holds every finding, or every failed test; `bundle-unsigned` without enough signatures", body = ProblemSchema),
     )
 )]
@@ -41,9 +72,52 @@ pub(crate) async fn apply(
     State(enclave): State<Enclave>,
     AsOperator(operator): AsOperator,
     Json(NewPolicy { files, signatures }): Json<NewPolicy>,
-) -> Result<Json<Policy>, Problem> {
-    let applied = enclave.apply_policy(operator, Source { files }, signatures).await?;
-    Ok(Json(Policy::from(&applied)))
+) -> Result<Response, Problem> {
+    let change = enclave.change_policy(operator, Source { files }, &signatures)?;
+    match tokio::time::timeout(Duration::from_millis(limit::CHANGE_MS), change.clone().end()).await {
+        Ok(ended) => Ok(Json(Policy::from(&ended?)).into_response()),
+        Err(_) => stands(&change),
+    }
+}
+
+/// How a change of the policy stands, or the answer that its `PUT` would have had: until the next change, in this process.
+#[utoipa::path(
+    get, path = "/v1/policy/changes/{id}", tag = "policy",
+    params(("id" = String, Path, description = "The `request_id` of the change")),
+    responses(
+        (status = 200, description = "In force and on record", body = Policy),
+        (status = 202, description = "On its way", body = ChangingPolicy),
+        (status = 403, description = "Needs the role `auditor` or `operator`", body = ProblemSchema),
+        (status = 404, description = "Superseded, or the appliance was started anew: `/v1/policy` says what is in force", body = ProblemSchema),
+        (status = 422, description = "As of `PUT /v1/policy`", body = ProblemSchema),
+    )
+)]
+pub(crate) async fn change(
+    State(enclave): State<Enclave>,
+    AsReader(tenant): AsReader,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    stands(&enclave.policy_change(&tenant, super::name("id", &id)?)?)
+}
+
+fn stands(change: &PolicyChange) -> Result<Response, Problem> {
+    let (step, done, of) = match change.standing() {
+        Standing::InForce(policy) => return Ok(Json(Policy::from(&policy)).into_response()),
+        Standing::Refused(refusal) => return Err(refusal.into()),
+        Standing::Compiling => ("compiling", 0, None),
+        Standing::Proving { done, of } => ("proving", done as u64, Some(of as u64)),
+        Standing::LookingBack { requests } => ("looking-back", requests, None),
+    };
+    let body = ChangingPolicy {
+        request_id: change.id(),
+        bundle: change.bundle(),
+        started_ms: change.started_ms(),
+        step,
+        done,
+        of,
+    };
+    let location = [(LOCATION, format!("/v1/policy/changes/{}", change.id()))];
+    Ok((StatusCode::ACCEPTED, location, Json(body)).into_response())
 }
 
 /// A bundle that is or was in force, by its hash: they are kept for ever.

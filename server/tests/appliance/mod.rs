@@ -274,7 +274,7 @@ environment = {{ SOFTHSM2_CONF = "{}" }}
             .post("/v1/wallets", &json!({"id": wallet, "chain": "ethereum", "chain_ids": [31337, 1]}), None)
             .await;
         assert_eq!(made.status, 201, "{made:?}");
-        let applied = operator.put("/v1/policy", bundle).await;
+        let applied = operator.apply(bundle).await;
         assert_eq!(applied.status, 200, "{applied:?}");
         made.body["address"].as_str().unwrap().to_owned()
     }
@@ -316,6 +316,17 @@ impl Peer {
 
     pub async fn put(&self, path: &str, body: &Value) -> Answer {
         finish(self.client.put(format!("{}{path}", self.base)).json(body)).await
+    }
+
+    /// Brings a bundle and waits for its end, however long it takes.
+    pub async fn apply(&self, bundle: &Value) -> Answer {
+        let mut answer = self.put("/v1/policy", bundle).await;
+        while answer.status == 202 {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            let id = answer.body["request_id"].as_str().unwrap();
+            answer = self.get(&format!("/v1/policy/changes/{id}")).await;
+        }
+        answer
     }
 
     pub async fn post(&self, path: &str, body: &Value, key: Option<&str>) -> Answer {
@@ -370,9 +381,15 @@ pub fn bundle(folder: &Path) -> Value {
     json!({"files": source.files})
 }
 
-/// The example bundle without its goals, which need a solver: `prove.rs` is about those.
+/// The example bundle without its goals, which need a solver: `policy.rs` is about those.
 pub fn treasury() -> Value {
-    let mut bundle = bundle(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../policy/examples/treasury"));
+    example("treasury")
+}
+
+/// An example bundle without its goals.
+pub fn example(name: &str) -> Value {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policy/examples");
+    let mut bundle = bundle(&examples.join(name));
     bundle["files"].as_object_mut().unwrap().retain(|path, _| !path.starts_with("goals/"));
     bundle
 }
