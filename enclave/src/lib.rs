@@ -13,6 +13,7 @@ mod manage;
 #[cfg(test)]
 mod model;
 mod policy;
+mod post;
 mod preview;
 mod query;
 mod receipts;
@@ -22,6 +23,7 @@ mod scrub;
 mod seed;
 mod signer;
 mod spending;
+mod stamping;
 mod start;
 pub mod walk;
 mod wallet;
@@ -43,6 +45,7 @@ pub use preview::Preview;
 pub use query::{Component, Figures, KeptPolicy, Listed, RequestFilter, RequestState};
 pub use refusal::Refusal;
 pub use seed::SeedError;
+pub use stamping::{Stamped, StampingError};
 pub use start::{Enclave, Ground, StartError, init_token};
 pub use wallet::{CHAINS, Design, Holding, Wallet};
 

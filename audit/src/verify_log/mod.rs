@@ -5,6 +5,7 @@
 mod finding;
 mod kept;
 mod lane;
+mod timestamps;
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use finding::{LogError, Reason};
 pub use kept::{Kept, KeptError};
+pub use timestamps::{Timestamped, Timestamps};
 
 use crate::checkpoint::SignedCheckpoint;
 use crate::files::{Files, Resource};

@@ -46,10 +46,11 @@ pub enum Audit {
     /// Verify the whole log: every entry, tile, outcome and the signed root
     #[command(
         after_help = "From the appliance, or with no certificate from any copy of its static files. Every outcome must \
-        belong to an earlier decision. `--since` shows besides that the log only grew; `--state` remembers what was \
+        belong to an earlier decision. `--tsa-ca` verifies besides the timestamps beside the log. `--since` shows besides that the log only grew; `--state` remembers what was \
         seen, so that a killed run is gone on with and a later one reads what is new.\n\n\
         Examples:\n  chancery audit verify --dir state/log --trust trust.json\n  \
         chancery audit verify --mirror https://log.example/chancery --trust trust.json --state verified.json\n  \
+        chancery audit verify --dir state/log --trust trust.json --tsa-ca tsa.pem\n  \
         chancery audit verify --trust trust.json --since checkpoint --json"
     )]
     Verify(super::verify::Verify),
