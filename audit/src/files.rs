@@ -171,6 +171,31 @@ impl Files {
         Ok(())
     }
 
+    /// The names in a folder; none where there is no such folder.
+    pub(crate) fn names(&self, folder: &str) -> Result<Vec<String>, AuditError> {
+        let full = self.root.join(folder);
+        let broken = |error| AuditError::io("list", &full, error);
+        let entries = match fs::read_dir(&full) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(broken(error)),
+        };
+        // A name that is no text is none of ours.
+        let name = |entry: std::io::Result<fs::DirEntry>| {
+            entry.map(|entry| entry.file_name().into_string().ok()).transpose()
+        };
+        entries.filter_map(name).collect::<Result<_, _>>().map_err(broken)
+    }
+
+    /// Removes a file, which may be gone already.
+    pub(crate) fn remove(&self, path: &str) -> Result<(), AuditError> {
+        let full = self.root.join(path);
+        match fs::remove_file(&full) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(AuditError::io("remove", &full, error)),
+            _ => Ok(()),
+        }
+    }
+
     /// Removes the partial files of a tile that is now there in full. Failing is harmless: they are only in the way.
     pub(crate) fn remove_partial(&self, full: Resource) {
         let folder = self.root.join(format!("{}.p", full.path()));

@@ -30,6 +30,7 @@ mod request_signature;
 mod source;
 mod submission;
 mod tile;
+mod timestamp;
 mod tree;
 mod trust;
 mod verify;
@@ -60,7 +61,10 @@ pub use record::{
 pub use request_signature::RequestSignature;
 pub use source::LeafSource;
 pub use submission::Submission;
+pub use timestamp::{Archive, RootsError, Timestamp, TimestampError, TimestampQuery, TimestampRoots};
 pub use trust::{LOG_KEYS, TRUST_BYTES, Trust, TrustError};
 pub use verify::{Verified, verify};
-pub use verify_log::{Counts, Kept, KeptError, LogError, LogReport, Pass, Reason, Start, verify_log};
+pub use verify_log::{
+    Counts, Kept, KeptError, LogError, LogReport, Pass, Reason, Start, Timestamped, Timestamps, verify_log,
+};
 pub use witness::{Carrying, Courier, CourierError, Reply, Witness};

@@ -19,6 +19,7 @@ use crate::note::VerifierKey;
 use crate::proof::{Proven, TlogProof};
 use crate::recover::{RECHECKED_LEAVES, recover};
 use crate::source::LeafSource;
+use crate::timestamp::archive;
 use crate::tree::Tree;
 use crate::trust::Trust;
 use crate::witness::{Seat, Witness};
@@ -285,15 +286,18 @@ impl Log {
         merkle::prove_consistency(&self.inner.tree, old, new)
     }
 
-    /// A static resource by its path: `checkpoint`, `tile/<L>/<N>[.p/<W>]` or `tile/entries/<N>[.p/<W>]`. Answers for
-    /// every width the signed log has had, so a checkpoint from a receipt can be followed before its tiles are on disk.
-    /// May read the store or files.
+    /// A static resource by its path: `checkpoint`, `tile/<L>/<N>[.p/<W>]`, `tile/entries/<N>[.p/<W>]` or a file of
+    /// `timestamps/`. Answers for every width the signed log has had, so a checkpoint from a receipt can be followed before
+    /// its tiles are on disk. May read the store or files.
     ///
     /// # Errors
     /// What the store or a file answered.
     pub fn resource(&self, path: &str) -> Result<Option<Vec<u8>>, AuditError> {
         if path == Files::CHECKPOINT {
             return Ok(self.latest().map(|latest| latest.note().as_bytes().to_vec()));
+        }
+        if archive::is_served(path) {
+            return self.inner.files.read(path);
         }
         Resource::parse(path).map_or(Ok(None), |resource| self.inner.tree.resource(resource))
     }

@@ -3,6 +3,7 @@
 
 use crate::files::{Resource, bundle, entries};
 use crate::tile::{Tile, WIDTH};
+use crate::timestamp::archive::Index;
 
 /// A path such as `tile/0/000.p/3`.
 #[must_use]
@@ -21,4 +22,10 @@ pub fn entry_bundle(bytes: &[u8], width: u64) -> Option<Vec<u8>> {
 #[must_use]
 pub fn tile(bytes: &[u8], width: u64) -> Option<Vec<u8>> {
     (width <= WIDTH).then(|| Tile::from_bytes(bytes, width))?.map(|tile| tile.bytes(width))
+}
+
+/// A list of timestamps.
+#[must_use]
+pub fn timestamp_index(bytes: &[u8]) -> Option<Vec<u8>> {
+    Index::parse(bytes).map(|index| index.text().into_bytes())
 }

@@ -85,6 +85,9 @@ pub struct Log {
     /// Who is asked to cosign every checkpoint.
     #[serde(default)]
     pub witness: Vec<Witness>,
+    /// Who is asked now and then at what time a checkpoint was there.
+    #[serde(default)]
+    pub timestamp: Vec<Timestamp>,
 }
 
 /// A witness (C2SP tlog-witness).
@@ -95,6 +98,19 @@ pub struct Witness {
     pub url: String,
     /// Its verifier key, `name+hash+base64`, got from the witness by another way.
     pub key: String,
+}
+
+/// A time-stamping authority (RFC 3161).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Timestamp {
+    /// Where its answers are asked for. They are verified under `ca`, so plain HTTP is no danger to them.
+    pub url: String,
+    /// The roots of its certificate, in PEM, got from the authority by another way.
+    pub ca: PathBuf,
+    /// How often it is asked at most, in seconds.
+    #[serde(default = "default_every_s")]
+    pub every_s: u64,
 }
 
 /// The PKCS#11 module and token.
@@ -241,9 +257,21 @@ impl Config {
             "must not be more than there are witnesses",
         )?;
         rule(
-            witnesses.iter().all(|w| w.url.starts_with("https://") || w.url.starts_with("http://")),
+            witnesses.iter().all(|witness| is_web(&witness.url)),
             "log.witness.url",
             "must begin with https:// or http://",
+        )?;
+        let authorities = &config.log.timestamp;
+        rule(authorities.len() <= limit::TIMESTAMP_AUTHORITIES, "log.timestamp", "must be at most 4")?;
+        rule(
+            authorities.iter().all(|authority| is_web(&authority.url) && !authority.url.contains('@')),
+            "log.timestamp.url",
+            "must begin with https:// or http:// and hold no password",
+        )?;
+        rule(
+            authorities.iter().all(|authority| (1..=604_800).contains(&authority.every_s)),
+            "log.timestamp.every_s",
+            "must be 1 to 604800",
         )?;
         rule(
             config.listen.ops.ip().is_loopback() || !config.mode.is_production(),
@@ -270,7 +298,7 @@ impl Config {
         if let Some(path) = &mut config.policy.solver {
             *path = base.join(&*path);
         }
-        for path in &mut config.tls.crl {
+        for path in config.tls.crl.iter_mut().chain(config.log.timestamp.iter_mut().map(|one| &mut one.ca)) {
             *path = base.join(&*path);
         }
         if let PinSource::File(path) = &mut config.hsm.pin {
@@ -286,6 +314,13 @@ impl Config {
     }
 }
 
+fn is_web(url: &str) -> bool {
+    url.starts_with("https://") || url.starts_with("http://")
+}
+
+fn default_every_s() -> u64 {
+    3_600
+}
 fn default_sessions() -> usize {
     4
 }
@@ -363,6 +398,31 @@ mod tests {
         let error = with(&format!("cosignatures = 2\n{one}")).unwrap_err();
         assert_eq!(error.to_string(), "`log.cosignatures` must not be more than there are witnesses");
         assert!(with(&one.replace("http:", "ftp:")).is_err());
+    }
+
+    #[test]
+    fn an_authority_is_asked_within_bounds_and_without_a_password() {
+        let with = |authority: &str| {
+            let log = format!("directory = \"log\", timestamp = [{{ {authority} }}] }}");
+            Config::parse(&GOOD.replace("directory = \"log\" }", &log), Path::new("/srv/c"))
+        };
+        let good = "url = \"http://127.0.0.1:1\", ca = \"tsa.pem\"";
+        let config = with(good).unwrap();
+        assert_eq!(
+            (&*config.log.timestamp[0].ca, config.log.timestamp[0].every_s),
+            (Path::new("/srv/c/tsa.pem"), 3_600)
+        );
+        assert!(with(&format!("{good}, every_s = 604800")).is_ok());
+        for bad in [
+            format!("{good}, every_s = 0"),
+            format!("{good}, every_s = 604801"),
+            good.replace("http:", "ftp:"),
+            good.replace("127", "a:b@127"),
+            [good; 5].join(" }, { "),
+        ] {
+            let error = with(&bad).unwrap_err().to_string();
+            assert!(error.starts_with("`log.timestamp"), "{bad}: {error}");
+        }
     }
 
     #[test]

@@ -106,3 +106,13 @@ pub const WITNESS_MS: u64 = 3_000;
 pub const WITNESS_BYTES: usize = 16 * 1024;
 /// Approvals and vetoes of one pending request.
 pub const APPROVALS: usize = 256;
+/// Time-stamping authorities of one log.
+pub const TIMESTAMP_AUTHORITIES: usize = 4;
+/// How long an authority may take to answer, in milliseconds.
+pub const TIMESTAMP_MS: u64 = 10_000;
+/// What it may answer, in bytes: a signature and a few certificates.
+pub const TIMESTAMP_BYTES: usize = 16 * 1024;
+/// How far its time may be from this machine's, in milliseconds.
+pub const TIMESTAMP_SKEW_MS: i64 = 5 * 60 * 1_000;
+/// Timestamps that are kept beside the log.
+pub const TIMESTAMPS: usize = 4_096;

@@ -1,10 +1,11 @@
-//! The way to a witness: HTTP, one client for all of them. Nothing that comes back is believed here; `audit` verifies every
-//! cosignature under the witness's own key, so the way needs no trust.
+//! The way to a witness: one client for all of them.
 
 use std::sync::Arc;
 
-use chancery_audit::{Carrying, Courier, CourierError, NoteError, Reply, Witness};
+use chancery_audit::{Carrying, Courier, NoteError, Reply, Witness};
 use chancery_core::{config, limit};
+
+use crate::post::{self, Post};
 
 /// Why the configured witnesses cannot be asked.
 #[derive(Debug, thiserror::Error)]
@@ -28,38 +29,27 @@ pub(crate) fn witnesses(configured: &[config::Witness]) -> Result<Vec<Witness>, 
     if configured.is_empty() {
         return Ok(Vec::new());
     }
-    let client = reqwest::Client::builder()
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(std::time::Duration::from_millis(limit::WITNESS_MS))
-        .user_agent(concat!("chanceryd/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(WitnessError::Client)?;
+    let client = post::client(limit::WITNESS_MS).map_err(WitnessError::Client)?;
     let one = |witness: &config::Witness| {
         let url = witness.url.clone();
         let key = witness.key.parse().map_err(|source| WitnessError::Key { url: url.clone(), source })?;
-        let url = format!("{}/add-checkpoint", url.trim_end_matches('/'));
-        Ok(Witness { key, courier: Arc::new(Http { client: client.clone(), url }) })
+        let post = Post {
+            client: client.clone(),
+            url: format!("{}/add-checkpoint", url.trim_end_matches('/')),
+            kind: "text/plain; charset=utf-8",
+            answer_bytes: limit::WITNESS_BYTES,
+        };
+        Ok(Witness { key, courier: Arc::new(Http(post)) })
     };
     configured.iter().map(one).collect()
 }
 
-struct Http {
-    client: reqwest::Client,
-    url: String,
-}
+struct Http(Post);
 
 impl Courier for Http {
     fn add_checkpoint<'a>(&'a self, body: &'a str) -> Carrying<'a> {
         Box::pin(async move {
-            let mut answer = self.client.post(&self.url).body(body.to_owned()).send().await?;
-            let (status, mut body) = (answer.status().as_u16(), Vec::new());
-            while let Some(chunk) = answer.chunk().await? {
-                if body.len() + chunk.len() > limit::WITNESS_BYTES {
-                    return Err(CourierError::from("the answer is too long"));
-                }
-                body.extend_from_slice(&chunk);
-            }
+            let (status, body) = self.0.send(body.as_bytes().to_vec()).await?;
             Ok(Reply { status, body })
         })
     }

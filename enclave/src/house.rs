@@ -13,6 +13,7 @@ use chancery_store::Store;
 use crate::disk::Disk;
 use crate::in_flight::Walks;
 use crate::policy::Policies;
+use crate::stamping::Stamping;
 use crate::wallet::Wallets;
 
 /// The opened house. Only this crate reaches into it.
@@ -22,6 +23,8 @@ pub struct House {
     pub(crate) hsm: Hsm,
     /// Proves goals; none where no solver is configured.
     pub(crate) prover: Option<Prover>,
+    /// Has the log timestamped; none where no authority is configured.
+    pub(crate) stamping: Option<Arc<Stamping>>,
 }
 
 /// All that a decision touches, and how it ends on record. Nothing here signs.

@@ -15,6 +15,7 @@ use crate::kept::{self, Kept};
 use crate::policy::InForce;
 use crate::receipts;
 use crate::refusal::Refusal;
+use crate::stamping::Stamped;
 use crate::start::Enclave;
 use crate::wallet::Wallet;
 
@@ -29,6 +30,8 @@ pub struct Figures {
     pub hsm_restarts: u64,
     /// Keys that the token answered wrongly with.
     pub hsm_quarantined_keys: u64,
+    /// How the timestamps of the log stand.
+    pub timestamps: Stamped,
 }
 
 /// A recorded request with its decision.
@@ -160,7 +163,7 @@ impl Enclave {
         house.log.trust().clone().with_endorsers(house.policies.endorsers().clone())
     }
 
-    /// A static file of the log: `checkpoint` or a tile.
+    /// A static file of the log: `checkpoint`, a tile or a timestamp.
     ///
     /// # Errors
     /// [`Code::NotFound`], or what keeps the log from reading.
@@ -179,6 +182,7 @@ impl Enclave {
             disk_free_bytes: house.disk.free_bytes(),
             hsm_restarts: hsm.restarts,
             hsm_quarantined_keys: hsm.quarantined.len() as u64,
+            timestamps: house.stamping.as_ref().map(|stamping| stamping.standing()).unwrap_or_default(),
         }
     }
 

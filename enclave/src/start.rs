@@ -26,6 +26,7 @@ use crate::resolve;
 use crate::scrub;
 use crate::seed::{self, SeedError};
 use crate::signer::LogSigner;
+use crate::stamping::{Stamping, StampingError, stamp_for_ever};
 use crate::wallet::Wallets;
 
 /// How long walks under way may take to end when the house closes.
@@ -52,6 +53,9 @@ pub enum StartError {
     /// The log's witnesses.
     #[error(transparent)]
     Witness(#[from] WitnessError),
+    /// The log's time-stamping authorities.
+    #[error(transparent)]
+    Stamping(#[from] StampingError),
     /// Who signs policy bundles.
     #[error(transparent)]
     Endorsers(#[from] EndorsementError),
@@ -142,6 +146,7 @@ impl Enclave {
         };
         let log = Log::open(Arc::new(store.clone()), &feed, options, signer)?;
         log.recall().await?;
+        let stamping = Stamping::open(&config.log, log.trust())?.map(Arc::new);
         let keeper = log.start();
 
         let tenant = config.tenant();
@@ -163,12 +168,15 @@ impl Enclave {
 
         let (disk, walks) = (Disk::of(config), Walks::default());
         let books = Arc::new(Books { clock, disk, store, policies, wallets, walks });
-        let house = Arc::new(House { books, log, hsm, prover });
+        let house = Arc::new(House { books, log, hsm, prover, stamping });
         // Permits that the last process left open were never released: they end here, before anyone can ask again.
         while resolve::sweep(&house).await? > 0 {}
         let mut behind = JoinSet::new();
         behind.spawn(resolve::sweep_every_period(Arc::clone(&house.books)));
         behind.spawn(scrub::scrub_for_ever(Arc::clone(&house), tenant));
+        if let Some(stamping) = &house.stamping {
+            stamp_for_ever(stamping, &house.clock, &mut behind);
+        }
         let open = Open {
             house,
             keeper: Mutex::new(Some(keeper)),

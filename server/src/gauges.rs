@@ -17,7 +17,8 @@ impl std::fmt::Debug for Rooms {
 
 impl Collector for Rooms {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let Figures { log, disk_free_bytes, hsm_restarts, hsm_quarantined_keys } = self.0.figures();
+        let Figures { log, disk_free_bytes, hsm_restarts, hsm_quarantined_keys, timestamps } =
+            self.0.figures();
         let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         for (name, help, value) in [
             ("log_entries", "Entries committed to the log", log.size),
@@ -31,6 +32,18 @@ impl Collector for Rooms {
                 log.cosigned,
             ),
             ("log_published", "Entries under the newest remembered head on disk", log.published),
+            ("log_timestamped", "Entries under the newest timestamped checkpoint", timestamps.covered),
+            ("timestamps", "Timestamps kept beside the log", timestamps.kept),
+            (
+                "timestamp_newest_seconds",
+                "The time of the newest timestamp, in seconds since 1970",
+                timestamps.newest_ms.unsigned_abs() / 1_000,
+            ),
+            (
+                "timestamps_failing",
+                "Authorities that gave no timestamp when they were last asked",
+                timestamps.failing,
+            ),
         ] {
             let gauge = ConstGauge::new(number(value));
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;

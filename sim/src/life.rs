@@ -140,6 +140,7 @@ fn config(root: &Path) -> Config {
             directory: root.join("log"),
             cosignatures: 0,
             witness: Vec::new(),
+            timestamp: Vec::new(),
         },
         hsm: Hsm {
             module: root.join("none"),

@@ -8,6 +8,7 @@ use crate::endorsement::EndorsementError;
 use crate::mirror::MirrorError;
 use crate::note::NoteError;
 use crate::record::RecordError;
+use crate::timestamp::TimestampError;
 
 /// What is wrong with a log, or why it could not be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -146,6 +147,37 @@ pub enum LogError {
         /// Entries then.
         older: u64,
     },
+    /// The list of timestamps is none.
+    #[error("`timestamps/index` is no list of timestamps")]
+    Index,
+    /// A timestamp that is not to be believed.
+    #[error("`{path}`: {source}")]
+    Timestamp {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        #[source]
+        source: TimestampError,
+    },
+    /// A timestamped checkpoint that is not to be believed.
+    #[error("`{path}`: {source}")]
+    Stamped {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        #[source]
+        source: NoteError,
+    },
+    /// A timestamped checkpoint of which this log is not the continuation.
+    #[error("the log of {size} entries does not begin with the {stamped} that were timestamped in `{path}`")]
+    Contradicted {
+        /// The file of the checkpoint.
+        path: String,
+        /// Its entries.
+        stamped: u64,
+        /// Entries now.
+        size: u64,
+    },
 }
 
 /// What signatures lack, told to who reads a log and not to who applies a bundle.
@@ -199,6 +231,16 @@ pub enum Reason {
     LogRolledBack,
     /// The log has another history than it had.
     LogForked,
+    /// A timestamp, or their list, is not the form of one.
+    TimestampMalformed,
+    /// A timestamped checkpoint is not this log's, or no key of the trust file signed it.
+    TimestampCheckpoint,
+    /// A timestamp is not of the checkpoint beside it.
+    TimestampMismatch,
+    /// The signature of a timestamp, or what it must cover.
+    TimestampSignature,
+    /// The signer of a timestamp was no authority under the roots given.
+    TimestampAuthority,
 }
 
 impl Reason {
@@ -223,6 +265,11 @@ impl Reason {
         Self::RootMismatch,
         Self::LogRolledBack,
         Self::LogForked,
+        Self::TimestampMalformed,
+        Self::TimestampCheckpoint,
+        Self::TimestampMismatch,
+        Self::TimestampSignature,
+        Self::TimestampAuthority,
     ];
 
     /// The code.
@@ -248,6 +295,11 @@ impl Reason {
             Self::RootMismatch => "root-mismatch",
             Self::LogRolledBack => "log-rolled-back",
             Self::LogForked => "log-forked",
+            Self::TimestampMalformed => "timestamp-malformed",
+            Self::TimestampCheckpoint => "timestamp-checkpoint",
+            Self::TimestampMismatch => "timestamp-mismatch",
+            Self::TimestampSignature => "timestamp-signature",
+            Self::TimestampAuthority => "timestamp-authority",
         }
     }
 }
@@ -285,6 +337,20 @@ impl LogError {
             Self::Root { .. } => Reason::RootMismatch,
             Self::Cut { .. } => Reason::LogRolledBack,
             Self::Rewritten { .. } => Reason::LogForked,
+            Self::Contradicted { stamped, size, .. } if stamped > size => Reason::LogRolledBack,
+            Self::Contradicted { .. } => Reason::LogForked,
+            Self::Index => Reason::TimestampMalformed,
+            Self::Stamped { .. } => Reason::TimestampCheckpoint,
+            Self::Timestamp { source, .. } => match source {
+                TimestampError::Imprint => Reason::TimestampMismatch,
+                TimestampError::Signature(_) => Reason::TimestampSignature,
+                TimestampError::Signer(_) | TimestampError::Chain(_) => Reason::TimestampAuthority,
+                TimestampError::TooLong
+                | TimestampError::Der(_)
+                | TimestampError::Malformed(_)
+                | TimestampError::Refused { .. }
+                | TimestampError::Nonce => Reason::TimestampMalformed,
+            },
         })
     }
 }

@@ -131,7 +131,7 @@ impl Reading<'_> {
     }
 
     /// A tile's bytes, at least as wide as was asked for, and where they are from.
-    fn tile(self, resource: Resource) -> Result<(Vec<u8>, String), LogError> {
+    pub(super) fn tile(self, resource: Resource) -> Result<(Vec<u8>, String), LogError> {
         let (bytes, found) = self.file(resource, TILE_BYTES)?;
         let expected = usize::try_from(found.width()).unwrap_or(0) * HASH;
         if bytes.len() == expected {

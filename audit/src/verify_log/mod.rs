@@ -6,6 +6,7 @@
 mod finding;
 mod kept;
 mod lane;
+mod timestamps;
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use finding::{LogError, Reason};
 pub use kept::{Kept, KeptError};
+pub use timestamps::{Timestamped, Timestamps};
 
 use crate::approval::{Approval, Review, Spoken};
 use crate::checkpoint::SignedCheckpoint;

@@ -47,10 +47,12 @@ pub enum Audit {
     #[command(
         after_help = "From the appliance, or with no certificate from any copy of its static files. Every outcome must \
         belong to an earlier decision, every policy bundle be signed by as many officers as the trust file or \
-        `--policy-key` says, whose keys of past years belong there too. `--since` shows besides that the log only grew; `--state` remembers what was \
-        seen, so that a killed run is gone on with and a later one reads what is new.\n\n\
+        `--policy-key` says, whose keys of past years belong there too. `--tsa-ca` verifies besides the timestamps beside the log. \
+        `--since` shows besides that the log only grew; `--state` remembers what was seen, so that a killed run is gone on with \
+        and a later one reads what is new.\n\n\
         Examples:\n  chancery audit verify --dir state/log --trust trust.json\n  \
         chancery audit verify --mirror https://log.example/chancery --trust trust.json --state verified.json\n  \
+        chancery audit verify --dir state/log --trust trust.json --tsa-ca tsa.pem\n  \
         chancery audit verify --trust trust.json --since checkpoint --json\n  \
         chancery audit verify --trust trust.json --policy-key ann+1b2c3d4e+AQ... --policy-key bob+... --signatures 2"
     )]

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use chancery_audit::{CosignerKey, Endorsers};
+use chancery_audit::{CosignerKey, Endorsers, TimestampRoots};
 use chancery_core::config::{Config, PinSource};
 use clap::Subcommand;
 use serde::Serialize;
@@ -119,6 +119,7 @@ fn check(path: &Path) -> Result<Vec<Finding>, Error> {
             tls(&config, &mut findings);
             folders(&config, &mut findings);
             witnesses(&config, &mut findings);
+            timestamps(&config, &mut findings);
             policy(&config, &mut findings);
             hsm(&config, &mut findings);
         }
@@ -281,6 +282,22 @@ fn witnesses(config: &Config, findings: &mut Findings) {
     if log.cosignatures > 0 && log.cosignatures == log.witness.len() {
         let message = "every witness is needed: one that is away stops every receipt";
         findings.add(Level::Warning, "log.cosignatures", message);
+    }
+}
+
+/// The roots of each time-stamping authority.
+fn timestamps(config: &Config, findings: &mut Findings) {
+    const KEY: &str = "log.timestamp.ca";
+    for authority in &config.log.timestamp {
+        if certificates(KEY, &authority.ca, findings).is_empty() {
+            continue;
+        }
+        let read = file::read(&authority.ca).and_then(|pem| {
+            let none =
+                |error| Error::content(&authority.ca, format!("holds no roots of an authority: {error}"));
+            TimestampRoots::from_pem(&pem).map_err(none)
+        });
+        findings.take(KEY, read);
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use chancery_audit::{
     Endorsers, Folder, Kept, KeptError, LogError, LogReport, Mirror, MirrorError, Pass, SignedCheckpoint,
-    Start, Trust, verify_log,
+    Start, TimestampRoots, Timestamped, Timestamps, Trust, verify_log,
 };
 use clap::Args;
 use serde_json::json;
@@ -14,8 +14,9 @@ use serde_json::json;
 use super::trust;
 use crate::connection::Connection;
 use crate::mirror::Web;
+use crate::output::visible;
 use crate::progress::Progress;
-use crate::{Error, Output, file};
+use crate::{Error, Output, file, when};
 
 /// Entries between two states: 64 full bundles.
 const KEEP_EVERY: u64 = 64 * 256;
@@ -44,6 +45,9 @@ pub struct Verify {
     /// A checkpoint kept from before: the log must hold its entries first
     #[arg(long, value_name = "CHECKPOINT", conflicts_with = "state")]
     since: Option<PathBuf>,
+    /// The roots of its time-stamping authorities, in PEM, from the authorities: verify its timestamps too
+    #[arg(long, value_name = "PEM")]
+    tsa_ca: Option<PathBuf>,
     /// Where this run keeps what it verified, and a later one goes on from it; made where it is not there
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
@@ -62,6 +66,7 @@ impl Verify {
                     .map_err(|error| Error::content(path, format!("is not to be believed: {error}")))?,
             ),
         };
+        let roots = self.tsa_ca.as_deref().map(roots).transpose()?;
         let start = match (&older, self.kept(&trust, output)?) {
             (Some(older), _) => Start::Since(older),
             (None, Some(kept)) => Start::From(kept),
@@ -77,12 +82,19 @@ impl Verify {
         };
         let mut progress = Progress::start(output, "verified").shown(self.progress);
         let mut kept_at = None;
-        let verified = verify_log(&*mirror, &trust, start, &mut |pass| {
-            progress.at(pass.verified(), Some(pass.size()));
-            self.keep(pass, &mut kept_at)
-        });
-        match verified {
-            Ok(report) => tell(&report, &trust, older.as_ref(), output),
+        let verify = || {
+            let listed = roots.as_ref().map(|_| Timestamps::listed(&*mirror)).transpose()?;
+            let report = verify_log(&*mirror, &trust, start, &mut |pass| {
+                progress.at(pass.verified(), Some(pass.size()));
+                self.keep(pass, &mut kept_at)
+            })?;
+            let timestamps = listed
+                .zip(roots.as_ref())
+                .map(|(listed, roots)| listed.verify(&*mirror, &trust, roots, &report.checkpoint));
+            Ok((report, timestamps.transpose()?))
+        };
+        match verify() {
+            Ok((report, timestamps)) => tell(&report, &trust, older.as_ref(), timestamps.as_deref(), output),
             Err(error) => Err(self.refuse(error, output)?),
         }
     }
@@ -151,14 +163,21 @@ impl Verify {
     }
 }
 
+fn roots(path: &Path) -> Result<TimestampRoots, Error> {
+    TimestampRoots::from_pem(&file::read(path)?)
+        .map_err(|error| Error::content(path, format!("holds no roots of an authority: {error}")))
+}
+
 fn tell(
     report: &LogReport,
     trust: &Trust,
     since: Option<&SignedCheckpoint>,
+    timestamps: Option<&[Timestamped]>,
     output: &Output,
 ) -> Result<(), Error> {
     let (head, counts) = (report.checkpoint.checkpoint(), report.counts);
     let (needed, keys) = (trust.endorsers().needed(), trust.endorsers().keys());
+    let newest = timestamps.and_then(|all| all.iter().max_by_key(|one| (one.size, one.timestamp.time())));
     if output.is_json() {
         return output.document(&json!({
             "ok": true,
@@ -174,6 +193,14 @@ fn tell(
             "policy_keys": keys.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "policy_signatures": needed,
             "open": report.open,
+            "timestamps": timestamps.map(|all| json!({
+                "count": all.len(),
+                "newest": newest.map(|newest| json!({
+                    "size": newest.size,
+                    "time_ms": newest.timestamp.time(),
+                    "authority": newest.timestamp.authority(),
+                })),
+            })),
         }));
     }
     output.line(&format!("log `{}`: {} entries verify", head.origin, head.size))?;
@@ -186,6 +213,16 @@ fn tell(
         needed => format!("each signed by {needed} of the {} policy keys", keys.len()),
     };
     output.line(&format!("policies  {} ({signed})", counts.policies))?;
+    if let (Some(all), Some(newest)) = (timestamps, newest) {
+        let (time, by) = (when::show(newest.timestamp.time()), visible(newest.timestamp.authority()));
+        output.line(&format!(
+            "timestamps {}: the first {} entries were there at {time}, says `{by}`",
+            all.len(),
+            newest.size
+        ))?;
+    } else if timestamps.is_some() {
+        output.line("timestamps none")?;
+    }
     if report.resumed_from > 0 {
         output.line(&format!("the first {} entries were verified before", report.resumed_from))?;
     }

@@ -6,6 +6,7 @@ mod identity;
 mod log;
 mod officer;
 mod text;
+mod timestamp;
 mod worker;
 
 use crate::Target;
@@ -71,6 +72,18 @@ pub const TARGETS: &[Target] = &[
     Target { name: "path", from: "the path of a tile in a URL", check: log::path, seeds: log::paths },
     Target { name: "record", from: "an entry of a log", check: log::record, seeds: log::records },
     Target { name: "receipt", from: "a stranger's receipt", check: log::receipt, seeds: log::receipts },
+    Target {
+        name: "timestamp",
+        from: "a time-stamping authority",
+        check: timestamp::timestamp,
+        seeds: timestamp::timestamps,
+    },
+    Target {
+        name: "timestamp-index",
+        from: "a mirror's list of timestamps",
+        check: timestamp::index,
+        seeds: timestamp::indexes,
+    },
     Target { name: "trust", from: "a trust file", check: log::trust, seeds: log::trusts },
     Target { name: "canonical", from: "JSON that is hashed", check: text::canonical, seeds: text::values },
     Target {

@@ -43,6 +43,31 @@ pub(crate) async fn tile(
     Ok(([(CONTENT_TYPE, "application/octet-stream"), (CACHE_CONTROL, caching)], tile).into_response())
 }
 
+/// A file of the log's timestamps (RFC 3161): `index`, which lists their numbers, `<n>.checkpoint`, the note that one is of, or
+/// `<n>.tsr`, the authority's answer.
+#[utoipa::path(
+    get, path = "/v1/log/timestamps/{name}", tag = "log",
+    params(("name" = String, Path, description = "The file's name")),
+    responses(
+        (status = 200, description = "The file", content(
+            (String = "text/plain"),
+            (Vec<u8> = "application/timestamp-reply"),
+        )),
+        (status = 404, description = "No such file", body = ProblemSchema),
+    )
+)]
+pub(crate) async fn timestamp(
+    State(enclave): State<Enclave>,
+    Anyone(_): Anyone,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    let caching = if name == "index" { "no-store" } else { "max-age=604800, immutable" };
+    let token = name.ends_with(".tsr");
+    let kind = if token { "application/timestamp-reply" } else { "text/plain; charset=utf-8" };
+    let file = blocking(move || enclave.log_file(&format!("timestamps/{name}"))).await?;
+    Ok(([(CONTENT_TYPE, kind), (CACHE_CONTROL, caching)], file).into_response())
+}
+
 /// What a stranger needs to verify receipts: the log's name and keys. Hand it on by a way you trust.
 #[utoipa::path(
     get, path = "/v1/trust", tag = "log",

@@ -66,6 +66,7 @@ pub fn router(enclave: Enclave, wallet: config::Rate) -> Router {
         .route("/v1/audit/decisions/{id}", get(requests::decision))
         .route("/v1/log/checkpoint", get(log::checkpoint))
         .route("/v1/log/tile/{*path}", get(log::tile))
+        .route("/v1/log/timestamps/{name}", get(log::timestamp))
         .route("/v1/trust", get(log::trust))
         .layer(DefaultBodyLimit::disable())
         .with_state(Served { enclave, wallets: Arc::new(Limiter::new(&wallet)) })
@@ -106,6 +107,7 @@ pub fn body_limits() -> BodyLimits {
         requests::decision,
         log::checkpoint,
         log::tile,
+        log::timestamp,
         log::trust,
     ),
     components(schemas(wire::Signed))

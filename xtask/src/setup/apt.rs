@@ -44,6 +44,7 @@ const PACKAGES: &[Package] = &[
         sign: Sign::Library("libsoftokn3.so"),
         why: "a token that the probe must refuse",
     },
+    Package { name: "openssl", sign: Sign::Program("openssl"), why: "the time-stamping authority of tests" },
     Package { name: "strace", sign: Sign::Program("strace"), why: "kills at chosen system calls" },
     Package { name: "nodejs", sign: Sign::Program("node"), why: "needed by npm" },
     Package { name: "python3", sign: Sign::Program("python3"), why: "runs the solver that proves policies" },

@@ -136,9 +136,11 @@ const WALLS: &[(&str, &[&str], &str)] = &[
     (
         "reqwest",
         &["chancery-cli", "chancery-enclave", "chancery-server"],
-        "the command line is a client, the enclave asks witnesses; the door uses it in tests",
+        "the command line is a client, the enclave asks witnesses and time-stamping authorities; the door uses it in tests",
     ),
     ("rusqlite", &["chancery-store"], "one writer owns the database"),
+    ("cms", &["chancery-audit"], "timestamps of others are read in one place"),
+    ("der", &["chancery-audit"], "timestamps of others are read in one place"),
     (
         "cedar-policy",
         &["chancery-policy", "chancery-prove"],
