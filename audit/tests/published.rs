@@ -37,7 +37,7 @@ fn tally(file: &str, by: &str, passed: usize, skipped: &[&str]) {
 
 /// An inclusion proof convinces here and there, and of nothing but its own leaf.
 fn included(leaf: Hash, index: u64, size: u64, path: &[Hash], root: Hash) {
-    let other = |hash: Hash| tlog_tiles::Hash(hash);
+    let other = tlog_tiles::Hash;
     let theirs = path.iter().copied().map(other).collect();
     assert!(verify_inclusion(&leaf, index, size, path, &root), "leaf {index} of {size}");
     assert!(tlog_tiles::check_record(&theirs, size, other(root), index, other(leaf)).is_ok());
@@ -50,7 +50,7 @@ fn included(leaf: Hash, index: u64, size: u64, path: &[Hash], root: Hash) {
 
 /// A consistency proof convinces here and there, and not of the way back.
 fn consistent(old: u64, size: u64, path: &[Hash], old_root: Hash, root: Hash) {
-    let other = |hash: Hash| tlog_tiles::Hash(hash);
+    let other = tlog_tiles::Hash;
     let theirs = path.iter().copied().map(other).collect();
     assert!(verify_consistency(old, size, path, &old_root, &root), "{old} to {size}");
     assert!(tlog_tiles::check_tree(&theirs, size, other(root), old, other(old_root)).is_ok());
@@ -193,7 +193,8 @@ const POEM: &str = "Ognuno sta solo sul cuor della terra\n\
 fn notes_are_those_of_the_published_examples() {
     let key: VerifierKey = GO_KEY.parse().unwrap();
     assert_eq!(key.to_string(), GO_KEY, "its id is the one of its name and bytes");
-    let text = Note::parse(GO_NOTE.as_bytes()).unwrap().verify(&[key.clone()]).unwrap().to_owned();
+    let text =
+        Note::parse(GO_NOTE.as_bytes()).unwrap().verify(std::slice::from_ref(&key)).unwrap().to_owned();
     let verifiers = VerifierList::new(vec![Box::new(StandardVerifier::new(GO_KEY).unwrap())]);
     let other = signed_note::Note::from_bytes(GO_NOTE.as_bytes()).unwrap();
     assert!(other.verify(&verifiers).is_ok());

@@ -132,7 +132,7 @@ fn agrees(name: &str, intent: &Intent, vector: &Map<String, Value>) {
         assert_eq!(effect.destination.as_deref(), Some(destination.as_str()), "{name}: to");
     }
     if to.is_empty() || data.is_empty() {
-        let amount = effect.amount.map_or(U256::ZERO, |amount| amount);
+        let amount = effect.amount.unwrap_or(U256::ZERO);
         assert_eq!(amount, number(vector.get("value")), "{name}: value");
     }
 }
