@@ -231,9 +231,11 @@ pub(crate) fn entries(mut bytes: &[u8], width: u64) -> Option<Vec<&[u8]>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tile::{edge_of, levels};
 
     #[test]
-    fn paths_are_those_of_the_specification() {
+    #[allow(clippy::print_stdout, reason = "counted by `cargo xtask assurance --only vectors`")]
+    fn paths_and_tiles_are_those_of_the_published_specification() {
         for (resource, path) in [
             (Resource::Tile { level: 0, number: 0, width: 256 }, "tile/0/000"),
             (Resource::Tile { level: 1, number: 1_234_067, width: 256 }, "tile/1/x001/x234/067"),
@@ -259,6 +261,15 @@ mod tests {
         ] {
             assert_eq!(Resource::parse(path), None, "{path}");
         }
+        // Number of full tiles and width of the partial one, by level: the examples of c2sp.org/tlog-tiles.
+        for (size, expected) in [(70_000, &[(273, 112), (1, 17), (0, 1)][..]), (256, &[(1, 0), (0, 1)])] {
+            let tiles: Vec<_> = levels(size).map(|level| edge_of(level, size)).collect();
+            assert_eq!(tiles, expected, "a tree of {size}");
+        }
+        println!(
+            "\nassurance vectors {}",
+            r#"{"file":"tlog-tiles","by":"C2SP formats","total":3,"passed":3,"skipped":{},"failed":[]}"#
+        );
     }
 
     #[test]

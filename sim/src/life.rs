@@ -19,6 +19,7 @@ use crate::errand::{self, World};
 use crate::machine::dice::Dice;
 use crate::machine::{self, Death, Error, Plan};
 use crate::people::People;
+use crate::setback::Copies;
 use crate::token::{self, Manners, Token};
 use crate::verdict;
 
@@ -28,6 +29,26 @@ const GLANCE: Duration = Duration::from_millis(5);
 const LIVENESS_MS: u64 = 120_000;
 /// A quiet time after which the log is signed and published.
 const QUIET: Duration = Duration::from_millis(3_500);
+
+/// Something wrong on purpose, which must be found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Planted {
+    /// A disk that says that it synced and did not
+    LyingDisk,
+    /// A log that has forgotten its head when an older store is put back
+    ForgottenHead,
+}
+
+impl Planted {
+    /// As the command line says it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LyingDisk => "lying-disk",
+            Self::ForgottenHead => "forgotten-head",
+        }
+    }
+}
 
 /// What a simulation gave.
 #[derive(Debug)]
@@ -44,8 +65,8 @@ pub struct Told {
 ///
 /// # Errors
 /// What keeps it from being run at all; a broken promise is in the answer.
-pub fn simulate(seed: u64, root: &Path, disk_lies: bool) -> Result<Told, SimError> {
-    machine::boot(seed, root, disk_lies)?;
+pub fn simulate(seed: u64, root: &Path, planted: Option<Planted>) -> Result<Told, SimError> {
+    machine::boot(seed, root, planted == Some(Planted::LyingDisk))?;
     let root = root.canonicalize()?;
     let mut dice = Dice::of(seed, "workload");
     let requests = if dice.percent(3) { 140 } else { dice.spread(6, 40) };
@@ -57,6 +78,7 @@ pub fn simulate(seed: u64, root: &Path, disk_lies: bool) -> Result<Told, SimErro
     };
     let token = Token::new(seed);
     let config = config(&root);
+    let mut copies = Copies::default();
     for left in (0..=1 + dice.below(4)).rev() {
         let manners = if left == 0 { Manners::default() } else { manners(&mut dice) };
         let plan = if left == 0 { Plan::default() } else { plan(&mut dice) };
@@ -68,8 +90,7 @@ pub fn simulate(seed: u64, root: &Path, disk_lies: bool) -> Result<Told, SimErro
             dice.percent(15).then(|| (dice.below(length_ms), dice.spread(10, 6_000), dice.percent(60)));
         let one = Life { config: &config, world: &world, token: &token, last: left == 0, length_ms, shift };
         let done = loop {
-            // Dropped with all its tasks, as a process ends with all its threads.
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let runtime = runtime()?;
             match runtime.block_on(one.live()) {
                 // A house whose clock stands behind does not open; whoever runs it tries again until it does.
                 Err(error) if clock_behind(&error) && machine::alive() => {
@@ -87,10 +108,21 @@ pub fn simulate(seed: u64, root: &Path, disk_lies: bool) -> Result<Told, SimErro
             machine::die(if dice.percent(50) { Death::Power } else { Death::Killed });
         }
         machine::restart()?;
+        token.behave(Manners::default());
+        machine::expect(Plan::default());
+        copies.keep(&one, &mut dice, planted == Some(Planted::ForgottenHead))?;
     }
     let broken = world.seen(|account| account.broken.clone());
     let (hash, lines) = machine::trace();
     Ok(Told { hash, lines, broken })
+}
+
+/// What a process runs on. Dropped with all its tasks, as a process ends with all its threads.
+///
+/// # Errors
+/// What the system says.
+pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 fn clock_behind(error: &SimError) -> bool {
@@ -163,9 +195,11 @@ fn fatal(reason: &str) {
     machine::die(Death::Killed);
 }
 
-struct Life<'a> {
+/// One life of the house.
+pub struct Life<'a> {
     config: &'a Config,
-    world: &'a World,
+    /// What everybody shares.
+    pub world: &'a World,
     token: &'a Token,
     last: bool,
     length_ms: u64,
@@ -174,7 +208,11 @@ struct Life<'a> {
 }
 
 impl Life<'_> {
-    async fn live(&self) -> Result<(), SimError> {
+    /// Opens the house on what is on the disk; `None` where it died of it.
+    ///
+    /// # Errors
+    /// Why it does not open.
+    pub async fn open(&self) -> Result<Option<Enclave>, SimError> {
         let (observer, feed) = feed();
         let (store, hand) = Store::open_by_hand(&self.config.store.directory, Box::new(observer), fatal)?;
         let dice = Arc::clone(&self.world.dice);
@@ -192,11 +230,15 @@ impl Life<'_> {
         let pin = Pin::new(SecretBytes::take(&mut token::PIN.clone())?)?;
         let opening = Enclave::open_on(self.config, pin, ground);
         // A store that has ended answers nobody; what waits for it would wait for ever.
-        let enclave = tokio::select! {
+        tokio::select! {
             biased;
-            () = death() => return Ok(()),
-            opened = opening => opened?,
-        };
+            () = death() => Ok(None),
+            opened = opening => Ok(Some(opened?)),
+        }
+    }
+
+    async fn live(&self) -> Result<(), SimError> {
+        let Some(enclave) = self.open().await? else { return Ok(()) };
         let looked = verdict::look(&enclave, self.world, self.token, false);
         if self.last {
             looked?;

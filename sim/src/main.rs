@@ -9,6 +9,7 @@ mod life;
 mod machine;
 mod matrix;
 mod people;
+mod setback;
 mod token;
 mod transfer;
 mod verdict;
@@ -79,9 +80,9 @@ struct Args {
     /// An empty folder for its disk [default: a temporary one, in memory where that can be]
     #[arg(long, value_name = "DIR", requires = "seed")]
     disk: Option<PathBuf>,
-    /// A disk that says that it synced and did not: this must be found
-    #[arg(long)]
-    lying_disk: bool,
+    /// Something wrong on purpose: this must be found
+    #[arg(long, value_name = "WHAT")]
+    planted: Option<life::Planted>,
 }
 
 fn main() -> ExitCode {
@@ -90,7 +91,7 @@ fn main() -> ExitCode {
         Some(seed) => replay(seed, &args),
         None => {
             let runs = args.runs.unwrap_or(if args.quick { QUICK_SEEDS } else { SEEDS });
-            match matrix::run(args.first, runs, args.lying_disk) {
+            match matrix::run(args.first, runs, args.planted) {
                 Ok(row) => {
                     talk::data(&serde_json::to_string(&row).unwrap_or_default());
                     ExitCode::SUCCESS
@@ -103,10 +104,10 @@ fn main() -> ExitCode {
 
 fn replay(seed: u64, args: &Args) -> ExitCode {
     let told = match &args.disk {
-        Some(folder) => life::simulate(seed, folder, args.lying_disk),
+        Some(folder) => life::simulate(seed, folder, args.planted),
         None => matrix::scratch()
             .map_err(SimError::from)
-            .and_then(|folder| life::simulate(seed, folder.path(), args.lying_disk)),
+            .and_then(|folder| life::simulate(seed, folder.path(), args.planted)),
     };
     match told {
         Ok(told) => {

@@ -12,6 +12,7 @@ use xtask::figures::row::Promise;
 use xtask::talk;
 
 use crate::SimError;
+use crate::life::Planted;
 
 /// LIMIT: real time for one seed; the simulated time of one is minutes.
 const SEED_TIME: Duration = Duration::from_secs(120);
@@ -37,7 +38,7 @@ pub fn scratch() -> std::io::Result<TempDir> {
 ///
 /// # Errors
 /// [`SimError::Machine`] when no process can be started.
-pub fn run(first: u64, runs: u64, lying_disk: bool) -> Result<Promise, SimError> {
+pub fn run(first: u64, runs: u64, planted: Option<Planted>) -> Result<Promise, SimError> {
     let program = std::env::current_exe()?;
     let lanes = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let (next, failures, begun) = (AtomicU64::new(0), Mutex::new(Vec::new()), Instant::now());
@@ -50,10 +51,10 @@ pub fn run(first: u64, runs: u64, lying_disk: bool) -> Result<Promise, SimError>
                         return;
                     }
                     let seed = first + number;
-                    if let Some(what) = one(&program, seed, lying_disk) {
+                    if let Some(what) = one(&program, seed, planted) {
                         let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
                         failures.push(seed);
-                        tell(seed, &what, failures.len() as u64, lying_disk);
+                        tell(seed, &what, failures.len() as u64, planted);
                     }
                     if (number + 1).is_multiple_of(1_000) {
                         talk::line(&format!("sim: {} seeds", number + 1));
@@ -80,7 +81,7 @@ pub fn run(first: u64, runs: u64, lying_disk: bool) -> Result<Promise, SimError>
 }
 
 /// What is broken under one seed.
-fn one(program: &Path, seed: u64, lying_disk: bool) -> Option<String> {
+fn one(program: &Path, seed: u64, planted: Option<Planted>) -> Option<String> {
     let folder = scratch().map_err(|error| error.to_string());
     let folder = match folder {
         Ok(folder) => folder,
@@ -89,8 +90,8 @@ fn one(program: &Path, seed: u64, lying_disk: bool) -> Option<String> {
     // Made here, so that nothing stays of a child that is killed.
     let mut command = Command::new(program);
     command.args(["--seed", &seed.to_string(), "--disk"]).arg(folder.path());
-    if lying_disk {
-        command.arg("--lying-disk");
+    if let Some(planted) = planted {
+        command.args(["--planted", planted.name()]);
     }
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let child = match child {
@@ -130,14 +131,14 @@ fn wait(mut child: std::process::Child) -> Option<String> {
     (!status.success()).then(|| format!("{said}{talked}{status}"))
 }
 
-fn tell(seed: u64, what: &str, number: u64, lying_disk: bool) {
+fn tell(seed: u64, what: &str, number: u64, planted: Option<Planted>) {
     let broken: Vec<&str> = what.lines().filter(|line| line.starts_with("broken: ")).collect();
     let why = broken.first().copied().or_else(|| what.lines().last()).unwrap_or_default();
     talk::line(&format!("sim: BROKEN under seed {seed}: {why}"));
     if number > TOLD {
         return;
     }
-    let flag = if lying_disk { " --lying-disk" } else { "" };
+    let flag = planted.map_or(String::new(), |planted| format!(" --planted {}", planted.name()));
     talk::line(&format!("sim: replay it with: cargo run -p chancery-sim -- --seed {seed}{flag}"));
     let lines: Vec<&str> = what.lines().collect();
     for line in lines.iter().skip(lines.len().saturating_sub(TRACE)) {

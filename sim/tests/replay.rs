@@ -19,10 +19,14 @@ fn a_seed_replays_to_the_byte() {
     assert_ne!(simulate(&["--seed", "1"]).stdout, simulate(&["--seed", "2"]).stdout);
 }
 
-/// Would catch a simulation that looks away: on a disk that only says that it syncs, promises cannot be kept.
+/// Would catch a simulation that looks away: on a disk that only says that it syncs, promises cannot be kept; and a log that
+/// does not know its head any more opens on an older store.
 #[test]
-fn a_disk_that_lies_is_found() {
-    let broken =
-        |seed: u32| !simulate(&["--brief", "--lying-disk", "--seed", &seed.to_string()]).status.success();
-    assert!((1..=40).any(broken), "forty houses on a disk that keeps nothing, and nobody missed anything");
+fn what_is_planted_is_found() {
+    for planted in ["lying-disk", "forgotten-head"] {
+        let broken = |seed: u32| {
+            !simulate(&["--brief", "--planted", planted, "--seed", &seed.to_string()]).status.success()
+        };
+        assert!((1..=40).any(broken), "forty houses with a {planted}, and nobody missed anything");
+    }
 }

@@ -1,4 +1,4 @@
-//! `chancery-witness`: makes a witness's folder, prints its key, serves.
+//! `chancery-witness`: makes a witness's folder, prints its key, serves; prints its own man page and completions.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use chancery_witness::{Ended, Folder, Witness, serve};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use tokio::signal::unix::{SignalKind, signal};
 
 const EXAMPLES: &str = "Examples:
@@ -50,6 +51,17 @@ enum Command {
         #[arg(long, default_value = "127.0.0.1:7070")]
         listen: SocketAddr,
     },
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write the man pages, one for each command
+    Man {
+        /// The folder to write them to
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -79,6 +91,15 @@ fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
             let witness = Arc::new(Witness::open(Folder::open(&folder)?)?);
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             runtime.block_on(attend(witness, listen))?;
+        }
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "chancery-witness", &mut text);
+            std::io::stdout().write_all(&text)?;
+        }
+        Command::Man { out } => {
+            std::fs::create_dir_all(&out)?;
+            clap_mangen::generate_to(Arguments::command(), &out)?;
         }
     }
     Ok(())

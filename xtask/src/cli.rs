@@ -47,12 +47,12 @@ enum Task {
     Assurance(Figures),
     /// Measure against the limits of the machine; a figure below its goal is shown, not failed
     Bench(Figures),
-    /// Make the Debian package: programs, unit, man pages, completions
+    /// Make the Debian packages of appliance and witness: programs, unit, man pages, completions
     Package {
-        /// Of the debug build, to look at it
+        /// Of the debug build, to look at them
         #[arg(long)]
         debug: bool,
-        /// Where it goes [default: `package` in the target folder]
+        /// Where they go [default: `package` in the target folder]
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
@@ -112,8 +112,9 @@ pub fn dispatch(args: &Args) -> Result<(), Stop> {
         }
         Task::Package { debug, out } => {
             let profile = if *debug { Profile::Dev } else { Profile::Release };
-            let made = package::run(&Tree::find()?, profile, out.as_deref())?;
-            talk::data(&made.display().to_string());
+            for made in package::run(&Tree::find()?, profile, out.as_deref())? {
+                talk::data(&made.display().to_string());
+            }
             Ok(())
         }
         Task::Demo { keep, dir } => demo::run(&Tree::find()?, dir.as_deref(), *keep),

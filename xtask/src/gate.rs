@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::figures::{self, Size};
 use crate::run::Cmd;
 use crate::tree::Profile;
-use crate::{Stop, Tree, package, setup, talk, tidy};
+use crate::{Stop, Tree, alerts, package, setup, talk, tidy};
 
 /// The API's description, generated from the code and checked in.
 const OPENAPI: &str = "docs/openapi.json";
@@ -43,7 +43,8 @@ const STEPS: &[Step] = &[
     Step { name: "tidy", what: "the rules of the house", run: |_| tidy::run() },
     Step { name: "deny", what: "licences, sources and dependency walls", run: deny },
     Step { name: "openapi", what: "the checked-in API description is the code's", run: openapi },
-    Step { name: "package", what: "the Debian package holds what it should", run: package::check },
+    Step { name: "alerts", what: "each alert fires when it should, and not otherwise", run: alerts::check },
+    Step { name: "package", what: "the Debian packages hold what they should", run: package::check },
     Step {
         name: "assurance",
         what: "the promises, at the size that fits here",

@@ -1,6 +1,7 @@
 //! The project's tasks: `setup`, `test`, `tidy`, `assurance`, `bench`, `demo`.
 //! Nothing here ships. If a task is wrong, a broken promise may pass unseen: so each check has a test that sees it fail.
 
+mod alerts;
 pub mod appliance;
 mod cli;
 mod demo;

@@ -1,5 +1,5 @@
-//! `cargo xtask package`: the Debian package of this checkout. What is in it is the table below and nothing else; the
-//! key material and the configuration of an appliance are made where it stands, never shipped.
+//! `cargo xtask package`: the Debian packages of this checkout, the appliance's and the witness's. What is in them is the
+//! tables below and nothing else; key material and the configuration of an appliance are made where it stands, never shipped.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,133 +9,194 @@ use crate::run::{Cmd, in_path};
 use crate::tree::Profile;
 use crate::{Stop, Tree, talk};
 
-/// What the package needs: glibc of Debian 12, and systemd for its user.
+/// What the packages need: glibc of Debian 12, and systemd for their users.
 const DEPENDS: &str = "libc6 (>= 2.36), libgcc-s1, systemd";
 
-/// A file of the package that is in the repository: from where, to where.
-const FILES: &[(&str, &str)] = &[
-    ("packaging/chanceryd.service", "usr/lib/systemd/system/chanceryd.service"),
-    ("packaging/chancery.sysusers", "usr/lib/sysusers.d/chancery.conf"),
-    ("packaging/alerts.yml", "usr/share/doc/chancery/alerts.yml"),
-    ("README.md", "usr/share/doc/chancery/README.md"),
-    ("CHANGELOG.md", "usr/share/doc/chancery/CHANGELOG.md"),
-    ("LICENSE", "usr/share/doc/chancery/copyright"),
-];
+struct Package {
+    /// Its name, and that of the program that makes its man pages and completions.
+    name: &'static str,
+    programs: &'static [&'static str],
+    /// A file of the repository: from where, to where.
+    files: &'static [(&'static str, &'static str)],
+    unit: &'static str,
+    postinst: &'static str,
+    /// After `Depends`: other fields of the control file.
+    fields: &'static str,
+}
 
-/// The user before the service knows it, and systemd's new view of its units. An appliance that runs is not restarted:
-/// when that is right is its operator's to say.
-const POSTINST: &str = "#!/bin/sh
+const APPLIANCE: Package = Package {
+    name: "chancery",
+    programs: &["chancery", "chanceryd"],
+    files: &[
+        ("packaging/chanceryd.service", "usr/lib/systemd/system/chanceryd.service"),
+        ("packaging/chancery.sysusers", "usr/lib/sysusers.d/chancery.conf"),
+        ("packaging/alerts.yml", "usr/share/doc/chancery/alerts.yml"),
+        ("README.md", "usr/share/doc/chancery/README.md"),
+        ("CHANGELOG.md", "usr/share/doc/chancery/CHANGELOG.md"),
+        ("LICENSE", "usr/share/doc/chancery/copyright"),
+    ],
+    unit: "chanceryd.service",
+    // The user before the service knows it, and systemd's new view of its units. An appliance that runs is not restarted:
+    // when that is right is its operator's to say.
+    postinst: "#!/bin/sh
 set -e
 systemd-sysusers chancery.conf
 if [ -d /run/systemd/system ]; then systemctl daemon-reload || true; fi
-";
+",
+    fields: "Suggests: softhsm2
+Description: policy-checked signatures with receipts
+ Keeps wallet keys in a PKCS#11 token, decodes what a transaction does, asks the policy,
+ records the decision in a transparency log, and only then releases a signature.
+",
+};
 
-/// Builds the package into `out`, or below the target folder, and answers where it is.
+const WITNESS: Package = Package {
+    name: "chancery-witness",
+    programs: &["chancery-witness"],
+    files: &[
+        ("packaging/chancery-witness.service", "usr/lib/systemd/system/chancery-witness.service"),
+        ("packaging/chancery-witness.sysusers", "usr/lib/sysusers.d/chancery-witness.conf"),
+        ("packaging/chancery-witness.default", "etc/default/chancery-witness"),
+        ("docs/audit.md", "usr/share/doc/chancery-witness/audit.md"),
+        ("CHANGELOG.md", "usr/share/doc/chancery-witness/CHANGELOG.md"),
+        ("LICENSE", "usr/share/doc/chancery-witness/copyright"),
+    ],
+    unit: "chancery-witness.service",
+    // The folder that `chancery-witness init` makes its own in, before the unit has made it.
+    postinst: "#!/bin/sh
+set -e
+systemd-sysusers chancery-witness.conf
+install -d -m 0700 -o chancery-witness -g chancery-witness /var/lib/chancery-witness
+if [ -d /run/systemd/system ]; then systemctl daemon-reload || true; fi
+",
+    fields: "Description: a witness of transparency logs (C2SP tlog-witness)
+ Remembers the largest tree it has seen of each log it watches, and cosigns only what is
+ proved to have grown from it.
+",
+};
+
+/// Builds the packages into `out`, or below the target folder, and answers where they are.
 ///
 /// # Errors
 /// [`Stop`] when something does not build or `dpkg-deb` is not there.
-pub fn run(tree: &Tree, profile: Profile, out: Option<&Path>) -> Result<PathBuf, Stop> {
+pub fn run(tree: &Tree, profile: Profile, out: Option<&Path>) -> Result<[PathBuf; 2], Stop> {
     if in_path("dpkg-deb").is_none() {
-        return Err(Stop::Missing("`dpkg-deb` makes the package; it comes with Debian and its kin".into()));
+        return Err(Stop::Missing("`dpkg-deb` makes the packages; it comes with Debian and its kin".into()));
     }
     // A debug build is what `cargo xtask test` has built: another selection would build every dependency once more.
     tree.cargo(match profile {
         Profile::Dev => &["build", "--workspace", "--all-targets"],
-        Profile::Release => {
-            &["build", "--release", "--package", "chancery-server", "--package", "chancery-cli", "--bins"]
-        }
+        Profile::Release => &["build", "--release", "--bins"],
     })
     .run()?;
-    let stage = tempfile::tempdir_in(&tree.target).map_err(Stop::file(&tree.target))?;
-    let root = stage.path();
-    for (from, to) in FILES {
-        place(&tree.root.join(from), &root.join(to), 0o644)?;
-    }
-    let chancery = tree.binary(profile, "chancery");
-    for binary in [&chancery, &tree.binary(profile, "chanceryd")] {
-        let to = root.join("usr/bin").join(binary.file_name().unwrap_or_default());
-        place(binary, &to, 0o755)?;
-        if in_path("strip").is_some() {
-            Cmd::new("strip").arg(&to).quiet()?;
-        }
-    }
-    Cmd::new(&chancery).args(["man", "--out"]).arg(folder(root, "usr/share/man/man1")?).quiet()?;
-    for (shell, to) in [
-        ("bash", "usr/share/bash-completion/completions/chancery"),
-        ("zsh", "usr/share/zsh/vendor-completions/_chancery"),
-        ("fish", "usr/share/fish/vendor_completions.d/chancery.fish"),
-    ] {
-        write(&root.join(to), &Cmd::new(&chancery).args(["completions", shell]).asked()?, 0o644)?;
-    }
-    let version = version(&Cmd::new(&chancery).arg("--version").asked()?)?;
-    let architecture = Cmd::new("dpkg").arg("--print-architecture").asked()?.trim().to_owned();
-    write(&root.join("DEBIAN/control"), &control(&version, &architecture), 0o644)?;
-    write(&root.join("DEBIAN/postinst"), POSTINST, 0o755)?;
-
     let folder = match out {
         Some(out) => out.to_path_buf(),
         None => folder(&tree.target, "package")?,
     };
-    let package = folder.join(format!("chancery_{version}_{architecture}.deb"));
-    // A debug build is for looking at the package: it need not be small.
-    let pack: &[&str] = if profile == Profile::Release { &["-Zxz"] } else { &["-Zgzip", "-z1"] };
-    Cmd::new("dpkg-deb")
-        .arg("--root-owner-group")
-        .args(pack)
-        .arg("--build")
-        .arg(root)
-        .arg(&package)
-        .quiet()?;
-    talk::line(&format!("package: {}", package.display()));
-    Ok(package)
+    Ok([APPLIANCE.make(tree, profile, &folder)?, WITNESS.make(tree, profile, &folder)?])
 }
 
-/// Unpacks the package and sees that it holds what an operator expects, and that its programs start.
+/// Unpacks the packages and sees that they hold what an operator expects, and that their programs start.
 ///
 /// # Errors
 /// [`Stop::Unmet`] with what is missing.
 pub fn check(tree: &Tree) -> Result<(), Stop> {
-    let package = run(tree, Profile::Dev, None)?;
-    let place = tempfile::tempdir_in(&tree.target).map_err(Stop::file(&tree.target))?;
-    Cmd::new("dpkg-deb").arg("--extract").arg(&package).arg(place.path()).quiet()?;
-    let expected = FILES.iter().map(|(_, to)| *to).chain([
-        "usr/bin/chancery",
-        "usr/bin/chanceryd",
-        "usr/share/man/man1/chancery.1",
-        "usr/share/bash-completion/completions/chancery",
-    ]);
-    for file in expected {
-        let there = fs::metadata(place.path().join(file)).is_ok_and(|file| file.len() > 0);
-        if !there {
-            return Err(Stop::Unmet(format!("the package lacks `{file}`")));
-        }
-    }
-    for program in ["chancery", "chanceryd"] {
-        Cmd::new(place.path().join("usr/bin").join(program)).arg("--version").quiet()?;
-    }
-    // The unit names programs where the package will put them, which is not here: only its words are checked.
-    if in_path("systemd-analyze").is_some() {
-        let unit = place.path().join("usr/lib/systemd/system/chanceryd.service");
-        let said = Cmd::new("systemd-analyze").arg("verify").arg(&unit).ended()?;
-        let of_a_line = |line: &&str| {
-            line.split_once("chanceryd.service:")
-                .is_some_and(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_digit()))
-        };
-        if let Some(line) = said.stderr.lines().find(of_a_line) {
-            return Err(Stop::Unmet(line.to_owned()));
-        }
-    }
-    Ok(())
+    let [appliance, witness] = run(tree, Profile::Dev, None)?;
+    APPLIANCE.check(tree, &appliance)?;
+    WITNESS.check(tree, &witness)
 }
 
-fn control(version: &str, architecture: &str) -> String {
-    format!(
-        "Package: chancery\nVersion: {version}\nArchitecture: {architecture}\nSection: admin\nPriority: optional\n\
-         Maintainer: The Chancery developers <security@chancery.invalid>\nDepends: {DEPENDS}\n\
-         Suggests: softhsm2\nDescription: policy-checked signatures with receipts\n \
-         Keeps wallet keys in a PKCS#11 token, decodes what a transaction does, asks the policy,\n \
-         records the decision in a transparency log, and only then releases a signature.\n"
-    )
+impl Package {
+    fn make(&self, tree: &Tree, profile: Profile, out: &Path) -> Result<PathBuf, Stop> {
+        let stage = tempfile::tempdir_in(&tree.target).map_err(Stop::file(&tree.target))?;
+        let root = stage.path();
+        for (from, to) in self.files {
+            place(&tree.root.join(from), &root.join(to), 0o644)?;
+        }
+        for program in self.programs {
+            let to = root.join("usr/bin").join(program);
+            place(&tree.binary(profile, program), &to, 0o755)?;
+            if in_path("strip").is_some() {
+                Cmd::new("strip").arg(&to).quiet()?;
+            }
+        }
+        let name = self.name;
+        let program = tree.binary(profile, name);
+        Cmd::new(&program).args(["man", "--out"]).arg(folder(root, "usr/share/man/man1")?).quiet()?;
+        for (shell, to) in [
+            ("bash", format!("usr/share/bash-completion/completions/{name}")),
+            ("zsh", format!("usr/share/zsh/vendor-completions/_{name}")),
+            ("fish", format!("usr/share/fish/vendor_completions.d/{name}.fish")),
+        ] {
+            write(&root.join(to), &Cmd::new(&program).args(["completions", shell]).asked()?, 0o644)?;
+        }
+        let version = version(&Cmd::new(&program).arg("--version").asked()?)?;
+        let architecture = Cmd::new("dpkg").arg("--print-architecture").asked()?.trim().to_owned();
+        write(&root.join("DEBIAN/control"), &self.control(&version, &architecture), 0o644)?;
+        write(&root.join("DEBIAN/postinst"), self.postinst, 0o755)?;
+        // What an administrator changes below /etc, an upgrade leaves as it is.
+        let kept: String = self
+            .files
+            .iter()
+            .filter(|(_, to)| to.starts_with("etc/"))
+            .map(|(_, to)| format!("/{to}\n"))
+            .collect();
+        if !kept.is_empty() {
+            write(&root.join("DEBIAN/conffiles"), &kept, 0o644)?;
+        }
+
+        let package = out.join(format!("{name}_{version}_{architecture}.deb"));
+        // A debug build is for looking at the package: it need not be small.
+        let pack: &[&str] = if profile == Profile::Release { &["-Zxz"] } else { &["-Zgzip", "-z1"] };
+        Cmd::new("dpkg-deb")
+            .arg("--root-owner-group")
+            .args(pack)
+            .arg("--build")
+            .arg(root)
+            .arg(&package)
+            .quiet()?;
+        talk::line(&format!("package: {}", package.display()));
+        Ok(package)
+    }
+
+    fn check(&self, tree: &Tree, package: &Path) -> Result<(), Stop> {
+        let place = tempfile::tempdir_in(&tree.target).map_err(Stop::file(&tree.target))?;
+        Cmd::new("dpkg-deb").arg("--extract").arg(package).arg(place.path()).quiet()?;
+        let name = self.name;
+        let made =
+            [format!("usr/share/man/man1/{name}.1"), format!("usr/share/bash-completion/completions/{name}")];
+        let placed = self.files.iter().map(|(_, to)| (*to).to_owned());
+        for file in made.into_iter().chain(placed) {
+            let there = fs::metadata(place.path().join(&file)).is_ok_and(|file| file.len() > 0);
+            if !there {
+                return Err(Stop::Unmet(format!("the package `{name}` lacks `{file}`")));
+            }
+        }
+        for program in self.programs {
+            Cmd::new(place.path().join("usr/bin").join(program)).arg("--version").quiet()?;
+        }
+        // The unit names programs where the package will put them, which is not here: only its words are checked.
+        if in_path("systemd-analyze").is_some() {
+            let unit = place.path().join("usr/lib/systemd/system").join(self.unit);
+            let said = Cmd::new("systemd-analyze").arg("verify").arg(&unit).ended()?;
+            let line = format!("{}:", self.unit);
+            let of_a_line = |said: &&str| {
+                said.split_once(&line).is_some_and(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_digit()))
+            };
+            if let Some(line) = said.stderr.lines().find(of_a_line) {
+                return Err(Stop::Unmet(line.to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    fn control(&self, version: &str, architecture: &str) -> String {
+        format!(
+            "Package: {}\nVersion: {version}\nArchitecture: {architecture}\nSection: admin\nPriority: optional\n\
+             Maintainer: The Chancery developers <security@chancery.invalid>\nDepends: {DEPENDS}\n{}",
+            self.name, self.fields
+        )
+    }
 }
 
 /// `chancery 0.1.0`.
@@ -181,8 +242,10 @@ mod tests {
 
     #[test]
     fn the_control_file_is_of_one_paragraph() {
-        let text = control("0.1.0", "amd64");
-        assert!(text.ends_with('\n') && !text.contains("\n\n"));
-        assert!(text.lines().all(|line| line.starts_with(' ') || line.contains(": ")));
+        for package in [APPLIANCE, WITNESS] {
+            let text = package.control("0.1.0", "amd64");
+            assert!(text.ends_with('\n') && !text.contains("\n\n"));
+            assert!(text.lines().all(|line| line.starts_with(' ') || line.contains(": ")));
+        }
     }
 }

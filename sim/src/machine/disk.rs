@@ -80,6 +80,9 @@ enum Entry {
 
 type Names = BTreeMap<OsString, Entry>;
 
+/// What is below a folder: the bytes of each file, none for a folder.
+pub type Content = BTreeMap<PathBuf, Option<Vec<u8>>>;
+
 /// A file's number on its device and its length, as the system tells them.
 #[derive(Clone, Copy, Debug)]
 pub struct File {
@@ -197,8 +200,39 @@ impl Disk {
     pub fn lose_power(&mut self, dice: &mut Dice) -> io::Result<()> {
         // Nothing since the last sync, all of it, or some.
         let chance = [0, 100, 50, 50].get(size(dice.below(4))).copied().unwrap_or(50);
-        let mut kept = BTreeMap::new();
+        let mut kept = Content::new();
         self.survivors(Path::new(""), chance, dice, &mut kept);
+        self.hold(kept)
+    }
+
+    /// A copy of everything on it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn copy(&self) -> io::Result<Content> {
+        let mut content = Content::new();
+        let mut folders = vec![PathBuf::new()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(self.root.join(&folder))? {
+                let entry = entry?;
+                let path = folder.join(entry.file_name());
+                let bytes = if entry.file_type()?.is_dir() {
+                    folders.push(path.clone());
+                    None
+                } else {
+                    Some(fs::read(entry.path())?)
+                };
+                content.insert(path, bytes);
+            }
+        }
+        Ok(content)
+    }
+
+    /// It holds this, and all of it is synced.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn hold(&mut self, content: Content) -> io::Result<()> {
         for entry in fs::read_dir(&self.root)? {
             let path = entry?.path();
             if path.is_dir() { fs::remove_dir_all(&path)? } else { fs::remove_file(&path)? }
@@ -206,9 +240,9 @@ impl Disk {
         self.nodes.clear();
         self.names.clear();
         let mut folders = BTreeSet::from([PathBuf::new()]);
-        for (path, content) in kept {
+        for (path, bytes) in content {
             let full = self.root.join(&path);
-            match content {
+            match bytes {
                 None => {
                     fs::create_dir(&full)?;
                     folders.insert(path);
@@ -228,13 +262,7 @@ impl Disk {
         Ok(())
     }
 
-    fn survivors(
-        &self,
-        folder: &Path,
-        chance: u64,
-        dice: &mut Dice,
-        kept: &mut BTreeMap<PathBuf, Option<Vec<u8>>>,
-    ) {
+    fn survivors(&self, folder: &Path, chance: u64, dice: &mut Dice, kept: &mut Content) {
         let before = self.names.get(folder).cloned().unwrap_or_default();
         let now = present(&self.root.join(folder));
         let all: BTreeSet<&OsString> = before.keys().chain(now.keys()).collect();

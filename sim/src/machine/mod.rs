@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use dice::Dice;
 use disk::Disk;
-pub use disk::File;
+pub use disk::{Content, File};
 pub use plan::{Error, Plan};
 use sha2::{Digest, Sha256};
 
@@ -169,6 +169,22 @@ pub fn restart() -> io::Result<()> {
         }
     })
     .unwrap_or(Ok(()))
+}
+
+/// A copy of everything on the disk, as whoever runs it makes one while no process lives.
+///
+/// # Errors
+/// What the system says.
+pub fn copy() -> io::Result<Content> {
+    with(|machine| machine.disk.copy()).unwrap_or_else(|| Ok(Content::new()))
+}
+
+/// The disk holds this instead.
+///
+/// # Errors
+/// What the system says.
+pub fn put_back(content: Content) -> io::Result<()> {
+    with(|machine| machine.disk.hold(content)).unwrap_or(Ok(()))
 }
 
 impl Machine {

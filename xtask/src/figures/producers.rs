@@ -156,9 +156,12 @@ pub const ASSURANCE: &[Producer<Promise>] = &[
     },
     vectors("chancery-hardware-tests", "vectors", "5: Wycheproof, before release and through the token"),
     vectors("chancery-audit", "wycheproof", "5: Wycheproof, where notes and receipts are verified"),
+    vectors("chancery-audit", "published", "5: trees and logs: RFC 6962, RFC 9162, C2SP"),
+    vectors("chancery-audit", "chancery_audit", "5: the tiles of C2SP"),
     vectors("chancery-intent", "chancery_intent", "5: the vectors of Bitcoin's proposals"),
     vectors("chancery-intent", "vectors", "5: the vectors of Ethereum's proposals"),
     vectors("chancery-identity", "chancery_identity", "5: the vectors of HTTP message signatures"),
+    vectors("chancery-intent", "suites", "5: ethereum/tests, and the cases of ethers"),
     Producer {
         name: "fuzz",
         shows: "16: no bytes from outside break a parser",

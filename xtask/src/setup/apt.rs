@@ -49,7 +49,7 @@ const PACKAGES: &[Package] = &[
     Package { name: "nodejs", sign: Sign::Program("node"), why: "needed by npm" },
     Package { name: "python3", sign: Sign::Program("python3"), why: "runs the solver that proves policies" },
     Package { name: "python3-pip", sign: Sign::Program("pip3"), why: "brings that solver" },
-    Package { name: "npm", sign: Sign::Program("npm"), why: "brings the local Ethereum node" },
+    Package { name: "npm", sign: Sign::Program("npm"), why: "brings the local Ethereum node, and vectors" },
 ];
 
 /// Installs the packages that are missing.

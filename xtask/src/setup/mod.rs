@@ -1,10 +1,13 @@
 //! Finds what a fresh Debian 12 with Rust lacks and installs it: system packages, cargo's components, the pinned
-//! Ethereum node, the solver that proves policies. Looks at files only, so that it costs nothing when all is there.
+//! Ethereum node, the solver that proves policies, published vectors. Looks at files only, so that it costs nothing when
+//! all is there.
 
 mod anvil;
 mod apt;
 pub mod deny;
+pub mod promtool;
 pub mod solver;
+mod vectors;
 
 use crate::{Stop, Tree, run::Cmd, talk};
 
@@ -28,6 +31,10 @@ pub fn ensure(tree: &Tree, purpose: For) -> Result<(), Stop> {
     if purpose == For::Test {
         components(tree)?;
         deny::ensure(tree)?;
+        promtool::ensure(tree)?;
+    }
+    if purpose != For::Demo {
+        vectors::ensure(tree)?;
     }
     if purpose != For::Figures {
         solver::ensure(tree)?;
