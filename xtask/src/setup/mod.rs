@@ -3,8 +3,8 @@
 
 mod anvil;
 mod apt;
-pub mod deny;
 pub mod solver;
+pub mod tool;
 
 use crate::{Stop, Tree, run::Cmd, talk};
 
@@ -27,7 +27,7 @@ pub fn ensure(tree: &Tree, purpose: For) -> Result<(), Stop> {
     apt::ensure()?;
     if purpose == For::Test {
         components(tree)?;
-        deny::ensure(tree)?;
+        tool::DENY.ensure(tree)?;
     }
     if purpose != For::Figures {
         solver::ensure(tree)?;
