@@ -130,14 +130,18 @@ impl Tried {
         missed.map(|(name, _)| name.as_str()).collect()
     }
 
-    /// Takes in a run: a mutant that was tried before met other tests now.
+    /// Takes in a run: what survived before met other tests now. Others that cargo-mutants 27.1 tries besides, whatever it is
+    /// asked for (a field left out of a struct), have their answer or were not chosen.
     fn add(&mut self, outcomes: &str) -> Result<(), String> {
+        let first = self.fates.is_empty();
         let written: Written =
             serde_json::from_str(outcomes).map_err(|error| format!("not outcomes: {error}"))?;
         for Outcome { scenario, summary, phase_results } in written.outcomes {
             let Scenario::Mutant(Mutant { name }) = scenario else { continue };
             let fate = Fate::deserialize(&summary).map_err(|error| format!("`{name}`: {error}"))?;
-            self.fates.insert(name, fate);
+            if first || self.fates.get(&name) == Some(&Fate::MissedMutant) {
+                self.fates.insert(name, fate);
+            }
             self.seconds += phase_results.iter().map(|phase| phase.duration).sum::<f64>();
         }
         Ok(())
@@ -290,12 +294,13 @@ mod tests {
         assert!(!tried.row("walk").met, "nothing was tried");
         let first = [("a", "CaughtMutant"), ("b", "MissedMutant"), ("c", "Unviable"), ("d", "MissedMutant")];
         tried.add(&outcomes(&first)).unwrap();
-        tried.add(&outcomes(&[("b", "Timeout"), ("d", "MissedMutant")])).unwrap();
+        let second = [("a", "MissedMutant"), ("b", "Timeout"), ("d", "MissedMutant"), ("e", "MissedMutant")];
+        tried.add(&outcomes(&second)).unwrap();
         let row = tried.row("walk");
         assert_eq!((row.met, row.runs, row.failures), (false, 4, 1));
         assert_eq!(
             row.figure,
-            "4 of 9 mutants: 1 caught, 1 not compiled, 1 without end, 1 survived; 2.2 s each; d"
+            "4 of 9 mutants: 1 caught, 1 not compiled, 1 without end, 1 survived; 3.0 s each; d"
         );
         tried.add(&outcomes(&[("d", "CaughtMutant")])).unwrap();
         assert!(tried.row("walk").met);
