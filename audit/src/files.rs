@@ -161,7 +161,7 @@ impl Files {
     }
 
     fn make_folder(&self, folder: &Path, touched: &mut BTreeSet<PathBuf>) -> Result<(), AuditError> {
-        if touched.contains(folder) || folder.is_dir() {
+        if folder.is_dir() {
             return Ok(());
         }
         fs::create_dir_all(folder).map_err(|e| AuditError::io("create", folder, e))?;
@@ -270,6 +270,27 @@ mod tests {
             "\nassurance vectors {}",
             r#"{"file":"tlog-tiles","by":"C2SP formats","total":3,"passed":3,"skipped":{},"failed":[]}"#
         );
+    }
+
+    #[test]
+    fn a_file_is_read_whole_or_seen_to_be_too_long() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::create(&folder.path().join("log")).unwrap();
+        let longest = bundle(&vec![vec![7; 65_535]; 256]).unwrap();
+        files
+            .write(&[
+                ("whole".to_owned(), longest.clone()),
+                ("longer".to_owned(), [longest.as_slice(), b"xx"].concat()),
+            ])
+            .unwrap();
+        assert!(files.read("whole").unwrap().unwrap() == longest, "the longest bundle there can be");
+        assert_eq!(
+            files.read("longer").unwrap().unwrap().len(),
+            longest.len() + 1,
+            "one byte more tells, two are not read"
+        );
+        assert_eq!(files.read("none").unwrap(), None);
+        assert!(files.read("whole/below").is_err(), "what cannot be read is not taken for missing");
     }
 
     #[test]

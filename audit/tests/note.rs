@@ -5,7 +5,9 @@
 
 mod support;
 
-use chancery_audit::{Checkpoint, Note, NoteError, SignedCheckpoint, TlogProof, Trust, VerifierKey};
+use chancery_audit::{
+    Checkpoint, MlDsaKey, Note, NoteError, SignedCheckpoint, TlogProof, Trust, TrustError, VerifierKey,
+};
 use signed_note::{Note as OtherNote, StandardVerifier, VerifierList};
 use support::{Key, ORIGIN};
 
@@ -59,6 +61,45 @@ fn signatures_of_unknown_keys_are_ignored() {
     assert!(Note::parse(cosigned.as_bytes()).unwrap().verify(&[key]).is_ok());
     let other = VerifierKey::new("PeterNeumann", [7; 32]).unwrap();
     assert_eq!(Note::parse(NOTE.as_bytes()).unwrap().verify(&[other]), Err(NoteError::Unsigned));
+}
+
+/// The bounds are written as numbers here: a constant that changed unseen would change them in both places.
+#[test]
+fn notes_are_bounded_exactly() {
+    let key: VerifierKey = VKEY.parse().unwrap();
+    let cosigned = |lines| format!("{NOTE}{}", "\u{2014} other AAAAAAA=\n".repeat(lines));
+    assert!(Note::parse(cosigned(31).as_bytes()).unwrap().verify(&[key]).is_ok(), "32 signatures");
+    for lines in [32, 33, 100] {
+        assert_eq!(
+            Note::parse(cosigned(lines).as_bytes()).err(),
+            Some(NoteError::Malformed("too many signatures"))
+        );
+    }
+    let padded = |bytes: usize| format!("{}{NOTE}", "x".repeat(bytes - NOTE.len()));
+    assert!(Note::parse(padded(65_536).as_bytes()).is_ok());
+    for bytes in [65_537, 70_000] {
+        assert_eq!(Note::parse(padded(bytes).as_bytes()).err(), Some(NoteError::TooLong), "{bytes}");
+    }
+}
+
+#[test]
+fn names_of_keys_are_bounded_and_plain() {
+    let long = |bytes| "n".repeat(bytes);
+    assert!(VerifierKey::new(&long(256), [7; 32]).is_ok() && VerifierKey::new(&long(257), [7; 32]).is_err());
+    assert!(MlDsaKey::new(&long(255), [7; 1312]).is_ok(), "one byte holds its length");
+    assert!(MlDsaKey::new(&long(256), [7; 1312]).is_err() && MlDsaKey::new("a+b", [7; 1312]).is_err());
+    for bad in ["", "a+b", "a b", "a\u{a0}b", "a\u{7f}b"] {
+        assert!(VerifierKey::new(bad, [7; 32]).is_err(), "{bad:?}");
+    }
+    // Nor does a line of a note whose name could be none, or which signs nothing.
+    for line in ["a+b AAAAAAA=", "a AAAAAA=="] {
+        let note = format!("{NOTE}\u{2014} {line}\n");
+        assert_eq!(
+            Note::parse(note.as_bytes()).err(),
+            Some(NoteError::Malformed("a signature line")),
+            "{line}"
+        );
+    }
 }
 
 #[test]
@@ -160,6 +201,21 @@ fn trust_files_are_strict() {
     ] {
         assert!(bad != text && Trust::parse(bad.as_bytes()).is_err(), "{bad}");
     }
+}
+
+#[test]
+fn trust_files_are_bounded_exactly() {
+    let key = Key::fresh();
+    let text = key.trust().to_json();
+    let padded = |bytes: usize| format!("{text}{}", " ".repeat(bytes - text.len()));
+    assert!(Trust::parse(padded(65_536).as_bytes()).is_ok());
+    for bytes in [65_537, 70_000] {
+        assert!(matches!(Trust::parse(padded(bytes).as_bytes()), Err(TrustError::TooLong)), "{bytes}");
+    }
+    let vkey = format!("\"{}\"", key.verifier());
+    let keys = |count| text.replace(&vkey, &vec![vkey.as_str(); count].join(","));
+    assert_eq!(Trust::parse(keys(16).as_bytes()).unwrap().log_keys().len(), 16);
+    assert!(Trust::parse(keys(17).as_bytes()).is_err());
 }
 
 #[test]

@@ -118,6 +118,9 @@ mod tests {
             assert!(passes(&operator.repeat(OPERATORS)), "{operator}");
             assert!(!passes(&operator.repeat(OPERATORS + 1)), "{operator}");
         }
+        for pair in ["()", "[]", "{}"] {
+            assert!(passes(&pair.repeat(BRACKETS + 1)), "{pair} stand side by side, not within each other");
+        }
         assert!(
             passes(&format!("{};{}", "(".repeat(BRACKETS), "(".repeat(BRACKETS))),
             "each policy on its own"

@@ -90,9 +90,21 @@ mod tests {
             let policy = format!("permit(principal, action, resource) when {{ context.spent.{good} > 1 }};");
             assert!(policy.parse::<cedar_policy::Policy>().is_ok(), "{good}");
         }
-        for bad in ["", "9x", "_x", "a-b", "a.b", "in", "has", "A"] {
+        for bad in ["", "9x", "_x", "a-b", "a.b", "in", "has", "A", "aB"] {
             assert!(!is_word(bad), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn names_have_one_alphabet_and_a_bound() {
+        let longest = "a".repeat(64);
+        for good in ["a", "9x", "a-b", "a_b", "a.b", longest.as_str()] {
+            assert!(is_name(good), "{good}");
+        }
+        for bad in ["", "-a", "_a", ".a", "A", "aB", "a b", "a/b", "é", format!("{longest}a").as_str()] {
+            assert!(!is_name(bad), "{bad:?}");
+        }
+        assert!(is_word(&longest) && !is_word(&format!("{longest}a")));
     }
 
     #[test]

@@ -451,6 +451,26 @@ mod tests {
     }
 
     #[test]
+    fn chains_and_assets_have_the_alphabets_of_caip() {
+        let long = |n: usize| "a".repeat(n);
+        for good in ["eip155:1", "a-b:c", "a1b:*", "abc:A-_9", &format!("{}:{}", long(8), long(32))] {
+            assert!(is_chain(good), "{good}");
+        }
+        let bad = ["", "eip155", "eip155:", ":1", "Eip:1", "a_b:1", "ab:1", "abc:a b", "abc:a.b", "abc:*1"];
+        for bad in bad.into_iter().chain([&*format!("{}:1", long(9)), &*format!("abc:{}", long(33))]) {
+            assert!(!is_chain(bad), "{bad:?}");
+        }
+        for good in ["a-b:c", "a1b:A-.%9", &format!("{}:{}", long(8), long(128))] {
+            assert!(is_asset(&format!("eip155:1/{good}")), "{good}");
+        }
+        let bad = ["", "abc", "abc:", ":1", "Abc:1", "a_b:1", "ab:1", "abc:a b", "abc:a_b"];
+        for bad in bad.into_iter().chain([&*format!("{}:1", long(9)), &*format!("abc:{}", long(129))]) {
+            assert!(!is_asset(&format!("eip155:1/{bad}")), "{bad:?}");
+        }
+        assert!(!is_asset("Eip:1/abc:1"), "on what is no chain");
+    }
+
+    #[test]
     fn tokens_are_told_from_their_collection() {
         assert_eq!(split_token("eip155:1/erc721:0xab/42"), ("eip155:1/erc721:0xab", Some("42")));
         assert_eq!(split_token("eip155:1/slip44:60"), ("eip155:1/slip44:60", None));

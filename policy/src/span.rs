@@ -46,10 +46,12 @@ mod tests {
     #[test]
     fn spans_have_a_number_and_a_unit() {
         assert_eq!(parse_ms("1s"), Some(1_000));
+        assert_eq!(parse_ms("15m"), Some(900_000));
         assert_eq!(parse_ms("24h"), Some(86_400_000));
+        assert_eq!(parse_ms("000000001d"), Some(86_400_000), "nine digits");
         assert_eq!(parse_ms("366d"), Some(LONGEST_MS));
         for bad in
-            ["", "h", "24", "24 h", "-1h", "+1h", "1.5h", "0s", "367d", "24H", "1w", "9999999999s", "1é"]
+            ["", "h", "24", "24 h", "-1h", "+1h", "1.5h", "0s", "367d", "24H", "1w", "0000000001s", "1é"]
         {
             assert_eq!(parse_ms(bad), None, "{bad:?}");
         }
@@ -60,7 +62,10 @@ mod tests {
         assert_eq!(parse_offset_s("+00:00"), Some(0));
         assert_eq!(parse_offset_s("+05:30"), Some(19_800));
         assert_eq!(parse_offset_s("-08:00"), Some(-28_800));
-        for bad in ["", "Z", "05:30", "+5:30", "+05:60", "+15:00", "+0530", "+05:3a"] {
+        assert_eq!(parse_offset_s("+14:00"), Some(50_400), "the easternmost there is");
+        for bad in
+            ["", "Z", "05:30", "+5:30", "+05:3", "+05:60", "+14:01", "+15:00", "+0530", "+05:3a", "++5:30"]
+        {
             assert_eq!(parse_offset_s(bad), None, "{bad:?}");
         }
     }

@@ -92,7 +92,12 @@ mod tests {
     fn decimals_have_one_reading() {
         assert_eq!(decimal("1", 8), Some(number("100000000")));
         assert_eq!(decimal("0.00000001", 8), Some(U256::ONE));
-        for bad in ["", ".5", "1.", "1e3", "-1", "+1", "1.000000001", " 1", "1_0", "0x1", "1.2.3"] {
+        assert_eq!(decimal(&"9".repeat(30), 0), Some(number(&"9".repeat(30))));
+        assert_eq!(decimal(&"9".repeat(31), 0), None, "longer than any amount");
+        assert_eq!(decimal(&"0".repeat(32), 0), None);
+        for bad in
+            ["", ".5", "1.", "1e3", "-1", "+1", "1.000000001", " 1", "1_0", "0x1", "1.2.3", "1.-2", "1.2_"]
+        {
             assert_eq!(decimal(bad, 8), None, "{bad:?}");
         }
     }

@@ -113,7 +113,7 @@ fn test(tree: &Tree) -> Result<(), Stop> {
 
 /// Advisories are left out: their database is fetched from the network, and a test run needs none.
 fn deny(tree: &Tree) -> Result<(), Stop> {
-    let binary = setup::deny::binary(tree).ok_or_else(|| {
+    let binary = setup::tool::DENY.binary(tree).ok_or_else(|| {
         Stop::Missing("cargo-deny is not installed; run this first: cargo xtask setup".into())
     })?;
     Cmd::new(binary)

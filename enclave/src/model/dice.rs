@@ -12,7 +12,7 @@ use super::world::{
 };
 
 /// 2026-01-05T12:00:00Z, an hour after a bucket's edge or not.
-const START: i64 = 1_767_614_400_000;
+pub const START: i64 = 1_767_614_400_000;
 const WINDOWS_S: [i64; 7] = [1, 45, 64, 90, 600, 3_600, 86_400];
 /// Bounds that rules compare with; amounts are made to fall beside them.
 const BOUNDS: [i64; 8] = [0, 1, 2, 3, 100, 101, i64::MAX - 1, i64::MAX];

@@ -22,7 +22,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use oracle::{Oracle, Said};
 use real::{Real, Written};
-use world::{Case, Step};
+use world::{Ask, Body, Bundle, Case, End, Rule, Step, Who};
+
+use crate::walk::Recorded;
 
 /// Runs of a normal test.
 const RUNS: u64 = 300;
@@ -116,6 +118,30 @@ fn told(case: &Case) -> String {
         let _ = writeln!(text, "{step:?}");
     }
     text
+}
+
+/// Walks that a rule permitted and that go on: a message with this number, for this wallet.
+pub fn permitted<const N: usize>(asked: [(u64, usize); N]) -> [Recorded; N] {
+    let plain = Rule {
+        forbids: false,
+        client: Who::Any,
+        wallet: Who::Any,
+        kind: None,
+        atoms: Vec::new(),
+        quorum: None,
+        delay_s: None,
+        veto: false,
+        expires_s: None,
+    };
+    let bundle = Bundle { assets: [None; 3], limits: Vec::new(), rules: vec![plain] };
+    let bundles = [Written::of(&bundle).unwrap()];
+    let mut real = Real::at(dice::START);
+    real.take(&Step::Apply(0), &bundles);
+    for (key, (nonce, wallet)) in (0..).zip(asked) {
+        let ask = Ask { client: 0, wallet, key, nonce, body: Body::Message };
+        assert_eq!(real.take(&Step::Ask(ask, End::Open), &bundles), Said::Permitted(key as usize));
+    }
+    real.walks().try_into().ok().unwrap()
 }
 
 fn number(variable: &str) -> Option<u64> {

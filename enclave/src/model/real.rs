@@ -190,6 +190,11 @@ impl Real {
         Said::Nothing
     }
 
+    /// The walks that go on, the oldest first.
+    pub fn walks(mut self) -> Vec<Recorded> {
+        self.walking.drain(..).map(|recorded| *recorded).collect()
+    }
+
     /// The entries of the log.
     pub fn entries(&self) -> u64 {
         self.books.store.read(|rows| rows.tree_size()).unwrap()

@@ -38,11 +38,7 @@ impl Recorded {
     /// signature is asked for that no token makes. The request is then on record as
     /// failed, and its idempotency key is free for another try.
     pub async fn seal(self, house: &Arc<House>) -> Result<Sealed, Refusal> {
-        // INVARIANT: a permit is for one digest and one wallet; whatever mixes them up ends here.
-        let permitted = self.permit.signing_digest() == self.intent.signing_digest()
-            && *self.permit.wallet() == self.wallet.id
-            && *self.permit.tenant() == self.wallet.tenant;
-        let signed = if permitted {
+        let signed = if self.is_permitted() {
             self.sign_each(house).await
         } else {
             Err(Refusal::new(Code::Internal, "the permit is for another request"))
@@ -53,6 +49,13 @@ impl Recorded {
         };
         resolve::fail(house, self.id, self.wallet.tenant.clone(), self.leaf.index(), refusal.code).await;
         Err(refusal.of(self.id))
+    }
+
+    /// INVARIANT: a permit is for one digest and one wallet; whatever mixes them up ends here.
+    fn is_permitted(&self) -> bool {
+        self.permit.signing_digest() == self.intent.signing_digest()
+            && *self.permit.wallet() == self.wallet.id
+            && *self.permit.tenant() == self.wallet.tenant
     }
 
     /// All signatures or none: a failure on the way leaves those before it sealed, and they are dropped unread.
@@ -71,5 +74,21 @@ impl Recorded {
             })?);
         }
         Ok(signatures)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::swap;
+
+    /// Would catch a signer that takes any permit of the right tenant, or of the right wallet.
+    #[test]
+    fn a_permit_is_for_one_payload_of_one_wallet() {
+        let [mut one, mut next, mut other] = crate::model::permitted([(0, 0), (1, 0), (1, 1)]);
+        assert!(one.is_permitted() && next.is_permitted() && other.is_permitted());
+        swap(&mut one.permit, &mut next.permit);
+        assert!(!one.is_permitted() && !next.is_permitted(), "another payload of the same wallet");
+        swap(&mut next.permit, &mut other.permit);
+        assert!(!next.is_permitted() && !other.is_permitted(), "another wallet");
     }
 }

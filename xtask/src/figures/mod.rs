@@ -1,6 +1,7 @@
 //! Figures: the promises of this appliance and its speeds, each shown by a child process.
 //! A producer that is missing, crashes or prints nothing is a broken promise, never a skipped one.
 
+mod mutants;
 mod producers;
 mod read;
 mod report;
@@ -94,11 +95,20 @@ fn produce<R: Unshown>(
             return Err(Stop::Unmet(format!("no producer `{name}`; there are: {}", names.join(", "))));
         }
     }
-    let chosen = |producer: &&Producer<R>| {
-        options.only.is_empty() || options.only.iter().any(|name| name == producer.name)
-    };
-    let chosen: Vec<&Producer<R>> = all.iter().filter(chosen).collect();
-    tree.build(profile)?;
+    let (chosen, left): (Vec<&Producer<R>>, Vec<_>) =
+        all.iter().partition(|producer| match options.only.as_slice() {
+            [] => producer.program != Program::Mutants,
+            only => only.iter().any(|name| name == producer.name),
+        });
+    if options.only.is_empty() {
+        for Producer { name, shows, .. } in left {
+            talk::line(&format!("not run, it takes hours: {shows} (`--only {name}`)"));
+        }
+    }
+    // Mutants build their own copy of the tree.
+    if chosen.iter().any(|producer| producer.program != Program::Mutants) {
+        tree.build(profile)?;
+    }
     let needs_tests = chosen.iter().any(|producer| matches!(producer.program, Program::Test { .. }));
     let tests = if needs_tests { tree.tests()? } else { Vec::new() };
     let mut rows = Vec::new();
@@ -116,7 +126,7 @@ fn shown<R: Unshown>(
     producer: &Producer<R>,
     options: &Options,
 ) -> Vec<R> {
-    let said = command(tree, profile, tests, producer, options).and_then(|command| hear(&command));
+    let said = said(tree, profile, tests, producer, options);
     let rows = said.map_err(|stop| stop.to_string()).and_then(|said| (producer.read)(&said));
     let why = match rows {
         Ok(rows) if !rows.is_empty() => return rows,
@@ -127,13 +137,13 @@ fn shown<R: Unshown>(
     vec![R::unshown(producer.name, producer.shows, why)]
 }
 
-fn command<R>(
+fn said<R>(
     tree: &Tree,
     profile: Profile,
     tests: &[Test],
     producer: &Producer<R>,
     options: &Options,
-) -> Result<Cmd, Stop> {
+) -> Result<Said, Stop> {
     let full = options.size == Size::Full;
     let command = match producer.program {
         Program::Binary(name) => Cmd::new(tree.binary(profile, name)),
@@ -149,9 +159,10 @@ fn command<R>(
                 Cmd::new(tree.binary(profile, "chancery-fuzz")).arg("--work").arg(tree.target.join("fuzz"));
             if full { fuzz.arg("--engine").arg(tree.instrumented()?) } else { fuzz }
         }
+        Program::Mutants => return mutants::said(tree, options.size, options.runs),
     };
     let command = command.args(if full { producer.full } else { producer.quick });
-    Ok(match (producer.runs, options.runs) {
+    hear(&match (producer.runs, options.runs) {
         (Runs::Flag, Some(runs)) => command.args(["--runs", &runs.to_string()]),
         (Runs::Variable(name, _), Some(runs)) => command.env(name, runs.to_string()),
         (Runs::Variable(name, runs), None) if full => command.env(name, runs.to_string()),

@@ -5,7 +5,7 @@ use super::read::{self, Said};
 use super::row::{Bench, Promise};
 
 /// A built program.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
     /// A binary of the workspace.
     Binary(&'static str),
@@ -20,6 +20,8 @@ pub enum Program {
     },
     /// The fuzz targets: by a plain loop, at the full size by libFuzzer with instrumented crates.
     Fuzz,
+    /// Changed code against its tests. Hours: only where it is asked for by name.
+    Mutants,
 }
 
 /// How a producer is told how many runs to make.
@@ -169,6 +171,16 @@ pub const ASSURANCE: &[Producer<Promise>] = &[
         quick: &["--quick"],
         full: &["--seconds", "60"],
         runs: Runs::Fixed,
+        read: read::rows,
+    },
+    Producer {
+        name: "mutants",
+        shows: "15: tests would notice",
+        program: Program::Mutants,
+        quick: &[],
+        full: &[],
+        // Mutants of each place.
+        runs: Runs::Flag,
         read: read::rows,
     },
 ];

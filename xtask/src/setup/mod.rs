@@ -4,9 +4,9 @@
 
 mod anvil;
 mod apt;
-pub mod deny;
 pub mod promtool;
 pub mod solver;
+pub mod tool;
 mod vectors;
 
 use crate::{Stop, Tree, run::Cmd, talk};
@@ -30,7 +30,7 @@ pub fn ensure(tree: &Tree, purpose: For) -> Result<(), Stop> {
     apt::ensure()?;
     if purpose == For::Test {
         components(tree)?;
-        deny::ensure(tree)?;
+        tool::DENY.ensure(tree)?;
         promtool::ensure(tree)?;
     }
     if purpose != For::Demo {
