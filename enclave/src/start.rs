@@ -185,7 +185,9 @@ impl Enclave {
         };
         let open = Arc::new(open);
         let resuming = approve::resume_every_period(Arc::downgrade(&open));
-        open.behind.lock().unwrap_or_else(PoisonError::into_inner).spawn(resuming);
+        if let Some(behind) = &mut *open.behind.lock().unwrap_or_else(PoisonError::into_inner) {
+            behind.spawn(resuming);
+        }
         Ok(Self { open })
     }
 

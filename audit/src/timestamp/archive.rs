@@ -215,22 +215,23 @@ mod tests {
         assert_eq!(Index::parse(index.text().as_bytes()), Some(index));
         assert_eq!(Index::parse(b"chancery timestamps v1\n"), Some(Index::default()));
         let long: String = (1..=4_097).map(|number| format!("{number}\n")).collect();
-        for bad in ["", "1\n", "2\n1\n", "1\n1\n", "01\n", "1\n\n", "1", "-1\n", &long] {
-            let text = format!("{FIRST_LINE}\n{bad}");
-            assert!(bad.is_empty() || Index::parse(text.as_bytes()).is_none(), "{bad}");
-            assert!(Index::parse(bad.as_bytes()).is_none(), "{bad}");
+        for bad in ["2\n1\n", "1\n1\n", "01\n", "1\n\n", "1", "-1\n", &long] {
+            assert!(Index::parse(format!("{FIRST_LINE}\n{bad}").as_bytes()).is_none(), "{bad}");
+        }
+        for headless in ["", "1\n", FIRST_LINE, "chancery timestamps v2\n1\n"] {
+            assert!(Index::parse(headless.as_bytes()).is_none(), "{headless}");
         }
     }
 
     #[test]
     fn the_past_is_thinned_and_its_first_and_its_newest_half_stay() {
         let mut index = Index::default();
-        for number in 1..=100_000 {
+        for number in 1..=20_000 {
             index = Index::of(index.0.iter().copied().chain([number]).collect());
             assert!(index.0.len() <= limit::TIMESTAMPS);
         }
-        assert_eq!((index.0.first(), index.0.last()), (Some(&1), Some(&100_000)));
-        let newest = index.0.iter().rev().zip((1..=100_000).rev()).take_while(|(a, b)| **a == *b).count();
+        assert_eq!((index.0.first(), index.0.last()), (Some(&1), Some(&20_000)));
+        let newest = index.0.iter().rev().zip((1..=20_000).rev()).take_while(|(a, b)| **a == *b).count();
         assert!(newest >= 1_024, "{newest}");
         let gaps: Vec<u64> = index.0.windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert!(gaps.is_sorted_by(|older, newer| older >= newer), "older ones are no closer than newer ones");

@@ -138,7 +138,7 @@ pub fn permitted<const N: usize>(asked: [(u64, usize); N]) -> [Recorded; N] {
     let mut real = Real::at(dice::START);
     real.take(&Step::Apply(0), &bundles);
     for (key, (nonce, wallet)) in (0..).zip(asked) {
-        let ask = Ask { client: 0, wallet, key, nonce, body: Body::Message };
+        let ask = Ask { client: 0, wallet, key, nonce, body: Body::Message, signed: None };
         assert_eq!(real.take(&Step::Ask(ask, End::Open), &bundles), Said::Permitted(key as usize));
     }
     real.walks().try_into().ok().unwrap()
