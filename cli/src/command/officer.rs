@@ -49,7 +49,7 @@ pub struct Make {
 #[command(
     after_help = "Reads what `JSON.stringify(credential)` gives of a `PublicKeyCredential` that `navigator.credentials.create` made: \
     its `id` and `response.publicKey`.\n\n\
-    Examples:\n  chancery officer credential ann registration.json\n  chancery officer credential ann - < registration.json"
+    Examples:\n  chancery officer credential ann registration.json\n  chancery officer credential ann -"
 )]
 pub struct Credential {
     /// The officer, as in the certificate
