@@ -85,6 +85,15 @@ pub(crate) struct Status {
     pub(crate) findings: Vec<Finding>,
 }
 
+/// Ends the process with a supervisor that panicked: a daemon without one would live on and refuse every signature, and
+/// nobody would start it again.
+async fn watched(supervisor: JoinHandle<()>) {
+    if supervisor.await.is_err_and(|error| error.is_panic()) {
+        tracing::error!("the HSM's supervisor panicked: the process ends");
+        std::process::abort();
+    }
+}
+
 /// What handles and supervisor share.
 pub(crate) struct Shared {
     pub(crate) status: Mutex<Status>,
@@ -134,7 +143,7 @@ impl Hsm {
         let (stop, stopping) = mpsc::channel(1);
         let access = Arc::new((settings.clone(), Arc::clone(&pin)));
         let supervisor = Supervisor::new(settings, pin, Arc::clone(&shared), incoming, stopping);
-        let supervisor = tokio::spawn(supervisor.run(worker));
+        let supervisor = tokio::spawn(watched(tokio::spawn(supervisor.run(worker))));
         Ok(Self { shared, access, calls, stop, supervisor: Arc::new(Mutex::new(Some(supervisor))) })
     }
 
