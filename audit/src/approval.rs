@@ -5,7 +5,7 @@
 use std::fmt;
 
 use chancery_core::{ClientId, RequestId, Tenant, UnixMillis, WalletId};
-use chancery_identity::webauthn::{self, Asserted, Assertion, CredentialKey, RelyingParty, WebauthnError};
+use chancery_identity::webauthn::{self, Assertion, CredentialKey, RelyingParty, WebauthnError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -133,7 +133,7 @@ impl Approval {
     ///
     /// # Errors
     /// [`ApprovalError`].
-    pub fn verify(&self, assertion: &Assertion, matter: &Matter<'_>) -> Result<Asserted, ApprovalError> {
+    pub fn verify(&self, assertion: &Assertion, matter: &Matter<'_>) -> Result<(), ApprovalError> {
         let same = self.act == matter.act
             && self.group == matter.group
             && self.tenant == *matter.tenant

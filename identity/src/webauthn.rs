@@ -164,19 +164,6 @@ impl FromStr for CredentialKey {
     }
 }
 
-impl TryFrom<String> for CredentialKey {
-    type Error = WebauthnError;
-    fn try_from(text: String) -> Result<Self, WebauthnError> {
-        text.parse()
-    }
-}
-
-impl From<CredentialKey> for String {
-    fn from(key: CredentialKey) -> String {
-        key.to_string()
-    }
-}
-
 impl Serialize for CredentialKey {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -186,27 +173,6 @@ impl Serialize for CredentialKey {
 impl<'de> Deserialize<'de> for CredentialKey {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-/// What a verified assertion says of how it was made. Only [`verify`] makes one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asserted {
-    sign_count: u32,
-    backed_up: bool,
-}
-
-impl Asserted {
-    /// The authenticator's count of assertions; 0 where it keeps none.
-    #[must_use]
-    pub fn sign_count(&self) -> u32 {
-        self.sign_count
-    }
-
-    /// Whether the key is kept in more places than the authenticator, such as a cloud account.
-    #[must_use]
-    pub fn backed_up(&self) -> bool {
-        self.backed_up
     }
 }
 
@@ -265,7 +231,7 @@ pub fn verify(
     key: &CredentialKey,
     party: &RelyingParty,
     challenge: &[u8; 32],
-) -> Result<Asserted, WebauthnError> {
+) -> Result<(), WebauthnError> {
     let Assertion { credential, client_data, authenticator_data, signature } = assertion;
     if client_data.0.len() > CLIENT_DATA_BYTES
         || authenticator_data.0.len() > AUTHENTICATOR_DATA_BYTES
@@ -284,17 +250,17 @@ pub fn verify(
     if client.cross_origin || client.top_origin.is_some() || !party.origins.contains(&client.origin) {
         return Err(WebauthnError::Origin);
     }
-    let asserted = authenticator(&authenticator_data.0, party)?;
+    authenticator(&authenticator_data.0, party)?;
     let mut signed = authenticator_data.0.clone();
     signed.extend(Sha256::digest(&client_data.0));
-    if key.verifies(&signed, &signature.0) { Ok(asserted) } else { Err(WebauthnError::Signature) }
+    if key.verifies(&signed, &signature.0) { Ok(()) } else { Err(WebauthnError::Signature) }
 }
 
 /// Reads the authenticator data (section 6.1) and holds it to what an approval asks for.
-fn authenticator(data: &[u8], party: &RelyingParty) -> Result<Asserted, WebauthnError> {
+fn authenticator(data: &[u8], party: &RelyingParty) -> Result<(), WebauthnError> {
     let (head, rest) = data.split_at_checked(HEAD_BYTES).ok_or(WebauthnError::AuthenticatorData)?;
     let (party_hash, tail) = head.split_at_checked(32).ok_or(WebauthnError::AuthenticatorData)?;
-    let &[flags, a, b, c, d] = tail else { return Err(WebauthnError::AuthenticatorData) };
+    let &[flags, ..] = tail else { return Err(WebauthnError::AuthenticatorData) };
     let set = |flag| flags & flag != 0;
     if *party_hash != *Sha256::digest(&party.id) {
         return Err(WebauthnError::RelyingParty);
@@ -309,5 +275,5 @@ fn authenticator(data: &[u8], party: &RelyingParty) -> Result<Asserted, Webauthn
     if !set(flag::USER_PRESENT) || !set(flag::USER_VERIFIED) {
         return Err(WebauthnError::NotVerified);
     }
-    Ok(Asserted { sign_count: u32::from_be_bytes([a, b, c, d]), backed_up: set(flag::BACKED_UP) })
+    Ok(())
 }
