@@ -14,6 +14,8 @@ const LOCK: &str = "lock";
 #[derive(Debug)]
 pub(crate) struct Directory {
     database: PathBuf,
+    /// Outlives every connection: POSIX takes away a process's locks on a file with the first descriptor that it closes.
+    file: File,
     _lock: File,
 }
 
@@ -33,20 +35,25 @@ impl Directory {
         })?;
         let database = path.join(DATABASE);
         // SQLite gives its WAL and index the mode of the database, so that one is made here.
-        file(&database)?;
+        let file = file(&database)?;
         // ORDER: the names reach the disk before anything is answered from the file. A crash before this leaves an
         // empty directory, which the next start takes as new.
         synced(path)?;
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             synced(parent)?;
         }
-        Ok(Self { database, _lock: lock })
+        Ok(Self { database, file, _lock: lock })
     }
 
     /// Syncs the directory's entries. Called again once the WAL exists: SQLite syncs its name too, but ignores an
     /// error of that.
     pub(crate) fn sync(&self) -> Result<(), StoreError> {
         self.database.parent().map_or(Ok(()), synced)
+    }
+
+    /// Syncs what was written to the database, by whatever connection.
+    pub(crate) fn sync_database(&self) -> Result<(), StoreError> {
+        self.file.sync_data().map_err(|error| StoreError::file(&self.database, error))
     }
 
     /// The database file.

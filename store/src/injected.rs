@@ -8,7 +8,7 @@ use chancery_core::Code;
 use rusqlite::ffi;
 
 use crate::tx::Tx;
-use crate::{Observer, Store, StoreError};
+use crate::{Hand, Observer, Store, StoreError};
 
 struct Deaf;
 
@@ -101,4 +101,41 @@ async fn an_unknown_durability_ends_the_process_and_answers_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let store = ends(directory.path(), Box::new(Panics), None).await;
     assert_eq!(size(&store), 1, "the leaf is durable; the next start reads it");
+}
+
+/// The most frames that the WAL had while a thousand pages, always the same, were written `times` times.
+async fn longest_wal(directory: &Path, store: &Store, times: usize) -> u64 {
+    let fill = |sql: &'static str| store.write(move |tx: &mut Tx<'_>| tx.link.script(sql));
+    fill("CREATE TABLE filler (x BLOB); INSERT INTO filler VALUES (NULL)").await.unwrap();
+    let mut longest = 0;
+    for _ in 0..times {
+        fill("UPDATE filler SET x = randomblob(4000000)").await.unwrap();
+        longest = longest.max(std::fs::metadata(directory.join("store.sqlite-wal")).unwrap().len());
+    }
+    longest / (4_096 + 24)
+}
+
+/// Would catch a WAL that nobody brings over, and a connection that stays open.
+#[tokio::test]
+async fn the_wal_starts_over_once_it_was_brought_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, hand) = Store::open_by_hand(directory.path(), Box::new(Deaf), never).unwrap();
+    let hand = tokio::spawn(hand.write(|| std::future::ready(())));
+    let longest = longest_wal(directory.path(), &store, 12).await;
+    assert!((4_000..6_000).contains(&longest), "{longest}");
+    store.close().await;
+    hand.await.unwrap();
+    assert!(!directory.path().join("store.sqlite-wal").exists(), "a connection stayed open");
+}
+
+/// Would catch a WAL that grows for ever where copying is slow.
+#[tokio::test]
+async fn the_writer_waits_where_nobody_brings_the_wal_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, Hand { writer, beside, .. }) =
+        Store::open_by_hand(directory.path(), Box::new(Deaf), never).unwrap();
+    std::thread::spawn(|| writer.run());
+    let longest = longest_wal(directory.path(), &store, 70).await;
+    assert!((64_000..66_000).contains(&longest), "{longest}");
+    drop(beside);
 }

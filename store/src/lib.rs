@@ -3,6 +3,7 @@
 //! no tree. Trusts the disk to keep what it synced. If this is wrong, a signature can exist without its record.
 
 mod approvals;
+mod checkpoint;
 mod directory;
 mod error;
 mod fault;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use chancery_core::limit::WRITER_QUEUE;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::checkpoint;
 use crate::directory::Directory;
 use crate::fault::{self, Fatal};
 use crate::health::Watch;
@@ -55,18 +56,12 @@ impl Store {
         observer: Box<dyn Observer>,
         fatal: Fatal,
     ) -> Result<Self, StoreError> {
-        let (store, hand) = Self::open_by_hand(directory, observer, fatal)?;
-        std::thread::Builder::new()
-            .name("store-writer".to_owned())
-            .spawn(move || {
-                let Hand { writer, alive } = hand;
-                // Without its writer the house would refuse everything until somebody looked; another process need not.
-                if catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
-                    fatal("the store's writer panicked");
-                }
-                let _ = alive.send(());
-            })
-            .map_err(|error| StoreError::file("store-writer", error))?;
+        let (store, Hand { writer, beside, alive }) = Self::open_by_hand(directory, observer, fatal)?;
+        thread("store-copier", fatal, move || beside.run())?;
+        thread("store-writer", fatal, move || {
+            writer.run();
+            let _ = alive.send(());
+        })?;
         Ok(store)
     }
 
@@ -79,7 +74,7 @@ impl Store {
         observer: Box<dyn Observer>,
         fatal: Fatal,
     ) -> Result<(Self, Hand), StoreError> {
-        let directory = Directory::claim(directory)?;
+        let directory = Arc::new(Directory::claim(directory)?);
         let link = Link::writer(directory.database())?;
         let found = schema::look(&link, directory.database())?;
         link.make_durable()?;
@@ -101,6 +96,7 @@ impl Store {
         let watch = Arc::new(Watch::default());
         let (queue, orders) = mpsc::channel(WRITER_QUEUE);
         let (alive, ended) = oneshot::channel();
+        let (checkpoints, beside) = checkpoint::open(Arc::clone(&directory), Arc::clone(&watch), fatal)?;
         let writer = Writer {
             link,
             queue: orders,
@@ -109,10 +105,11 @@ impl Store {
             newest_ms,
             watch: Arc::clone(&watch),
             fatal,
+            checkpoints,
             directory,
         };
         let store = Self { inner: Arc::new(Inner { queue, pool, watch, ended: Mutex::new(Some(ended)) }) };
-        Ok((store, Hand { writer, alive }))
+        Ok((store, Hand { writer, beside, alive }))
     }
 
     /// Runs `job` in the writer and answers after COMMIT returned, so the value is on the disk. An `Err` of the job
@@ -175,4 +172,18 @@ impl Store {
             drop(ended.await);
         }
     }
+}
+
+/// A thread without which the house would refuse everything until somebody looked; another process need not.
+fn thread(name: &str, fatal: Fatal, work: impl FnOnce() + Send + 'static) -> Result<(), StoreError> {
+    let panicked = format!("{name} panicked");
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            if catch_unwind(AssertUnwindSafe(work)).is_err() {
+                fatal(&panicked);
+            }
+        })
+        .map_err(|error| StoreError::file(name, error))?;
+    Ok(())
 }

@@ -4,12 +4,13 @@
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chancery_core::limit::COMMIT_JOBS;
 use rusqlite::ffi;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::checkpoint::{Beside, Checkpoints};
 use crate::directory::Directory;
 use crate::fault::{self, Fatal, Phase, Verdict};
 use crate::health::Watch;
@@ -19,17 +20,8 @@ use crate::{Observer, StoreError};
 
 const NEWEST: &str = "UPDATE store SET newest_ms = ?1 WHERE one = 1";
 
-/// A batch of so many jobs says that more are on their way, and the next one waits for them.
-const MANY: usize = 4;
-/// How long it waits. Pages written and synced by one commit for many jobs cost little more than for a few.
+/// LIMIT: how long a batch waits for those who are likely to ask next.
 const GATHERING: Duration = Duration::from_millis(1);
-
-/// LIMIT: WAL frames (pages of 4 KiB) not yet in the database, above which an idle writer checkpoints.
-const IDLE_FRAMES: i64 = 4_000;
-/// LIMIT: the same for a writer that has more to do.
-const BUSY_FRAMES: i64 = 16_000;
-/// LIMIT: frames of the WAL file above which the writer waits for readers, so that the file starts over.
-const RESTART_FRAMES: i64 = 64_000;
 
 /// Evidence that the job which made this value is on the disk. Only the writer makes it, after COMMIT returned.
 #[derive(Debug)]
@@ -125,6 +117,7 @@ enum Last {
 /// thread does everything in an order that a seed gives.
 pub struct Hand {
     pub(crate) writer: Writer,
+    pub(crate) beside: Beside,
     pub(crate) alive: oneshot::Sender<()>,
 }
 
@@ -134,6 +127,7 @@ impl Hand {
         while let Some(first) = self.writer.queue.recv().await {
             gather().await;
             match self.writer.turn(first) {
+                ControlFlow::Continue(_) if self.beside.turn().is_break() => return,
                 ControlFlow::Continue(_) => {}
                 ControlFlow::Break(Last::Closed) => break,
                 ControlFlow::Break(Last::Ended) => return,
@@ -152,24 +146,38 @@ pub(crate) struct Writer {
     pub(crate) newest_ms: i64,
     pub(crate) watch: Arc<Watch>,
     pub(crate) fatal: Fatal,
-    pub(crate) directory: Directory,
+    pub(crate) checkpoints: Checkpoints,
+    pub(crate) directory: Arc<Directory>,
 }
 
 impl Writer {
     /// Works until told to close or until every handle is gone; then empties the WAL and lets the directory go.
     pub(crate) fn run(mut self) {
-        let mut last = 0;
+        let (mut likely, mut took) = (0, Duration::ZERO);
         while let Some(first) = self.queue.blocking_recv() {
-            if last >= MANY {
-                std::thread::sleep(GATHERING);
-            }
+            self.gather(likely, took);
+            let started = Instant::now();
             match self.turn(first) {
-                ControlFlow::Continue(jobs) => last = jobs,
+                // Who was answered asks next, and who asked meanwhile waits: a lone client never does.
+                ControlFlow::Continue(jobs) => likely = jobs + self.queue.len(),
                 ControlFlow::Break(Last::Closed) => break,
                 ControlFlow::Break(Last::Ended) => return,
             }
+            took = started.elapsed();
         }
         self.leave();
+    }
+
+    /// Waits until `likely` jobs have come, for a part of what a commit takes: one for many costs little more than one for
+    /// a few, and who just misses it waits for all of it.
+    fn gather(&self, likely: usize, commit: Duration) {
+        let step = (commit / 4).min(GATHERING) / 4;
+        for _ in 0..4 {
+            if self.queue.len() + 1 >= likely.min(COMMIT_JOBS) {
+                return;
+            }
+            std::thread::sleep(step);
+        }
     }
 
     /// The first order of a batch and what waits behind it, committed. Answers how many jobs that were.
@@ -193,14 +201,14 @@ impl Writer {
         if closing {
             return ControlFlow::Break(Last::Closed);
         }
-        if self.checkpoint_when_due().is_break() {
+        if self.checkpoints.when_due(&self.link).is_break() {
             return ControlFlow::Break(Last::Ended);
         }
         ControlFlow::Continue(jobs)
     }
 
-    fn leave(mut self) {
-        if self.checkpoint("PRAGMA wal_checkpoint(TRUNCATE)").is_break() {
+    fn leave(self) {
+        if self.checkpoints.close().is_break() {
             return;
         }
         if let Err(error) = self.link.close() {
@@ -284,59 +292,9 @@ impl Writer {
         ControlFlow::Continue(())
     }
 
-    fn checkpoint_when_due(&mut self) -> ControlFlow<()> {
-        let frames = self.link.one("PRAGMA wal_checkpoint(NOOP)", [], |row| Ok((row.get(1)?, row.get(2)?)));
-        match frames {
-            Ok(Some((log, done))) => match due(log, done, self.queue.is_empty()) {
-                Some(checkpoint) => self.checkpoint(checkpoint),
-                None => ControlFlow::Continue(()),
-            },
-            _ => self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)"),
-        }
-    }
-
-    fn checkpoint(&mut self, pragma: &str) -> ControlFlow<()> {
-        // ORDER: SQLite syncs the WAL, then writes and syncs the database, then lets the WAL start over. A crash
-        // between any two leaves the WAL as it was. A failed sync here may have lost answered rows: the process ends.
-        self.link.take_fault();
-        if let Err(error) = self.link.one(pragma, [], |_| Ok(())) {
-            let code = self.link.take_fault().unwrap_or(ffi::SQLITE_ERROR);
-            if fault::verdict(Phase::Work, code) == Verdict::End {
-                return self.end(&format!("a checkpoint met an I/O error: {error}"));
-            }
-            tracing::warn!(%error, code, "a checkpoint was put off");
-            self.watch.failed(error.to_string());
-        }
-        ControlFlow::Continue(())
-    }
-
     fn end(&self, reason: &str) -> ControlFlow<()> {
         self.watch.failed(reason.to_owned());
         (self.fatal)(reason);
         ControlFlow::Break(())
-    }
-}
-
-/// The checkpoint to run when `log` frames stand in the WAL and `done` of them in the database already.
-fn due(log: i64, done: i64, idle: bool) -> Option<&'static str> {
-    if log >= RESTART_FRAMES {
-        return Some("PRAGMA wal_checkpoint(RESTART)");
-    }
-    let most = if idle { IDLE_FRAMES } else { BUSY_FRAMES };
-    (log.saturating_sub(done) >= most).then_some("PRAGMA wal_checkpoint(PASSIVE)")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_checkpoint_waits_for_quiet_but_not_for_ever() {
-        assert_eq!(due(IDLE_FRAMES - 1, 0, true), None);
-        assert!(due(IDLE_FRAMES, 0, true).is_some());
-        assert_eq!(due(BUSY_FRAMES - 1, 0, false), None);
-        assert!(due(BUSY_FRAMES, 0, false).is_some());
-        assert_eq!(due(20_000, 20_000, true), None, "what is in the database already is not copied again");
-        assert!(due(RESTART_FRAMES, RESTART_FRAMES, false).is_some_and(|pragma| pragma.contains("RESTART")));
     }
 }

@@ -182,3 +182,28 @@ fn an_answer_follows_the_sync_of_its_rows() {
     }
     assert!(answers >= 12, "the trace shows only {answers} answers:\n{log}");
 }
+
+/// Would catch a checkpoint whose errors nobody hears of, because it runs beside the writer.
+#[tokio::test]
+async fn a_failed_checkpoint_ends_the_process() {
+    if !strace() {
+        return;
+    }
+    // Only a checkpoint touches the database itself: the first of these syncs is SQLite's or ours.
+    for (of, errno) in [("fdatasync", "EIO"), ("pwrite64", "EIO"), ("pwrite64", "ENOSPC")] {
+        let directory = place(false).await;
+        let database = directory.path().join("store.sqlite");
+        let inject = format!("inject={of}:error={errno}:when=1");
+        let arguments = ["-P", database.to_str().unwrap(), "-e", &inject, "-o", "/dev/null"];
+        // Each commit is a thousand frames of the WAL.
+        let mut child = child::traced(&arguments, "child_process", directory.path(), 1, 4);
+        let output = child.env(child::RECORD, "4000000").output().unwrap();
+        let (signal, output) = (output.status.signal(), String::from_utf8(output.stdout).unwrap());
+        let said = child::said(&output);
+        let ends = errno == "EIO";
+        assert_eq!(signal, ends.then_some(SIGABRT), "{of} {errno}: {said:?}");
+        assert_eq!(said.contains(&"done"), !ends, "{of} {errno}: {said:?}");
+        assert!(said.iter().any(|line| line.starts_with("permitted")), "{of} {errno}: {said:?}");
+        child::verify(directory.path(), said).await;
+    }
+}
