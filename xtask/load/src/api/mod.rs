@@ -74,9 +74,11 @@ pub fn run(
     talk::line(&format!("api: {} requests of {FEW} clients", plan.requests / 8));
     let few = crowd.send(FEW, plan.requests / 8)?;
     talk::line(&format!("api: {} requests of {CLIENTS} clients", plan.requests));
-    let before = spent(&stage)?;
+    let own = std::process::id();
+    let before = (spent(&stage)?, process::cpu(own)?);
     let many = crowd.send(CLIENTS, plan.requests)?;
-    let cost = spent(&stage)?.saturating_sub(before);
+    let cost = spent(&stage)?.saturating_sub(before.0);
+    let beside = process::cpu(own)?.saturating_sub(before.1);
     let loaded = resident(&stage)?;
     talk::line(&format!("api: {} more, for what stays in memory", plan.lasting));
     crowd.send(CLIENTS, plan.lasting)?;
@@ -86,13 +88,15 @@ pub fn run(
     talk::line("api: the same token and disk alone");
     let raw = raw::token(hardware_tests, &state, plan.raw)?;
     let disk = raw::disk(&state)?;
-    Ok(Figures { few, many, cost, idle, loaded, lasting, raw, disk }.rows(plan))
+    Ok(Figures { few, many, cost, beside, idle, loaded, lasting, raw, disk }.rows(plan))
 }
 
 struct Figures {
     few: Gathered,
     many: Gathered,
     cost: Duration,
+    /// What the generator took of the same processors meanwhile.
+    beside: Duration,
     idle: u64,
     loaded: u64,
     lasting: u64,
@@ -104,7 +108,8 @@ impl Figures {
     fn rows(&self, plan: &Plan) -> Vec<Bench> {
         let micros = |time: Duration| time.as_secs_f64() * 1e6;
         let alone = millis(self.disk) + millis(self.raw.cpu);
-        let own = micros(self.cost) / self.many.signed() as f64 - micros(self.raw.cpu);
+        let signed = self.many.signed() as f64;
+        let own = micros(self.cost) / signed - micros(self.raw.cpu);
         let mega = |bytes: u64| bytes as f64 / (1024.0 * 1024.0);
 
         let rate = self.many.per_second();
@@ -121,6 +126,7 @@ impl Figures {
             Bench::new("C_Sign on one thread, alone", "1/s", self.raw.one_thread),
             Bench::new("own CPU per request beyond C_Sign", "us", own).asked("<= 250 us", own <= 250.0),
             Bench::new("CPU per C_Sign, alone", "us", micros(self.raw.cpu)),
+            Bench::new("CPU per request of the generator beside it", "us", micros(self.beside) / signed),
             Bench::new("append 512 B and fdatasync, p50", "ms", millis(self.disk)),
             Bench::new("latency p50, 2 clients", "ms", few(0.5)).beside(alone),
             Bench::new("latency p99, 2 clients", "ms", few(0.99))
