@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use chancery_core::Payload;
 use chancery_intent::bitcoin::{Network, Wallet};
+use chancery_intent::change::{NAMESPACE, Seal};
 use chancery_intent::contracts::{Entry, Registry};
 use chancery_intent::model::{Description, Effect, Kind};
 use chancery_intent::{Account, Address, Standard, address_of, ethereum, understand};
@@ -35,6 +36,9 @@ pub fn recheck(
 ) -> Result<Rechecked, String> {
     let stated: Description = serde_json::from_value(stated.clone())
         .map_err(|error| format!("the intent is not of format 1: {error}"))?;
+    if is_change(payload) {
+        return recheck_change(payload, &stated, signing_digest);
+    }
     if is_bitcoin(payload) {
         let key = public_key.ok_or("without the wallet's public key a Bitcoin intent cannot be checked")?;
         return recheck_bitcoin(payload, &stated, signing_digest, key);
@@ -78,6 +82,45 @@ pub fn recheck(
 /// Whether a payload is decoded for a descriptor and not for an address.
 pub fn is_bitcoin(payload: &Payload) -> bool {
     matches!(payload, Payload::BitcoinPsbt { .. } | Payload::BitcoinMessage { .. })
+}
+
+/// Whether a payload changes the appliance itself.
+pub fn is_change(payload: &Payload) -> bool {
+    matches!(payload, Payload::ApplianceChange { .. })
+}
+
+/// The seal that an intent says it was decoded for.
+///
+/// # Errors
+/// A sentence about what it does not say.
+pub fn stated_seal(stated: &Description) -> Result<Seal<'_>, String> {
+    let tenant = stated.chain.strip_prefix(NAMESPACE).and_then(|rest| rest.strip_prefix(':'));
+    let tenant = tenant.ok_or("the intent's chain is not that of changes")?;
+    Ok(Seal { tenant, wallet: &stated.account })
+}
+
+/// A change names the tenant and the seal that it was decoded for; whether the key is that of the seal is in the log.
+fn recheck_change(
+    payload: &Payload,
+    stated: &Description,
+    signing_digest: &[u8; 32],
+) -> Result<Rechecked, String> {
+    let account = Account::Seal(stated_seal(stated)?);
+    let intent = understand(payload, &account, &Registry::default())
+        .map_err(|error| format!("the payload does not decode: {error}"))?;
+    if intent.signing_digest() != signing_digest {
+        return Err("the signing digest is not the payload's".to_owned());
+    }
+    if intent.description() != stated {
+        return Err("the payload does not change what the intent says".to_owned());
+    }
+    Ok(Rechecked {
+        checked: vec![
+            "the payload decodes, and to exactly the stated change".to_owned(),
+            "the signing digest is the payload's".to_owned(),
+        ],
+        assumed: vec![format!("`{}` is the tenant's seal: the log's entry about it says so", stated.account)],
+    })
 }
 
 /// The Bitcoin wallet that an intent says it was decoded for.

@@ -2,6 +2,7 @@
 //! Pure data: no I/O, no cryptography. Everything here is parsed once at the edge; a value that exists is valid.
 //! If this is wrong, two rooms can disagree about what was asked.
 
+mod change;
 mod clock;
 mod code;
 pub mod config;
@@ -10,6 +11,7 @@ pub mod limit;
 mod mode;
 mod request;
 
+pub use change::Change;
 pub use clock::{Clock, ClockError, ManualClock, SystemClock, UnixMillis};
 pub use code::Code;
 pub use id::{ClientId, IdError, IdempotencyKey, KeyId, RequestId, Tenant, WalletId};

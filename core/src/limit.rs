@@ -104,6 +104,10 @@ pub const WITNESSES: usize = 16;
 pub const WITNESS_MS: u64 = 3_000;
 /// What a witness may be sent, in bytes: a checkpoint with all its signatures, and a consistency proof.
 pub const WITNESS_BYTES: usize = 16 * 1024;
+/// Lines that a change carries of what differs, of who signed and of what was proved; the last says how many more there are.
+pub const CHANGE_LINES: usize = 256;
+/// One such line, in bytes.
+pub const CHANGE_LINE_BYTES: usize = 512;
 /// Approvals and vetoes of one pending request.
 pub const APPROVALS: usize = 256;
 /// Time-stamping authorities of one log.

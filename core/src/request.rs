@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{IdempotencyKey, Tenant, WalletId};
+use crate::{Change, IdempotencyKey, Tenant, WalletId};
 
 /// A parsed and bounded request for one signature. Who asks is established apart from it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +64,12 @@ pub enum Payload {
         #[serde(with = "prefixed_hex")]
         data: Vec<u8>,
     },
+    /// A change of the appliance itself. Only the appliance makes one, for an operator who asked.
+    #[serde(rename = "appliance.change")]
+    ApplianceChange {
+        /// The change.
+        change: Change,
+    },
 }
 
 impl Payload {
@@ -77,6 +83,7 @@ impl Payload {
             Self::EthereumTypedData { .. } => "ethereum.typed_data",
             Self::BitcoinPsbt { .. } => "bitcoin.psbt",
             Self::BitcoinMessage { .. } => "bitcoin.message",
+            Self::ApplianceChange { .. } => "appliance.change",
         }
     }
 }

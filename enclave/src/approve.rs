@@ -8,15 +8,17 @@ use chancery_audit::Digest;
 use chancery_core::{Code, Payload, RequestId, limit};
 use chancery_identity::Officer;
 use chancery_identity::officer::Registered;
+use chancery_policy::Source;
 use chancery_store::{RequestFilter, RequestRow, RequestState};
 use serde_json::Value;
 
 use crate::answer::Answer;
+use crate::enact;
 use crate::kept::{self, Kept};
 use crate::receipts;
 use crate::refusal::Refusal;
 use crate::start::{Enclave, Open};
-use crate::walk::{self, Waiting, Word};
+use crate::walk::{self, Waiting, Word, speaker};
 
 /// How often requests whose time has come are decided again.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -31,6 +33,9 @@ pub struct Sheet {
     pub row: RequestRow,
     /// What was sent; officers decode it for themselves.
     pub payload: Payload,
+    /// The files of the bundle that it would put in force, if it would and one request is asked for; officers compile them for
+    /// themselves.
+    pub brought: Option<Source>,
     /// What it would do, as policy read it.
     pub intent: Value,
     /// What it still needs, as recorded when it was asked.
@@ -91,7 +96,9 @@ impl Enclave {
     pub fn approval(&self, officer: &Officer, id: RequestId) -> Result<Sheet, Refusal> {
         self.registered(officer, |_| ())?;
         let row = self.row(officer.tenant(), id)?;
-        self.sheet(officer, row)
+        let sheet = self.sheet(officer, row)?;
+        let brought = enact::brought(&self.house().store, officer.tenant(), &sheet.payload)?;
+        Ok(Sheet { brought, ..sheet })
     }
 
     /// Hears an officer's word about a pending request, and walks the request on where it was the last one needed.
@@ -126,8 +133,11 @@ impl Enclave {
         let now = house.clock.now()?;
         let decision = receipts::decision(&house.store, &row)?;
         let kept: Kept = kept::read("record", &row.record)?;
-        let speaks = |group: &&String| officers.standing(officer.id(), group, &row.client, now).is_some();
+        let role = speaker(&kept.payload);
+        let speaks =
+            |group: &&String| officers.standing(officer.id(), (role, group), &row.client, now).is_some();
         Ok(Sheet {
+            brought: None,
             payload: kept.payload,
             intent: kept.intent,
             missing: decision.missing,

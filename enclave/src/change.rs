@@ -10,6 +10,7 @@ use chancery_core::{ClientId, Code, RequestId, Tenant, UnixMillis};
 use chancery_identity::Operator;
 use tokio::sync::watch;
 
+use crate::answer::Pending;
 use crate::policy::InForce;
 use crate::refusal::Refusal;
 
@@ -30,10 +31,19 @@ pub enum Standing {
         /// Requests measured so far.
         requests: u64,
     },
+    /// It is asked for, and waits for those who must agree.
+    Asked(Pending),
     /// It decides, and its entry is in the log.
     InForce(InForce),
     /// It does not, and nothing is on record.
     Refused(Refusal),
+}
+
+impl Standing {
+    /// Whether it goes no further by itself.
+    fn is_end(&self) -> bool {
+        matches!(self, Self::Asked(_) | Self::InForce(_) | Self::Refused(_))
+    }
 }
 
 /// A change of the policy, on its way or ended. Clones are the same.
@@ -70,27 +80,22 @@ impl PolicyChange {
     pub fn standing(&self) -> Standing {
         let standing = self.standing.borrow().clone();
         match standing {
-            ended @ (Standing::InForce(_) | Standing::Refused(_)) => ended,
+            ended if ended.is_end() => ended,
             _ if self.standing.has_changed().is_err() => Standing::Refused(broken_off()),
             under_way => under_way,
         }
     }
 
-    /// Waits for its end.
-    ///
-    /// # Errors
-    /// Why it did not come into force.
-    pub async fn end(mut self) -> Result<InForce, Refusal> {
-        let ended = |standing: &Standing| matches!(standing, Standing::InForce(_) | Standing::Refused(_));
-        match self.standing.wait_for(ended).await.as_deref() {
-            Ok(Standing::InForce(policy)) => Ok(policy.clone()),
-            Ok(Standing::Refused(refusal)) => Err(refusal.clone()),
-            _ => Err(broken_off()),
+    /// Waits for its end, as far as it goes by itself.
+    pub async fn end(mut self) -> Standing {
+        match self.standing.wait_for(Standing::is_end).await {
+            Ok(ended) => ended.clone(),
+            Err(_) => Standing::Refused(broken_off()),
         }
     }
 
     fn is_under_way(&self) -> bool {
-        !matches!(self.standing(), Standing::InForce(_) | Standing::Refused(_))
+        !self.standing().is_end()
     }
 }
 

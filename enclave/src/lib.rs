@@ -4,10 +4,12 @@
 
 mod answer;
 mod approve;
+mod asker;
 mod backfill;
 mod change;
 mod courier;
 mod disk;
+mod enact;
 mod house;
 mod in_flight;
 mod kept;
@@ -44,6 +46,7 @@ pub use change::{PolicyChange, Standing};
 pub use courier::WitnessError;
 pub use house::{Books, House};
 pub use in_flight::InFlight;
+pub use manage::Made;
 pub use policy::InForce;
 pub use preview::Preview;
 pub use query::{Component, Figures, KeptPolicy, Listed, RequestFilter, RequestState};

@@ -1,37 +1,69 @@
-//! What operators do: make wallets and put policy in force. Each is a log entry of its own, durable before it counts.
+//! What operators do: make wallets and put policy in force. Each is a log entry of its own, durable before it counts. Where
+//! the policy in force governs changes, they only ask: the change walks like a payment, and takes effect with its release.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chancery_audit::{self as audit, Digest, Endorsement, V1};
-use chancery_core::{Code, KeyId, RequestId, Tenant, WalletId};
-use chancery_hsm::{Algorithm, KeyRef};
+use chancery_audit::{self as audit, Digest};
+use chancery_core::{Change, Code, IdempotencyKey, RequestId, Tenant, WalletId};
 use chancery_identity::Operator;
+use chancery_intent::change::SEAL;
 use chancery_policy::{Source, Tested};
 use chancery_prove::{Proof, Proved};
-use chancery_store::{Tx, WalletRow};
+use chancery_store::Tx;
+use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::backfill::Backfill;
+use crate::answer::{Answer, Pending};
 use crate::change::{PolicyChange, Standing};
+use crate::enact::{Activation, Brought, Making, check_wallet};
 use crate::house::{Books, House};
 use crate::policy::InForce;
 use crate::refusal::Refusal;
 use crate::start::Enclave;
+use crate::walk;
 use crate::wallet::{Design, Wallet};
 
+/// What came of asking for a wallet.
+#[derive(Debug)]
+pub enum Made {
+    /// It is there.
+    Wallet(Arc<Wallet>),
+    /// It is asked for, and waits for those who must agree.
+    Pending(Pending),
+}
+
 impl Enclave {
-    /// Makes a wallet around a fresh key in the HSM.
+    /// Makes a wallet around a fresh key in the HSM; where the policy in force governs changes, asks for it under `key`.
     ///
     /// # Errors
-    /// [`Code::BadRequest`] for its chains or its descriptor, [`Code::AlreadyExists`] for its name, and what the HSM or store answer.
+    /// [`Code::BadRequest`] for its chains or its descriptor, [`Code::AlreadyExists`] for its name, what denies the change, and
+    /// what the HSM or store answer.
     pub async fn create_wallet(
         &self,
         operator: Operator,
+        key: Option<IdempotencyKey>,
         id: WalletId,
         design: Design,
-    ) -> Result<Arc<Wallet>, Refusal> {
+    ) -> Result<Made, Refusal> {
         let house = Arc::clone(self.house());
-        self.run(async move { create_wallet(&house, &operator, id, design).await }).await
+        self.run(async move {
+            if !governed(&house, operator.tenant()) {
+                return create_wallet(&house, &operator, id, design).await.map(Made::Wallet);
+            }
+            let tenant = operator.tenant();
+            let before = |key| house.store.read(|rows| rows.request_by_key(tenant, operator.id(), key));
+            // Asked once more under its key, a wallet that was made is no name that is taken.
+            if key.as_ref().map(before).transpose()?.flatten().is_none() {
+                check_wallet(&house, tenant, &id, &design)?;
+            }
+            let change = Change::Wallet { wallet: id.clone(), design: flat(&design)? };
+            match ask(&house, &operator, key, change).await? {
+                Answer::Pending(pending) => Ok(Made::Pending(pending)),
+                Answer::Released(_) => house.wallets.find(tenant, &id).map(Made::Wallet),
+            }
+        })
+        .await
     }
 
     /// Looks who signed a bundle, and has it compiled, tested and proved, its limits count what is still in their windows,
@@ -56,9 +88,10 @@ impl Enclave {
         let (change, tell) = house.policies.changes.begin(&operator, bundle, house.clock.now()?)?;
         let id = change.id();
         self.beside(async move {
-            let brought = Brought { id, operator, canonical, signatures };
-            let standing = match apply_policy(&house, source, brought, &tell).await {
-                Ok(in_force) => Standing::InForce(in_force),
+            let tenant = operator.tenant().clone();
+            let brought = Brought { id, tenant, by: (&operator).into(), canonical, signatures };
+            let standing = match apply_policy(&house, &operator, source, brought, &tell).await {
+                Ok(standing) => standing,
                 Err(refusal) => {
                     tracing::warn!(%bundle, %refusal, "a policy bundle did not come into force");
                     Standing::Refused(refusal)
@@ -81,96 +114,66 @@ impl Enclave {
     }
 }
 
+/// Whether changes are asked for.
+fn governed(house: &House, tenant: &Tenant) -> bool {
+    house.policies.in_force(tenant).is_ok_and(|policy| policy.bundle().governs_changes())
+}
+
+/// Walks a change. The first one of a tenant finds no seal yet: the key that says yes to changes is made.
+async fn ask(
+    house: &Arc<House>,
+    operator: &Operator,
+    key: Option<IdempotencyKey>,
+    change: Change,
+) -> Result<Answer, Refusal> {
+    let internal = || Refusal::new(Code::Internal, "the seal has no name");
+    let seal: WalletId = SEAL.parse().map_err(|_| internal())?;
+    match house.wallets.find(operator.tenant(), &seal) {
+        Ok(wallet) if wallet.is_seal() => {}
+        Ok(_) => {
+            let detail = format!(
+                "the wallet `{SEAL}` is another's name than that of the seal, so nothing can be changed"
+            );
+            return Err(Refusal::new(Code::AlreadyExists, detail));
+        }
+        Err(_) => drop(create_wallet(house, operator, seal, Design::Seal).await?),
+    }
+    let fresh = || RequestId::fresh().to_string().parse().map_err(|_| internal());
+    let key = key.map_or_else(fresh, Ok)?;
+    walk::change(house, operator, key, change).await
+}
+
+/// A design as a change carries it.
+fn flat(design: &Design) -> Result<BTreeMap<String, Value>, Refusal> {
+    crate::kept::parse("design", crate::kept::value(design)?)
+}
+
 async fn create_wallet(
     house: &Arc<House>,
     operator: &Operator,
     id: WalletId,
     design: Design,
 ) -> Result<Arc<Wallet>, Refusal> {
-    design.check()?;
     house.disk.admit()?;
     let tenant = operator.tenant().clone();
-    let taken = || Refusal::new(Code::AlreadyExists, format!("a wallet `{id}` exists already"));
-    if house.store.read(|rows| rows.wallet(&tenant, &id))?.is_some() {
-        return Err(taken());
-    }
-
-    // ORDER: the key first. A crash before the row is durable leaves a key that no wallet names and nothing can use.
-    let key = KeyId::fresh();
-    let public = house.hsm.generate(key, &format!("chancery/{tenant}/{id}"), Algorithm::Secp256k1).await?;
-    let now = house.clock.now()?;
-    let wallet = Wallet::around(KeyRef { id: key, public }, tenant.clone(), id.clone(), design, now)?;
-    let record = audit::Record::Wallet(audit::Wallet {
-        v: V1,
-        tenant: tenant.clone(),
-        request_id: RequestId::fresh(),
-        time_ms: now,
-        client: operator.id().clone(),
-        certificate: Digest::from_bytes(*operator.fingerprint().as_bytes()),
-        wallet: id.clone(),
-        algorithm: audit::Algorithm::Secp256k1,
-        public_key: wallet.public_key().into(),
-        chains: wallet.chains(),
-        descriptor: wallet.descriptor(),
-    });
-    let (row_id, bytes) = (id.clone(), wallet.record()?);
-    let written = house
-        .store
-        .write(move |tx| {
-            let leaf = audit::append(tx, &record)?.index();
-            tx.insert_wallet(&WalletRow { tenant, id: row_id, created_ms: now, leaf, record: bytes })?;
-            Ok::<_, Refusal>(leaf)
-        })
-        .await;
+    let making = Making::begin(house, RequestId::fresh(), &operator.into(), tenant, id, design).await?;
+    let written = house.store.write(move |tx| Ok::<_, Refusal>((making.write(tx)?, making))).await;
     match written {
-        Ok(leaf) => Ok(house.wallets.add(wallet.recorded_at(leaf.into_inner()))),
-        Err(refusal) => {
-            if let Err(error) = house.hsm.destroy(key).await {
-                tracing::warn!(%key, %error, "a key that no wallet names stays in the token");
-            }
-            Err(if refusal.code == Code::AlreadyExists { taken() } else { refusal })
+        Ok(done) => {
+            let (leaf, making) = done.into_inner();
+            Ok(making.take_effect(house, leaf))
         }
+        Err(refusal) => Err(refusal),
     }
-}
-
-/// A bundle on its way into force.
-struct Change {
-    record: audit::Policy,
-    canonical: Vec<u8>,
-    backfill: Option<Backfill>,
-}
-
-impl Change {
-    /// One transaction; it runs on the store's writer. The activation's log index once it is made.
-    fn step(&mut self, books: &Books, tx: &mut Tx<'_>) -> Result<Option<u64>, Refusal> {
-        if let Some(backfill) = &mut self.backfill
-            && !backfill.step(books, tx)?
-        {
-            return Ok(None);
-        }
-        let audit::Policy { tenant, bundle, time_ms, .. } = &self.record;
-        let leaf = audit::append(tx, &audit::Record::Policy(self.record.clone()))?.index();
-        tx.put_bundle(tenant, bundle.as_bytes(), &self.canonical)?;
-        tx.activate_bundle(tenant, bundle.as_bytes(), *time_ms, leaf)?;
-        Ok(Some(leaf))
-    }
-}
-
-/// What the log says about a change of the policy, beside the bundle itself.
-pub(crate) struct Brought {
-    pub id: RequestId,
-    pub operator: Operator,
-    /// The bundle's canonical JSON.
-    pub canonical: Vec<u8>,
-    pub signatures: Vec<Endorsement>,
 }
 
 async fn apply_policy(
     house: &Arc<House>,
+    operator: &Operator,
     source: Source,
     brought: Brought,
     tell: &watch::Sender<Standing>,
-) -> Result<InForce, Refusal> {
+) -> Result<Standing, Refusal> {
     let (prover, told) = (house.prover.clone(), tell.clone());
     let work = move || {
         let tested = Tested::compile(&source)?;
@@ -184,10 +187,40 @@ async fn apply_policy(
         .await
         .ok_or_else(|| Refusal::new(Code::Internal, "the policy compiler failed"))??;
     house.policies.fits(tested.bundle())?;
+    if governed(house, operator.tenant()) {
+        return ask_for_policy(house, operator, &tested, brought).await;
+    }
     put_in_force(&house.books, tested, brought, &|requests| {
         tell.send_replace(Standing::LookingBack { requests });
     })
     .await
+    .map(Standing::InForce)
+}
+
+/// Asks for a bundle that was signed, tested and proved; it is kept, so that officers can look at it.
+async fn ask_for_policy(
+    house: &Arc<House>,
+    operator: &Operator,
+    tested: &Tested,
+    brought: Brought,
+) -> Result<Standing, Refusal> {
+    let Brought { tenant, canonical, signatures, .. } = brought;
+    let in_force = house.policies.in_force(&tenant)?;
+    let bundle = Digest::of(&canonical);
+    let changed = tested.bundle().diff(in_force.bundle());
+    let signatures = signatures.iter().map(|one| (one.key.clone(), hex::encode(one.signature.as_bytes())));
+    let change = Change::Policy {
+        bundle: bundle.to_string(),
+        previous: in_force.digest().to_string(),
+        signatures: signatures.collect(),
+        differences: changed.lines(),
+        proved: tested.bundle().goals().map(|goal| goal.name.clone()).collect(),
+    };
+    house.store.write(move |tx| tx.put_bundle(&tenant, bundle.as_bytes(), &canonical)).await?;
+    Ok(match ask(house, operator, None, change).await? {
+        Answer::Pending(pending) => Standing::Asked(pending),
+        Answer::Released(_) => Standing::InForce((*house.policies.in_force(operator.tenant())?).clone()),
+    })
 }
 
 /// Has a bundle's limits count what is still in their windows, and puts it in force. `told` hears how many requests were
@@ -198,38 +231,16 @@ pub(crate) async fn put_in_force(
     brought: Brought,
     told: &(dyn Fn(u64) + Send + Sync),
 ) -> Result<InForce, Refusal> {
-    let Brought { id, operator, canonical, signatures } = brought;
-    let tenant = operator.tenant().clone();
-    let _one_at_a_time = books.policies.changing.lock().await;
-    let now = books.clock.now()?;
-    let before = books.policies.activated(&tenant);
-    let backfill = Backfill::before(tested.bundle(), before.as_deref().map(InForce::bundle), &tenant, now);
-    let in_force = InForce::new(tested, 0, now, signatures.clone())?;
-    let record = audit::Policy {
-        v: V1,
-        tenant: tenant.clone(),
-        request_id: id,
-        time_ms: now,
-        client: operator.id().clone(),
-        certificate: Digest::from_bytes(*operator.fingerprint().as_bytes()),
-        bundle: in_force.digest(),
-        previous: before.map(|policy| policy.digest()),
-        signatures,
-    };
-    let mut change = Change { record, canonical, backfill };
+    let mut activation = Activation::begin(books, tested, brought).await?;
     let leaf = loop {
         let there = Arc::clone(books);
-        let step = move |tx: &mut Tx<'_>| Ok::<_, Refusal>((change.step(&there, tx)?, change));
+        let step = move |tx: &mut Tx<'_>| Ok::<_, Refusal>((activation.step(&there, tx)?, activation));
         let (leaf, still) = books.store.write(step).await?.into_inner();
+        activation = still;
         match leaf {
             Some(leaf) => break leaf,
-            None => {
-                told(still.backfill.as_ref().map_or(0, Backfill::measured));
-                change = still;
-            }
+            None => told(activation.measured()),
         }
     };
-    let in_force = in_force.activated_at(leaf);
-    books.policies.set(tenant, in_force.clone());
-    Ok(in_force)
+    Ok(activation.take_effect(books, leaf))
 }

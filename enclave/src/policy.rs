@@ -96,7 +96,7 @@ pub(crate) struct Policies {
     /// Those on their way.
     pub changes: Changes,
     /// Held while a bundle comes into force: the one before it stays the one before it.
-    pub changing: tokio::sync::Mutex<()>,
+    pub changing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Policies {
@@ -108,7 +108,7 @@ impl Policies {
             endorsers,
             mode,
             changes: Changes::default(),
-            changing: tokio::sync::Mutex::default(),
+            changing: Arc::default(),
         }
     }
 
@@ -128,6 +128,14 @@ impl Policies {
         notes: &[String],
     ) -> Result<Vec<Endorsement>, Refusal> {
         Ok(self.endorsers.accept(notes, Endorsed { origin: &self.origin, tenant, bundle })?)
+    }
+
+    /// Whether kept signatures are enough for this bundle.
+    ///
+    /// # Errors
+    /// [`Code::BundleUnsigned`].
+    pub fn confirmed(&self, tenant: &Tenant, bundle: &Digest, kept: &[Endorsement]) -> Result<(), Refusal> {
+        Ok(self.endorsers.confirm(kept, Endorsed { origin: &self.origin, tenant, bundle })?)
     }
 
     /// Whether a bundle may be in force in this mode.
@@ -158,8 +166,7 @@ impl Policies {
         if *digest.as_bytes() != row.hash || activation.bundle != digest || activation.tenant != row.tenant {
             return Err(Refusal::new(Code::StoreUnavailable, "the stored bundle is not the one of its hash"));
         }
-        let of = Endorsed { origin: &self.origin, tenant: &row.tenant, bundle: &digest };
-        let signed = self.endorsers.confirm(&activation.signatures, of).map_err(Refusal::from);
+        let signed = self.confirmed(&row.tenant, &digest, &activation.signatures);
         let refused = signed.and_then(|_| self.fits(in_force.bundle())).err().map(|error| {
             tracing::error!(bundle = %digest, %error, "the bundle in the store is refused: an operator must apply another");
             let detail = format!("the bundle applied last, {digest}, is refused: {}", error.detail);

@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use chancery_core::{Code, KeyId, Tenant, UnixMillis, WalletId};
 use chancery_hsm::{Algorithm, KeyRef, PublicKey};
 use chancery_intent::bitcoin::{self, Network};
+use chancery_intent::change::Seal;
 use chancery_intent::{Account, Address, address_of, ethereum};
 use chancery_store::WalletRow;
 use serde::{Deserialize, Serialize};
@@ -44,10 +45,13 @@ pub enum Holding {
     },
     /// The scripts of a descriptor.
     Bitcoin(Box<bitcoin::Wallet>),
+    /// The tenant's word about its own changes.
+    Seal,
 }
 
 /// What a wallet shall be, before it has a key.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
 pub enum Design {
     /// One address, for these EIP-155 chain ids: 1 to [`CHAINS`].
     Ethereum {
@@ -61,6 +65,9 @@ pub enum Design {
         /// The descriptor.
         descriptor: String,
     },
+    /// The tenant's seal; the appliance makes it by itself.
+    #[serde(skip)]
+    Seal,
 }
 
 impl Design {
@@ -75,6 +82,7 @@ impl Design {
             Self::Bitcoin { network, descriptor } => {
                 Holding::Bitcoin(Box::new(bitcoin::Wallet::parse(network, &descriptor, public_key)?))
             }
+            Self::Seal => Holding::Seal,
         })
     }
 
@@ -101,6 +109,7 @@ impl Design {
             }
             // Any key: what a descriptor may be does not depend on it.
             Self::Bitcoin { .. } => self.clone().with(&ANY_KEY).map(|_| ()),
+            Self::Seal => Ok(()),
         }
     }
 }
@@ -111,7 +120,7 @@ const ANY_KEY: [u8; 33] = [
     0x02, 0x9b, 0xfc, 0xdb, 0x2d, 0xce, 0x28, 0xd9, 0x59, 0xf2, 0x81, 0x5b, 0x16, 0xf8, 0x17, 0x98,
 ];
 
-/// The `record` column of a wallet: format 1 is Ethereum's, format 2 Bitcoin's.
+/// The `record` column of a wallet: format 1 is Ethereum's, format 2 Bitcoin's, format 3 the seal's.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Kept {
@@ -136,7 +145,17 @@ impl Wallet {
                 Account::Ethereum(ethereum::Account { address: *address, chain_ids })
             }
             Holding::Bitcoin(wallet) => Account::Bitcoin(wallet),
+            Holding::Seal => Account::Seal(self.seal()),
         }
+    }
+
+    /// Whether it signs the tenant's changes, and nothing else.
+    pub(crate) fn is_seal(&self) -> bool {
+        matches!(self.holding, Holding::Seal)
+    }
+
+    fn seal(&self) -> Seal<'_> {
+        Seal { tenant: self.tenant.as_str(), wallet: self.id.as_str() }
     }
 
     /// The public key, compressed SEC 1.
@@ -153,6 +172,7 @@ impl Wallet {
                 chain_ids.iter().map(|id| format!("eip155:{id}")).collect()
             }
             Holding::Bitcoin(wallet) => vec![wallet.network().chain().to_owned()],
+            Holding::Seal => vec![self.seal().chain()],
         }
     }
 
@@ -160,7 +180,7 @@ impl Wallet {
     #[must_use]
     pub fn descriptor(&self) -> Option<String> {
         match &self.holding {
-            Holding::Ethereum { .. } => None,
+            Holding::Ethereum { .. } | Holding::Seal => None,
             Holding::Bitcoin(wallet) => Some(wallet.descriptor()),
         }
     }
@@ -169,6 +189,7 @@ impl Wallet {
         let (v, chain_ids, network) = match &self.holding {
             Holding::Ethereum { chain_ids, .. } => (1, Some(chain_ids.clone()), None),
             Holding::Bitcoin(wallet) => (2, None, Some(wallet.network())),
+            Holding::Seal => (3, None, None),
         };
         crate::kept::write(&Kept {
             v,
@@ -209,6 +230,7 @@ impl Wallet {
         let design = match (kept.v, kept.chain_ids, kept.network, kept.descriptor) {
             (1, Some(chain_ids), None, None) => Design::Ethereum { chain_ids },
             (2, None, Some(network), Some(descriptor)) => Design::Bitcoin { network, descriptor },
+            (3, None, None, None) => Design::Seal,
             _ => return Err(unreadable(())),
         };
         let wallet = Self::around(key, row.tenant, row.id.clone(), design, row.created_ms)?;

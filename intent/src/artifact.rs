@@ -19,7 +19,7 @@ pub enum Artifact {
         /// The JSON-RPC object: `chainId`, `address`, `nonce`, `yParity`, `r`, `s` as hexadecimal quantities.
         json: Value,
     },
-    /// A message or typed data: the signature is all there is.
+    /// A message, typed data or a change: the signature is all there is.
     Signature {
         /// `r || s || v` with `v` 27 or 28: what `eth_sign` and `eth_signTypedData` answer with.
         bytes: [u8; 65],

@@ -4,6 +4,7 @@
 
 mod artifact;
 pub mod bitcoin;
+pub mod change;
 pub mod contracts;
 mod error;
 pub mod ethereum;
@@ -29,6 +30,8 @@ pub enum Account<'a> {
     Ethereum(ethereum::Account<'a>),
     /// The scripts of a descriptor on one network.
     Bitcoin(&'a bitcoin::Wallet),
+    /// Changes of the appliance itself.
+    Seal(change::Seal<'a>),
 }
 
 /// A payload that was understood: what it would do, and the digests that sign exactly that.
@@ -48,6 +51,7 @@ pub struct Intent {
 enum Document {
     Ethereum(Box<ethereum::Document>),
     Bitcoin(Box<bitcoin::Document>),
+    Change,
 }
 
 impl Intent {
@@ -59,7 +63,7 @@ impl Intent {
 
     /// What is permitted, recorded and signed, in one digest. Of an Ethereum payload it is the digest that is signed:
     /// Keccak-256 of [`preimage`](Self::preimage). Of a Bitcoin payload, which may need a signature for each input, it is
-    /// SHA-256 of the same and commits to every one of [`signings`](Self::signings).
+    /// SHA-256 of the same and commits to every one of [`signings`](Self::signings). Of a change it is SHA-256 too.
     #[must_use]
     pub fn signing_digest(&self) -> &[u8; 32] {
         &self.digest
@@ -73,7 +77,7 @@ impl Intent {
 
     /// What [`signing_digest`](Self::signing_digest) hashes, as this crate encoded it: the EIP-2718 signing form of a
     /// transaction, `0x05 || rlp` of an authorization, the prefixed EIP-191 message, `0x1901 || domain || message` of
-    /// EIP-712; for Bitcoin `"chancery signing digests v1\n"` and each digest.
+    /// EIP-712; for Bitcoin `"chancery signing digests v1\n"` and each digest; for a change `"chancery change v1\n"` and its JSON.
     #[must_use]
     pub fn preimage(&self) -> &[u8] {
         &self.preimage
@@ -87,7 +91,8 @@ impl Intent {
     pub fn finish(&self, signatures: &[Signature]) -> Result<Artifact, IntentError> {
         match (&self.document, signatures) {
             (Document::Ethereum(document), [one]) => Ok(document.finish(one)),
-            (Document::Ethereum(_), _) => Err(IntentError::Signatures),
+            (Document::Change, [one]) => Ok(ethereum::Document::Message.finish(one)),
+            (Document::Ethereum(_) | Document::Change, _) => Err(IntentError::Signatures),
             (Document::Bitcoin(document), all) => document.finish(all),
         }
     }
@@ -100,6 +105,17 @@ impl Intent {
             digest,
             signings: vec![Signing { scheme: Scheme::Ecdsa, digest }],
             document: Document::Ethereum(Box::new(understood.document)),
+        }
+    }
+
+    fn of_change((description, preimage): (Description, Vec<u8>)) -> Self {
+        let digest = signing::sha256(&preimage);
+        Self {
+            description,
+            digest,
+            preimage,
+            signings: vec![Signing { scheme: Scheme::Ecdsa, digest }],
+            document: Document::Change,
         }
     }
 
@@ -142,6 +158,9 @@ pub fn understand(
         }
         (Payload::BitcoinMessage { data }, Account::Bitcoin(wallet)) => {
             bitcoin::message(data, wallet).map(Intent::of_bitcoin)
+        }
+        (Payload::ApplianceChange { change }, Account::Seal(seal)) => {
+            change::understand(change, seal).map(Intent::of_change)
         }
         _ => Err(IntentError::OtherChain),
     }

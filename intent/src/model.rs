@@ -58,6 +58,8 @@ pub enum Kind {
     TypedData,
     /// Data is written to the chain (Bitcoin's OP_RETURN); coins that it carries are burnt.
     Data,
+    /// The appliance itself becomes another: its policy, its wallets.
+    Change,
 }
 
 impl Kind {
@@ -72,7 +74,15 @@ impl Kind {
         Self::Message,
         Self::TypedData,
         Self::Data,
+        Self::Change,
     ];
+
+    /// Whether it is of the Cedar group `sign`: what wallets are for. A rule or goal that names no action is about these,
+    /// so that whoever lets a client do anything has not let it change who may.
+    #[must_use]
+    pub fn is_signing(self) -> bool {
+        self != Self::Change
+    }
 
     /// The wire name, such as `token_transfer`.
     #[must_use]
@@ -87,6 +97,7 @@ impl Kind {
             Self::Message => "message",
             Self::TypedData => "typed_data",
             Self::Data => "data",
+            Self::Change => "change",
         }
     }
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use cedar_policy::{Entities, Entity, EntityId, EntityTypeName, EntityUid, Schema};
 
 use chancery_intent::Contracts;
+use chancery_intent::model::Kind;
 
 use crate::call::{METHODS, Methods};
 use crate::case::{self, Case};
@@ -16,7 +17,7 @@ use crate::limit::{Key, LIMITS, Limit, Measure};
 use crate::manifest::{self, LimitEntry, Manifest};
 use crate::name::{NAME_FORM, WORD_FORM, is_name, is_word};
 use crate::obligation::Declared;
-use crate::officers::Officers;
+use crate::officers::{Officers, speaker};
 use crate::registry::{GROUPS_OF_ONE, Registry};
 use crate::rule::{self, Rule, Vocabulary};
 use crate::schema;
@@ -183,6 +184,12 @@ impl Bundle {
         &self.registry.decoding
     }
 
+    /// Whether its rules speak about changes of the appliance: then each is asked for, and needs whom they name.
+    #[must_use]
+    pub fn governs_changes(&self) -> bool {
+        self.rules.values().any(|rule| rule.is_about(Kind::Change))
+    }
+
     /// Who may approve.
     #[must_use]
     pub fn officers(&self) -> &Officers {
@@ -318,10 +325,15 @@ impl Parts<'_, '_> {
             return;
         }
         for rule in rules {
-            for (group, needed) in rule.obligations.quorum() {
-                let members = officers.members(group);
+            let spoken = Kind::ALL.iter().filter(|kind| rule.is_about(**kind)).map(|kind| speaker(*kind));
+            let roles: BTreeSet<_> = spoken.collect();
+            let asked = rule.obligations.quorum().iter();
+            for ((group, needed), role) in
+                asked.flat_map(|asked| roles.iter().map(move |role| (asked, *role)))
+            {
+                let members = officers.members(role, group);
                 let message = format!(
-                    "`{}` asks for {needed} approvals by `{group}`, which has {members} members",
+                    "`{}` asks for {needed} approvals by `{group}`, which has {members} members who are {role}s",
                     rule.name
                 );
                 let enough = members >= usize::try_from(*needed).unwrap_or(usize::MAX);

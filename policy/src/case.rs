@@ -7,6 +7,7 @@ use alloy_primitives::{Address, U256};
 use cedar_policy::Policy;
 use chancery_core::{ClientId, Payload, Tenant, UnixMillis, WalletId};
 use chancery_intent::bitcoin::{Network, OWN_KEY, Wallet};
+use chancery_intent::change::{NAMESPACE, SEAL};
 use chancery_intent::model::{self, Description, Effect, Fee, Kind, Method};
 use chancery_intent::{Account, ethereum};
 use serde::{Deserialize, Serialize};
@@ -208,12 +209,18 @@ pub(crate) fn is_bitcoin(chain: &str) -> bool {
     chain.starts_with("bip122:")
 }
 
+/// Whether a chain is that of a tenant's changes.
+pub(crate) fn is_appliance(chain: &str) -> bool {
+    chain.strip_prefix(NAMESPACE).is_some_and(|rest| rest.starts_with(':'))
+}
+
 /// Whether there are effects of this kind on this chain.
 pub(crate) fn occurs(kind: Kind, chain: &str) -> bool {
-    if is_bitcoin(chain) {
-        matches!(kind, Kind::Transfer | Kind::Data | Kind::Message)
-    } else {
-        kind != Kind::Data
+    match kind {
+        Kind::Change => is_appliance(chain),
+        _ if is_appliance(chain) => false,
+        _ if is_bitcoin(chain) => matches!(kind, Kind::Transfer | Kind::Data | Kind::Message),
+        _ => kind != Kind::Data,
     }
 }
 
@@ -221,6 +228,7 @@ pub(crate) fn occurs(kind: Kind, chain: &str) -> bool {
 pub(crate) fn usual(kind: Kind, chain: &str) -> &'static str {
     let bitcoin = is_bitcoin(chain);
     match kind {
+        Kind::Change => "appliance.change",
         Kind::Message if bitcoin => "bitcoin.message",
         _ if bitcoin => "bitcoin.psbt",
         Kind::Message => "ethereum.message",
@@ -238,6 +246,7 @@ pub(crate) fn forms(payload: &str) -> &'static [&'static str] {
         "ethereum.message" => &["eip191"],
         "ethereum.typed_data" => &["eip712"],
         "ethereum.authorization" => &["authorization"],
+        "appliance.change" => &["policy.apply", "wallet.create"],
         _ => &["eip1559", "legacy", "eip2930", "eip4844", "eip7702"],
     }
 }
@@ -343,10 +352,13 @@ impl<'a> Names<'a> {
             }
             return self.understand(payload, &chain, entry);
         }
+        if is_appliance(&chain) && entry.account.as_ref().is_some_and(|account| account != SEAL) {
+            return Err(value(format!("the account of changes is `{SEAL}`")));
+        }
         if entry.public_key.is_some() || entry.descriptor.is_some() {
             return Err(value("`public_key` and `descriptor` are what a Bitcoin `payload` is decoded with"));
         }
-        let account = self.account(&chain, entry)?;
+        let account = if is_appliance(&chain) { SEAL.to_owned() } else { self.account(&chain, entry)? };
         let Some(first) = entry.effects.first() else {
             return Err(value("it has neither a `[[case.effect]]` nor a `payload`"));
         };
@@ -414,6 +426,9 @@ impl<'a> Names<'a> {
         }
         if entry.change && !(is_bitcoin(chain) && entry.kind == Kind::Transfer) {
             return Err(value("`change` is an output of a Bitcoin transaction that pays the wallet itself"));
+        }
+        if entry.kind == Kind::Change && (entry.asset.is_some() || entry.destination.is_some()) {
+            return Err(value("a change of the appliance moves nothing and goes to nobody"));
         }
         let asset = entry.asset.as_deref().map(|asset| self.asset(chain, asset)).transpose()?;
         let amount = self.amount(asset.as_deref(), entry.amount.as_deref(), entry.coins.as_deref())?;

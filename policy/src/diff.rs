@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
-use chancery_core::ClientId;
+use chancery_core::{ClientId, limit};
 use chancery_identity::officer::{Credential, Registered};
 use serde::Serialize;
 
@@ -98,6 +98,30 @@ pub struct Difference {
     pub new: String,
     /// The changes, by part and name.
     pub changes: Vec<Change>,
+}
+
+impl Difference {
+    /// What [`Display`](fmt::Display) tells, as many lines and as long ones as a change of the appliance carries: officers'
+    /// programs compute the same.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let short = |line: &str| match line.len() > limit::CHANGE_LINE_BYTES {
+            true => {
+                let end = line.floor_char_boundary(limit::CHANGE_LINE_BYTES.saturating_sub(4));
+                format!("{} ...", line.get(..end).unwrap_or_default())
+            }
+            false => line.to_owned(),
+        };
+        let whole = self.to_string();
+        let mut rest = whole.lines();
+        let mut lines: Vec<_> =
+            rest.by_ref().take(limit::CHANGE_LINES.saturating_sub(1)).map(short).collect();
+        match rest.count() {
+            0 => {}
+            more => lines.push(format!("and {more} more lines")),
+        }
+        lines
+    }
 }
 
 type Things = BTreeMap<(Part, String), String>;

@@ -44,6 +44,8 @@ pub enum FindingCode {
     ObligationOnForbid,
     /// A condition that reads approvals, factors, vetoes or waiting directly.
     ObligationByHand,
+    /// A permit of `change` that asks nobody.
+    ChangeUnguarded,
     /// A policy template: `?principal` or `?resource`.
     Template,
     /// The policy does not type-check against the schema.
@@ -71,6 +73,7 @@ impl FindingCode {
         Self::ObligationMalformed,
         Self::ObligationOnForbid,
         Self::ObligationByHand,
+        Self::ChangeUnguarded,
         Self::Template,
         Self::Type,
         Self::Suspicious,
@@ -95,6 +98,7 @@ impl FindingCode {
             Self::ObligationMalformed => "obligation-malformed",
             Self::ObligationOnForbid => "obligation-on-forbid",
             Self::ObligationByHand => "obligation-by-hand",
+            Self::ChangeUnguarded => "change-unguarded",
             Self::Template => "template",
             Self::Type => "type",
             Self::Suspicious => "suspicious",

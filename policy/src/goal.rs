@@ -128,7 +128,7 @@ impl Reader<'_> {
             return Err(refuse(format!("`{}` cannot name a goal", entry.name), NAME_FORM));
         }
         let kinds: BTreeSet<Kind> = match entry.actions.as_slice() {
-            [] => Kind::ALL.iter().copied().collect(),
+            [] => Kind::ALL.iter().copied().filter(|kind| kind.is_signing()).collect(),
             named => named.iter().copied().collect(),
         };
         let mut broken = Vec::new();

@@ -168,6 +168,11 @@ impl Obligations {
         parts.join(" && ")
     }
 
+    /// Whether people must agree.
+    pub fn asks_people(&self) -> bool {
+        !self.quorum.is_empty()
+    }
+
     /// The group whose veto ends this rule, if one did.
     pub fn vetoed_by(&self, met: &Met) -> Option<&str> {
         self.vetoes.iter().find(|group| met.vetoes.contains(*group)).map(String::as_str)

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use chancery_core::{ClientId, UnixMillis};
 use chancery_identity::officer::{Credential, Held, OfficerRole, Registered};
 use chancery_identity::webauthn::{Base64Url, CredentialKey, RelyingParty};
+use chancery_intent::model::Kind;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -79,6 +80,14 @@ pub struct Officers {
     delegations: Vec<Delegation>,
 }
 
+/// Those who speak in groups: approvers about what wallets sign, administrators about changes of the appliance.
+const SPEAKING: [OfficerRole; 2] = [OfficerRole::Approver, OfficerRole::Administrator];
+
+/// The role in which somebody speaks about a request.
+pub(crate) fn speaker(kind: Kind) -> OfficerRole {
+    if kind.is_signing() { OfficerRole::Approver } else { OfficerRole::Administrator }
+}
+
 /// In whose name somebody may speak for a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -120,20 +129,18 @@ impl Officers {
             .any(|credential| credential.held == Held::Software)
     }
 
-    /// In whose name an officer may speak for `group` about what `client` asked: as a member, or for one who delegated
-    /// and whose time is not over. Nobody speaks about the requests of clients whose keys they hold, nor for somebody who
-    /// does.
+    /// In whose name an officer may speak for `group`, in a role, about what `client` asked: as a member, or for one who
+    /// delegated and whose time is not over. Nobody speaks about the requests of clients whose keys they hold, nor for
+    /// somebody who does.
     #[must_use]
     pub fn standing(
         &self,
         officer: &ClientId,
-        group: &str,
+        (role, group): (OfficerRole, &str),
         client: &ClientId,
         now: UnixMillis,
     ) -> Option<Standing> {
-        let may = |officer: &Registered| {
-            officer.roles.contains(&OfficerRole::Approver) && !officer.clients.contains(client)
-        };
+        let may = |officer: &Registered| officer.roles.contains(&role) && !officer.clients.contains(client);
         let person = self.find(officer).filter(|person| may(person))?;
         if person.groups.contains(group) {
             return Some(Standing::Own);
@@ -147,9 +154,9 @@ impl Officers {
         Some(Standing::For(delegation.from.clone()))
     }
 
-    /// How many people could speak for a group, delegations apart.
-    pub(crate) fn members(&self, group: &str) -> usize {
-        self.iter().filter(|officer| officer.groups.contains(group)).count()
+    /// How many people could speak for a group in a role, delegations apart.
+    pub(crate) fn members(&self, role: OfficerRole, group: &str) -> usize {
+        self.iter().filter(|who| who.roles.contains(&role) && who.groups.contains(group)).count()
     }
 
     /// Checks the manifest's tables; what is wrong becomes findings.
@@ -262,9 +269,9 @@ impl Reading<'_, '_> {
             let message = format!("`{group}` is not among the `approvers`");
             self.check(known, FindingCode::Unknown, message, "declare it in `approvers`");
         }
-        let approves = groups.is_empty() || roles.contains(&OfficerRole::Approver);
-        let message = format!("`{id}` stands in approver groups and is no approver");
-        self.check(approves, FindingCode::Value, message, "give the role `approver`, or no groups");
+        let speaks = groups.is_empty() || SPEAKING.iter().any(|role| roles.contains(role));
+        let message = format!("`{id}` stands in approver groups and is neither approver nor administrator");
+        self.check(speaks, FindingCode::Value, message, "give a role that speaks, or no groups");
         let longest = entry.credentials.len().max(entry.groups.len()).max(entry.clients.len());
         let message = format!("`{id}` has more than {OF_ONE} credentials, groups or clients");
         self.check(longest <= OF_ONE, FindingCode::Size, message, "");
@@ -288,12 +295,11 @@ impl Reading<'_, '_> {
         people: &BTreeMap<ClientId, Registered>,
     ) -> Option<Delegation> {
         let DelegationEntry { from, to, until } = entry.get_ref();
-        let approver =
-            |id: &ClientId| people.get(id).is_some_and(|who| who.roles.contains(&OfficerRole::Approver));
+        let has = |id: &ClientId, role| people.get(id).is_some_and(|who| who.roles.contains(&role));
+        let alike = SPEAKING.iter().any(|role| has(from, *role) && has(to, *role));
         let message = format!("`{from}` cannot delegate to `{to}`");
-        let hint = "both are officers with the role `approver`, and not the same";
-        let good =
-            self.check(from != to && approver(from) && approver(to), FindingCode::Value, message, hint);
+        let hint = "both are approvers, or both are administrators, and not the same";
+        let good = self.check(from != to && alike, FindingCode::Value, message, hint);
         let until_ms = parse_time(until);
         let message = format!("`{until}` is not a time");
         let hint = "written as RFC 3339, such as `2027-01-31T18:00:00Z`";

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use cedar_policy::{Effect, EntityUid, Policy, PolicyId, PolicySet, Schema, ValidationMode, Validator};
+use chancery_intent::model::Kind;
 use miette::Diagnostic;
 use serde_json::Value;
 
@@ -283,6 +284,12 @@ fn oblige(found: &Found<'_>, declared: &Declared, findings: &mut Findings) -> Op
     if obligations.expires_ms.is_some() && obligations.is_empty() {
         let hint = "`@expires` says how long a request may wait for its obligations";
         refuse(FindingCode::ObligationMalformed, "`@expires` without an obligation".into(), hint);
+    }
+    let changes = crate::shelf::actions(policy).contains(&Some(Kind::Change));
+    if changes && !forbids && !obligations.asks_people() {
+        let hint =
+            "write `@quorum(\"administrators, 2\")`, or whoever holds the operator's key changes everything";
+        refuse(FindingCode::ChangeUnguarded, "a permit of `change` without a quorum".into(), hint);
     }
     let Ok(json) = policy.to_json() else {
         refuse(FindingCode::Syntax, "the policy has no JSON form".into(), "");

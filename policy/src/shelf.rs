@@ -89,7 +89,8 @@ fn place<'a>(
     }
 }
 
-/// The kinds of effect that a policy's scope names; `None` for any.
+/// The kinds of effect that a policy's scope names; `None` for all that are signed for wallets. Nothing but `Action::"change"`
+/// itself names a change: what says nothing of actions was not written about who may change the rules.
 pub(crate) fn actions(policy: &Policy) -> Vec<Option<Kind>> {
     let kind = |uid: &EntityUid| {
         let id = uid.id().unescaped();
@@ -99,14 +100,13 @@ pub(crate) fn actions(policy: &Policy) -> Vec<Option<Kind>> {
         ActionConstraint::Any => vec![None],
         ActionConstraint::Eq(uid) => kind(&uid).map(Some).into_iter().collect(),
         ActionConstraint::In(uids) => {
-            if uids.iter().any(|uid| kind(uid).is_none()) {
-                vec![None] // the group `sign`, which holds every action
-            } else {
-                let mut kinds: Vec<_> = uids.iter().map(kind).collect();
-                kinds.sort_unstable();
-                kinds.dedup();
-                kinds
-            }
+            // What is no kind is the group `sign`.
+            let whole = uids.iter().any(|uid| kind(uid).is_none());
+            let mut kinds: Vec<_> = uids.iter().map(kind).collect();
+            kinds.retain(|kind| !whole || kind.is_none_or(|kind| !kind.is_signing()));
+            kinds.sort_unstable();
+            kinds.dedup();
+            kinds
         }
     }
 }
@@ -163,7 +163,10 @@ impl Shelves {
         self.by_resource
             .matching(wallet.0, wallet.1)
             .flat_map(move |principals| principals.matching(client.0, client.1))
-            .flat_map(move |actions| [actions.get(&None), actions.get(&Some(kind))].into_iter().flatten())
+            .flat_map(move |actions| {
+                let any = actions.get(&None).filter(|_| kind.is_signing());
+                [any, actions.get(&Some(kind))].into_iter().flatten()
+            })
     }
 }
 

@@ -2,6 +2,7 @@
 //! For people: nothing is decided by it. If it is wrong, somebody approves what they did not read.
 
 use alloy_primitives::U256;
+use chancery_core::Change;
 use chancery_intent::model::{Description, Effect, Kind};
 
 use crate::bundle::Bundle;
@@ -44,6 +45,12 @@ impl Bundle {
             {
                 notes.push("what the call does is not known: its contract is not registered".to_owned());
             }
+            if let (Kind::Change, Some(Change::Policy { proved, .. })) = (effect.kind, told(intent)) {
+                notes.push(match proved.as_slice() {
+                    [] => "no goal was proved of the new bundle".to_owned(),
+                    goals => format!("proved of the new bundle: {}", goals.join(", ")),
+                });
+            }
             if matches!(effect.kind, Kind::Authorization | Kind::Deployment) {
                 notes.push("code decides what happens next".to_owned());
             }
@@ -83,6 +90,7 @@ impl Bundle {
             Kind::Message => "sign a message".to_owned(),
             Kind::TypedData => format!("sign typed data for {}", to(&effect.contract)),
             Kind::Data => "write data to the chain".to_owned(),
+            Kind::Change => changed(intent),
         }
     }
 
@@ -107,6 +115,24 @@ impl Bundle {
             (None, None, _) => format!("an amount of {name} that is not told"),
         }
     }
+}
+
+/// What a change of the appliance does, in a sentence; what differs is told line by line beside it.
+fn changed(intent: &Description) -> String {
+    match told(intent) {
+        Some(Change::Policy { bundle, previous, .. }) => {
+            format!("put policy bundle {bundle} in force instead of {previous}")
+        }
+        Some(Change::Wallet { wallet, design }) => {
+            let design: Vec<_> = design.iter().map(|(name, value)| format!("{name} {value}")).collect();
+            format!("make wallet `{wallet}` around a fresh key: {}", design.join(", "))
+        }
+        None => "change the appliance in a way that this program does not know".to_owned(),
+    }
+}
+
+fn told(intent: &Description) -> Option<Change> {
+    serde_json::from_value(intent.detail.get("change")?.clone()).ok()
 }
 
 /// An amount with its decimal point; no digit is lost.

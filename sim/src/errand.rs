@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chancery_core::{Code, Payload, SignRequest, Tenant, WalletId};
-use chancery_enclave::{Answer, Design, Enclave, Refusal};
+use chancery_enclave::{Answer, Design, Enclave, Made, Refusal, Standing};
 
 use crate::account::Account;
 use crate::bundle;
@@ -197,21 +197,27 @@ impl World {
             }
             What::Wallet(id) => {
                 let design = Design::Ethereum { chain_ids: vec![CHAIN_ID] };
-                match enclave.create_wallet(self.people.operator.clone(), id.clone(), design).await {
+                match enclave.create_wallet(self.people.operator.clone(), None, id.clone(), design).await {
+                    Ok(Made::Wallet(wallet)) => Ok(Some(wallet)),
+                    Ok(Made::Pending(_)) => Ok(None),
                     Err(refusal) if refusal.code == Code::AlreadyExists => {
                         enclave.wallet(&Tenant::default(), id).map(Some)
                     }
-                    made => made.map(Some),
+                    Err(refusal) => Err(refusal),
                 }
             }
             What::Policy(number) => {
                 let operator = self.people.operator.clone();
                 let applied = match enclave.change_policy(operator, bundle::edition(*number), &[]) {
-                    Ok(change) => change.end().await,
+                    Ok(change) => match change.end().await {
+                        Standing::InForce(policy) => Ok(Some(policy)),
+                        Standing::Refused(refusal) => Err(refusal),
+                        _ => Ok(None),
+                    },
                     Err(refusal) => Err(refusal),
                 };
                 applied.map(|policy| {
-                    if machine::alive() {
+                    if let Some(policy) = policy.filter(|_| machine::alive()) {
                         self.seen(|account| account.policies.insert(policy.leaf(), policy.digest()));
                     }
                     None

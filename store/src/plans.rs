@@ -45,6 +45,7 @@ fn no_hot_statement_walks_a_table() {
         reader::sql::ACTIVE_BUNDLE,
         reader::sql::ACTIVATION,
         reader::sql::BUNDLE,
+        reader::sql::KEPT_BUNDLE,
         reader::sql::WRAPPED,
         reader::sql::LEAF,
         reader::sql::LEAVES,

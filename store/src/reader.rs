@@ -67,6 +67,7 @@ pub(crate) mod sql {
     pub(crate) const BUNDLE: &str = select_bundle!(
         "WHERE activation.tenant = ?1 AND activation.hash = ?2 ORDER BY activation.seq DESC LIMIT 1"
     );
+    pub(crate) const KEPT_BUNDLE: &str = "SELECT canonical FROM bundle WHERE tenant = ?1 AND hash = ?2";
     pub(crate) const WRAPPED: &str = "SELECT record FROM wrapped WHERE name = ?1";
     pub(crate) const LEAF: &str = "SELECT idx, hash, body FROM leaf WHERE idx = ?1";
     pub(crate) const LEAVES: &str =
@@ -208,6 +209,14 @@ impl Reader<'_> {
     /// [`StoreError`] when the store cannot be read.
     pub fn bundle(&self, tenant: &Tenant, hash: &[u8; 32]) -> Result<Option<BundleRow>, StoreError> {
         self.link.one(sql::BUNDLE, (tenant.as_str(), hash), bundle)
+    }
+
+    /// A kept bundle's canonical JSON, whether or not it ever was in force.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    pub fn kept_bundle(&self, tenant: &Tenant, hash: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.link.one(sql::KEPT_BUNDLE, (tenant.as_str(), hash), |row| Ok(row.get(0)?))
     }
 
     /// A wrapped secret's record, as it was kept.

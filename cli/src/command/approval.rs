@@ -2,13 +2,14 @@
 //! decoded here, the bundle is compiled here and must be of its hash, and the challenge is computed from what was shown.
 //! If this is wrong, an officer approves something else than what was on the screen.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal, stdin};
 use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chancery_audit::{Act, Digest, Matter};
-use chancery_core::{ClientId, Payload, RequestId, Tenant, UnixMillis, WalletId};
+use chancery_core::{Change, ClientId, Payload, RequestId, Tenant, UnixMillis, WalletId};
 use chancery_identity::webauthn::{Assertion, Base64Url};
 use chancery_intent::model::Description;
 use chancery_policy::{Bundle, Source};
@@ -102,6 +103,7 @@ struct Sheet {
     wallet: WalletId,
     expires_ms: Option<UnixMillis>,
     payload: Payload,
+    files: Option<BTreeMap<String, String>>,
     intent: Value,
     missing: Vec<Value>,
     bundle: Digest,
@@ -116,6 +118,8 @@ struct Seen {
     bundle: Bundle,
     description: Description,
     assumed: Vec<String>,
+    /// What another bundle would have otherwise, computed here.
+    differences: Vec<String>,
 }
 
 impl Approval {
@@ -194,7 +198,8 @@ impl Seen {
         if bundle.hash() != sheet.bundle.to_string() {
             return Err(answer.unexpected("has files that are not those of its hash"));
         }
-        Ok(Self { sheet, bundle, description, assumed: found.assumed })
+        let differences = differences(&sheet, &bundle)?;
+        Ok(Self { sheet, bundle, description, assumed: found.assumed, differences })
     }
 
     fn show(&self, output: &Output) -> Result<Exit, Error> {
@@ -204,7 +209,7 @@ impl Seen {
         if output.is_json() {
             output.document(&json!({
                 "request_id": request_id, "state": state, "client": client, "wallet": wallet, "words": words,
-                "notes": notes, "assumed": self.assumed, "missing": needs, "groups": groups, "bundle": bundle,
+                "differences": self.differences, "notes": notes, "assumed": self.assumed, "missing": needs, "groups": groups, "bundle": bundle,
                 "expires_ms": expires_ms, "intent": self.sheet.intent,
             }))?;
             return Ok(Exit::Ok);
@@ -214,7 +219,9 @@ impl Seen {
             "asked by  client `{client}` of wallet `{wallet}` ({})",
             self.description.account
         ))?;
-        for (name, lines) in [("does", &words), ("mind", &notes), ("rests on", &self.assumed)] {
+        for (name, lines) in
+            [("does", &words), ("differs", &self.differences), ("mind", &notes), ("rests on", &self.assumed)]
+        {
             for line in lines {
                 output.line(&format!("{name:<8}  {line}"))?;
             }
@@ -253,6 +260,32 @@ impl Seen {
         }))?;
         Ok(Exit::Ok)
     }
+}
+
+/// What a change of the policy would have otherwise than the bundle in force, computed from the files of both.
+fn differences(sheet: &Sheet, in_force: &Bundle) -> Result<Vec<String>, Error> {
+    let Payload::ApplianceChange { change: Change::Policy { bundle, previous, differences, .. } } =
+        &sheet.payload
+    else {
+        return Ok(Vec::new());
+    };
+    let refuse = |what: &str| Err(Error::Failed(format!("nothing was approved: {what}")));
+    let Some(files) = &sheet.files else {
+        return refuse("the server does not show the new bundle's files");
+    };
+    let new = Bundle::compile(&Source { files: files.clone() })
+        .map_err(|error| Error::Failed(format!("the new bundle does not compile here: {error}")))?;
+    if new.hash() != bundle {
+        return refuse("the files shown are not those of the new bundle's hash");
+    }
+    if in_force.hash() != previous {
+        return refuse("another bundle came into force since this change was asked for");
+    }
+    let found = new.diff(in_force);
+    if found.lines() != *differences {
+        return refuse("what the change says of the differences is not what differs");
+    }
+    Ok(found.to_string().lines().map(str::to_owned).collect())
 }
 
 /// An assertion as a browser writes it (WebAuthn Level 3, `AuthenticationResponseJSON`).

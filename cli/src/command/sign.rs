@@ -109,15 +109,33 @@ impl Sign {
         if signed.is_some() {
             return Ok(Exit::Ok);
         }
-        output.say(&format!("request {} is pending", cell(document, "/request_id")));
-        for item in missing(document.get("missing")) {
-            output.say(&format!("  missing: {item}"));
-        }
-        if document.get("expires_ms").is_some() {
-            output.say(&format!("  expires {}", time_cell(document, "/expires_ms")));
-        }
-        Ok(Exit::Pending)
+        Ok(waits(document, output))
     }
+}
+
+/// Says what a pending request waits for.
+fn waits(document: &Value, output: &Output) -> Exit {
+    output.say(&format!("request {} is pending", cell(document, "/request_id")));
+    for item in missing(document.get("missing")) {
+        output.say(&format!("  missing: {item}"));
+    }
+    if document.get("expires_ms").is_some() {
+        output.say(&format!("  expires {}", time_cell(document, "/expires_ms")));
+    }
+    Exit::Pending
+}
+
+/// A change that waits for those who must agree: its request on standard output.
+///
+/// # Errors
+/// When standard output is gone.
+pub fn asked(document: &Value, output: &Output) -> Result<Exit, Error> {
+    if output.is_json() {
+        output.document(document)?;
+    } else {
+        output.line(&cell(document, "/request_id"))?;
+    }
+    Ok(waits(document, output))
 }
 
 fn body(wallet: &WalletId, payload: &Payload) -> Value {

@@ -4,6 +4,7 @@ use chancery_core::WalletId;
 use clap::{ArgGroup, Subcommand};
 use serde_json::{Value, json};
 
+use super::sign::asked;
 use crate::connection::Connection;
 use crate::http::{Answer, Api, Call};
 use crate::output::cell;
@@ -58,6 +59,10 @@ impl Wallet {
                     }
                 };
                 let answer = api.call(&Call::post(&["wallets"], body))?;
+                let document = answer.json()?;
+                if document.get("state").is_some() {
+                    return asked(&document, output);
+                }
                 show(&answer, output)?;
             }
             Self::Show { id } => show(&api.call(&Call::get(&["wallets", id.as_str()]))?, output)?,

@@ -25,13 +25,14 @@ use tokio::runtime::Runtime;
 use super::oracle::{Said, State};
 use super::world::{Ask, Bundle, CLIENTS, End, Step, WALLETS};
 use crate::disk::Disk;
+use crate::enact::Brought;
 use crate::house::Books;
 use crate::in_flight::Walks;
-use crate::manage::{Brought, put_in_force};
+use crate::manage::put_in_force;
 use crate::policy::Policies;
 use crate::refusal::Refusal;
 use crate::spending::Spent;
-use crate::walk::{Authenticated, Decided, Recorded, record_release};
+use crate::walk::{Authenticated, Decided, Recorded, Release, record_release};
 use crate::wallet::{Design, Wallet, Wallets};
 use crate::{receipts, resolve};
 
@@ -170,7 +171,8 @@ impl Real {
                 let Written { tested, canonical } = &bundles[*bundle];
                 let brought = Brought {
                     id: RequestId::fresh(),
-                    operator: PEOPLE.operator.clone(),
+                    tenant: Tenant::default(),
+                    by: (&PEOPLE.operator).into(),
                     canonical: canonical.clone(),
                     signatures: Vec::new(),
                 };
@@ -306,7 +308,8 @@ impl Real {
                     transaction_sha256: None,
                     reason: None,
                 };
-                record_release(&self.books, outcome, b"{}".to_vec()).await.unwrap();
+                let release = Release { outcome, released: b"{}".to_vec(), enactment: None };
+                record_release(&self.books, release).await.unwrap();
             }
         });
         drop(recorded);

@@ -2,16 +2,18 @@
 //! that signature is over this request and no other.
 
 use chancery_audit::RequestSignature;
-use chancery_core::{Code, SignRequest};
-use chancery_identity::{Client, Vouched};
+use chancery_core::{Change, Code, IdempotencyKey, Payload, SignRequest};
+use chancery_identity::{Client, Operator, Vouched};
+use chancery_intent::change::SEAL;
 
 use super::Understood;
+use crate::asker::Asker;
 use crate::house::Books;
 use crate::refusal::Refusal;
 
 /// A request and who makes it.
 pub struct Authenticated {
-    client: Client,
+    asker: Asker,
     request: SignRequest,
     own: Option<Own>,
 }
@@ -43,9 +45,33 @@ impl Authenticated {
         if *client.tenant() != request.tenant {
             return Err(Refusal::new(Code::NotFound, format!("no wallet `{}`", request.wallet)));
         }
+        if matches!(request.payload, Payload::ApplianceChange { .. }) {
+            let detail =
+                "a change is asked for where it belongs, `/v1/policy` or `/v1/wallets`, by an operator";
+            return Err(Refusal::new(Code::Forbidden, detail));
+        }
         let own = vouched.map(|vouched| Own::of(vouched, &client, &request)).transpose();
         let own = own.map_err(Refusal::request_signature)?;
-        Ok(Self { client, request, own })
+        Ok(Self { asker: (&client).into(), request, own })
+    }
+
+    /// An operator's change of their own tenant, for its seal.
+    ///
+    /// # Errors
+    /// None today: the name of the seal is one.
+    pub(crate) fn to_change(
+        operator: &Operator,
+        key: IdempotencyKey,
+        change: Change,
+    ) -> Result<Self, Refusal> {
+        let wallet = SEAL.parse().map_err(|_| Refusal::new(Code::Internal, "the seal has no name"))?;
+        let request = SignRequest {
+            tenant: operator.tenant().clone(),
+            wallet,
+            idempotency_key: key,
+            payload: Payload::ApplianceChange { change },
+        };
+        Ok(Self { asker: operator.into(), request, own: None })
     }
 
     /// Decodes the payload for the wallet's account.
@@ -54,6 +80,6 @@ impl Authenticated {
     /// [`Code::NotFound`] without such a wallet, [`Code::NoPolicy`] before a bundle is in force, and each way in which
     /// bytes are not one canonical payload for this wallet.
     pub fn understand(self, books: &Books) -> Result<Understood, Refusal> {
-        Understood::of((&self.client).into(), self.request, self.own, books)
+        Understood::of(self.asker, self.request, self.own, books)
     }
 }

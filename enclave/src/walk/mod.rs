@@ -10,15 +10,16 @@ mod waiting;
 
 use std::sync::Arc;
 
-use chancery_core::SignRequest;
-use chancery_identity::{Client, Vouched};
+use chancery_core::{Change, IdempotencyKey, SignRequest};
+use chancery_identity::{Client, Operator, Vouched};
 
 pub use authenticated::Authenticated;
 pub use recorded::Recorded;
 pub use sealed::Sealed;
 #[cfg(test)]
-pub(crate) use sealed::record_release;
+pub(crate) use sealed::{Release, record_release};
 pub use understood::{Decided, Understood};
+pub(crate) use waiting::speaker;
 pub use waiting::{Reviewed, Said, Waiting, Word};
 
 use crate::answer::Answer;
@@ -34,8 +35,20 @@ pub(crate) async fn walk(
     vouched: Option<&Vouched>,
 ) -> Result<Answer, Refusal> {
     // Who asks, and only for a wallet of their own tenant; whether they signed exactly this themselves.
-    let authenticated = Authenticated::new(client, request, vouched)?;
+    on(house, Authenticated::new(client, request, vouched)?).await
+}
 
+/// Walks a change that an operator asks for: the same way, to the seal's signature, with which it takes effect.
+pub(crate) async fn change(
+    house: &Arc<House>,
+    operator: &Operator,
+    key: IdempotencyKey,
+    change: Change,
+) -> Result<Answer, Refusal> {
+    on(house, Authenticated::to_change(operator, key, change)?).await
+}
+
+async fn on(house: &Arc<House>, authenticated: Authenticated) -> Result<Answer, Refusal> {
     // What the payload would do.
     let understood = authenticated.understand(house)?;
 

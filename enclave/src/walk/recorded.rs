@@ -10,6 +10,7 @@ use chancery_intent::{Intent, Scheme};
 use chancery_policy::Permit;
 
 use super::Sealed;
+use crate::enact::Enactment;
 use crate::house::House;
 use crate::in_flight::InFlight;
 use crate::kept::Kept;
@@ -31,20 +32,23 @@ pub struct Recorded {
 }
 
 impl Recorded {
-    /// Has the HSM sign what policy permitted: one digest, or each of those that the permitted one commits to.
+    /// Has the HSM sign what policy permitted: one digest, or each of those that the permitted one commits to. What it changes
+    /// here, if it does, is made ready.
     ///
     /// # Errors
     /// [`Code::HsmUnavailable`], [`Code::Overloaded`] or [`Code::KeyQuarantined`]; [`Code::SchnorrUnavailable`] where a
-    /// signature is asked for that no token makes. The request is then on record as
+    /// signature is asked for that no token makes; what keeps a change from being made ready. The request is then on record as
     /// failed, and its idempotency key is free for another try.
     pub async fn seal(self, house: &Arc<House>) -> Result<Sealed, Refusal> {
-        let signed = if self.is_permitted() {
-            self.sign_each(house).await
-        } else {
-            Err(Refusal::new(Code::Internal, "the permit is for another request"))
+        let made = async {
+            if !self.is_permitted() {
+                return Err(Refusal::new(Code::Internal, "the permit is for another request"));
+            }
+            let enactment = Enactment::begin(house, &self.record, &self.kept.payload).await?;
+            Ok((self.sign_each(house).await?, enactment))
         };
-        let refusal = match signed {
-            Ok(signatures) => return Ok(Sealed { recorded: self, signatures }),
+        let refusal = match made.await {
+            Ok((signatures, enactment)) => return Ok(Sealed { recorded: self, signatures, enactment }),
             Err(refusal) => refusal,
         };
         resolve::fail(house, self.id, self.wallet.tenant.clone(), self.leaf.index(), refusal.code).await;

@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
-use chancery_audit::{self as audit, Appended, End, V1};
-use chancery_store::RequestState;
+use chancery_audit::{self as audit, Appended, End, Leaf, V1};
+use chancery_store::{RequestState, Tx};
 
 use super::Recorded;
 use crate::answer::{Released, Signed};
+use crate::enact::Enactment;
 use crate::house::{Books, House};
 use crate::kept;
 use crate::receipts;
@@ -17,6 +18,8 @@ use crate::refusal::Refusal;
 pub struct Sealed {
     pub(super) recorded: Recorded,
     pub(super) signatures: Vec<chancery_hsm::Sealed>,
+    /// What it changes here, if it does.
+    pub(super) enactment: Option<Enactment>,
 }
 
 impl Sealed {
@@ -26,7 +29,8 @@ impl Sealed {
     /// What keeps the store from recording: nothing is released, and the resolver ends the request. What keeps the log
     /// from signing a checkpoint: the outcome stands, and a retry under the same key gets signature and receipt.
     pub async fn release(self, house: &Arc<House>) -> Result<Released, Refusal> {
-        let Self { recorded: Recorded { id, intent, leaf, record, kept, in_flight, .. }, signatures } = self;
+        let Self { recorded, signatures, enactment } = self;
+        let Recorded { id, intent, leaf, record, kept, in_flight, .. } = recorded;
         let opened: Vec<_> = signatures.into_iter().map(chancery_hsm::Sealed::open).collect();
         let opened = Signed::of(&opened, &intent)?;
         let outcome = audit::Outcome {
@@ -43,7 +47,11 @@ impl Sealed {
 
         // ORDER: the outcome first. A crash before this commit leaves a permit that the resolver ends as failed; nobody
         // has seen the signature. A crash after it leaves a released request, which a retry answers from the store.
-        let ended = record_release(house, outcome.clone(), kept::write(&opened)?).await?;
+        let release = Release { outcome: outcome.clone(), released: kept::write(&opened)?, enactment };
+        let (ended, changed) = record_release(&house.books, release).await?;
+        if let Some((enactment, leaf)) = changed {
+            enactment.take_effect(house, leaf);
+        }
         drop(in_flight);
 
         // INVARIANT: both leaves are proved in this process, under a signed checkpoint, or nothing is released.
@@ -59,23 +67,57 @@ impl Sealed {
     }
 }
 
-/// Puts a release on record, with what was released, and makes its reservations final: one transaction.
+/// What a release leaves on record.
+pub(crate) struct Release {
+    pub outcome: audit::Outcome,
+    /// What was released.
+    pub released: Vec<u8>,
+    /// What changes with it.
+    pub enactment: Option<Enactment>,
+}
+
+/// Puts a release on record, makes its reservations final and writes what changes with it: one transaction, after as many as
+/// the change needs to be ready. Answers the change with its log index.
 pub(crate) async fn record_release(
-    books: &Books,
-    outcome: audit::Outcome,
-    released: Vec<u8>,
-) -> Result<Appended, Refusal> {
-    let id = outcome.request_id;
-    let entry = audit::Record::Outcome(outcome);
-    let durable = books
-        .store
-        .write(move |tx| {
-            let leaf = audit::append(tx, &entry)?;
-            tx.finish_request(id, RequestState::Released, Some(leaf.index()), Some(&released))?;
-            tx.settle(id)?;
-            Ok::<_, Refusal>(leaf)
-        })
-        .await
-        .map_err(|refusal| refusal.of(id))?;
-    Ok(Appended::from_committed(durable))
+    books: &Arc<Books>,
+    mut release: Release,
+) -> Result<(Appended, Option<(Enactment, u64)>), Refusal> {
+    let id = release.outcome.request_id;
+    loop {
+        let there = Arc::clone(books);
+        let durable = books
+            .store
+            .write(move |tx| {
+                let (leaf, changed) = release.step(&there, tx)?;
+                Ok::<_, Refusal>((leaf, (changed, release)))
+            })
+            .await
+            .map_err(|refusal| refusal.of(id))?;
+        let (leaf, (changed, still)) = durable.split();
+        match leaf.transpose() {
+            Some(leaf) => {
+                let ended = Appended::from_committed(leaf);
+                return Ok((ended, still.enactment.zip(changed)));
+            }
+            None => release = still,
+        }
+    }
+}
+
+impl Release {
+    /// One transaction; it runs on the store's writer. The outcome once it is written, and the change's log index.
+    fn step(&mut self, books: &Books, tx: &mut Tx<'_>) -> Result<(Option<Leaf>, Option<u64>), Refusal> {
+        let changed = match &mut self.enactment {
+            None => None,
+            Some(enactment) => match enactment.step(books, tx)? {
+                None => return Ok((None, None)),
+                changed => changed,
+            },
+        };
+        let leaf = audit::append(tx, &audit::Record::Outcome(self.outcome.clone()))?;
+        let id = self.outcome.request_id;
+        tx.finish_request(id, RequestState::Released, Some(leaf.index()), Some(&self.released))?;
+        tx.settle(id)?;
+        Ok((Some(leaf), changed))
+    }
 }

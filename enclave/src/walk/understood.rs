@@ -4,8 +4,7 @@
 use std::sync::Arc;
 
 use chancery_audit::{self as audit, Appended, Digest, Leaf, Review, Salt, V1, Verdict};
-use chancery_core::{ClientId, Code, RequestId, SignRequest, UnixMillis};
-use chancery_identity::Client;
+use chancery_core::{Code, RequestId, SignRequest, UnixMillis};
 use chancery_intent::Intent;
 use chancery_policy::{Asked, Decision, Met, Need, Outcome, Reservation, decide};
 use chancery_store::{RequestRow, RequestState, Tx};
@@ -13,6 +12,7 @@ use chancery_store::{RequestRow, RequestState, Tx};
 use super::Recorded;
 use super::authenticated::Own;
 use crate::answer::Pending;
+use crate::asker::Asker;
 use crate::house::Books;
 use crate::in_flight::InFlight;
 use crate::kept::{self, Kept};
@@ -35,19 +35,6 @@ pub struct Understood {
     pub(super) intent: Intent,
     /// The intent's description as records and receipts carry it.
     pub(super) described: serde_json::Value,
-}
-
-/// Who asked, as records name them.
-pub(super) struct Asker {
-    pub id: ClientId,
-    pub certificate: Digest,
-}
-
-impl From<&Client> for Asker {
-    fn from(client: &Client) -> Self {
-        let certificate = Digest::from_bytes(*client.fingerprint().as_bytes());
-        Self { id: client.id().clone(), certificate }
-    }
 }
 
 /// What came of a decision. Everything but `Before` was recorded just now.

@@ -5,15 +5,17 @@
 use std::sync::Arc;
 
 use chancery_audit::{self as audit, Act, Appended, Approval, Digest, Leaf, Matter, Review, Spoken, V1};
-use chancery_core::{Code, SignRequest, UnixMillis, limit};
+use chancery_core::{Code, Payload, SignRequest, UnixMillis, limit};
 use chancery_identity::Officer;
+use chancery_identity::officer::OfficerRole;
 use chancery_identity::webauthn::{Assertion, Base64Url, CredentialKey};
 use chancery_policy::{Decision, Evaluation, Met, Standing};
 use chancery_store::{ApprovalRow, RequestRow, RequestState, Tx};
 
-use super::understood::{Asker, hold};
+use super::understood::hold;
 use super::{Recorded, Understood};
 use crate::answer::Pending;
+use crate::asker::Asker;
 use crate::house::Books;
 use crate::in_flight::InFlight;
 use crate::kept::{self, Kept};
@@ -49,6 +51,14 @@ pub struct Word {
 pub struct Said {
     approval: Approval,
     assertion: Assertion,
+}
+
+/// The role in which officers speak about a payload: administrators about changes of the appliance, approvers about the rest.
+pub(crate) fn speaker(payload: &Payload) -> OfficerRole {
+    match payload {
+        Payload::ApplianceChange { .. } => OfficerRole::Administrator,
+        _ => OfficerRole::Approver,
+    }
 }
 
 /// What came of deciding again.
@@ -102,6 +112,11 @@ impl Waiting {
         Matter::new(act, group, tenant, self.row.id, client, wallet, &self.kept.intent, bundle)
     }
 
+    /// The role in which officers speak about it.
+    fn role(&self) -> OfficerRole {
+        speaker(&self.kept.payload)
+    }
+
     /// The hash of the bundle it was understood by.
     pub fn bundle(&self) -> Digest {
         self.understood.policy.digest()
@@ -132,7 +147,7 @@ impl Waiting {
             let detail = format!("`{id}` holds the key of client `{client}`, which asked for this");
             return Err(refuse(Code::SelfApproval, detail));
         }
-        let standing = officers.standing(id, &group, client, now).ok_or_else(|| {
+        let standing = officers.standing(id, (self.role(), &group), client, now).ok_or_else(|| {
             refuse(Code::ApprovalNotAsked, format!("`{id}` does not stand in the approver group `{group}`"))
         })?;
         let invalid = |detail: &str| refuse(Code::AssertionInvalid, detail.to_owned());
@@ -294,7 +309,7 @@ impl Waiting {
             }
             let approval = receipts::approval(&tx.rows(), row.leaf)?;
             let Approval { officer, act, group, .. } = &approval;
-            if officers.standing(officer, group, &self.row.client, now).is_none() {
+            if officers.standing(officer, (self.role(), group), &self.row.client, now).is_none() {
                 continue;
             }
             match act {

@@ -144,7 +144,9 @@ impl Rule {
 
     /// Whether the scope takes in effects of this kind.
     pub(crate) fn is_about(&self, kind: Kind) -> bool {
-        shelf::actions(&self.policy).iter().any(|action| action.is_none_or(|action| action == kind))
+        shelf::actions(&self.policy)
+            .iter()
+            .any(|action| action.map_or(kind.is_signing(), |action| action == kind))
     }
 }
 

@@ -8,6 +8,7 @@ use alloy_primitives::{Address, U256};
 use cedar_policy::{Policy, Request};
 use chancery_core::UnixMillis;
 use chancery_intent::bitcoin::Network;
+use chancery_intent::change::{NAMESPACE, SEAL};
 use chancery_intent::model::Kind;
 use serde::Serialize;
 use serde_json::Value;
@@ -169,6 +170,9 @@ impl Claim<'_> {
         chains.entry(SOMEWHERE.to_owned()).or_default();
         let of_bitcoin =
             |literal: &String| ["bitcoin.", "psbt", "bip322"].iter().any(|start| literal.starts_with(start));
+        if self.kind() == Kind::Change {
+            chains.entry(format!("{NAMESPACE}:default")).or_default();
+        }
         if self.kind() == Kind::Data || self.mentions.strings.iter().any(of_bitcoin) {
             chains.entry(Network::Mainnet.chain().to_owned()).or_default();
         }
@@ -198,7 +202,9 @@ impl Claim<'_> {
             .iter_mut()
             .filter(|(chain, _)| case::occurs(self.kind(), chain))
             .filter_map(|(chain, (addresses, assets))| {
-                let effect = if case::is_bitcoin(chain) {
+                let effect = if case::is_appliance(chain) {
+                    self.on_appliance(chain)
+                } else if case::is_bitcoin(chain) {
                     self.on_bitcoin(Network::of_chain(chain)?, addresses)?
                 } else {
                     self.on_evm(chain, addresses, assets)?
@@ -257,6 +263,13 @@ impl Claim<'_> {
             "{addresses}.contains(context.account) && {effect} && {without} && \
              (context.amount <= {most} || !context.asset_registered)"
         ))
+    }
+
+    /// What a change names.
+    fn on_appliance(&self, chain: &str) -> String {
+        let seal = uid("Address", &format!("{chain}:{SEAL}"));
+        let nothing = ["asset", "destination", "owner", "contract", "selector", "method", "token_id"];
+        format!("context.account == {seal} && context.amount == 0 && {}", without(&nothing))
     }
 
     /// What an effect on an EVM chain can name.

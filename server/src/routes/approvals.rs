@@ -1,6 +1,8 @@
 //! `/v1/approvals`: what waits for an officer's word, and the word. An officer decodes the payload and computes the challenge
 //! for itself from what is told here; nothing that this server says of a request is what gets approved.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use chancery_audit::{Act, Digest};
@@ -11,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::payload::PayloadSchema;
 use super::peer::AsOfficer;
-use super::wire::{Page, PayloadSchema, ProblemSchema};
+use super::wire::{Page, ProblemSchema};
 use super::{blocking, name, rows};
 use crate::problem::Problem;
 
@@ -39,6 +42,9 @@ pub(crate) struct Sheet {
     /// What was sent.
     #[schema(value_type = PayloadSchema)]
     payload: Payload,
+    /// The files of the bundle that it would put in force, where it is a change of the policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    files: Option<BTreeMap<String, String>>,
     /// What it would do: the `intent` of the challenge.
     #[schema(value_type = Object)]
     intent: Value,
@@ -59,8 +65,17 @@ pub(crate) struct Sheet {
 
 impl From<enclave::Sheet> for Sheet {
     fn from(sheet: enclave::Sheet) -> Self {
-        let enclave::Sheet { row, payload, intent, missing, bundle, groups, relying_party, credentials } =
-            sheet;
+        let enclave::Sheet {
+            row,
+            payload,
+            brought,
+            intent,
+            missing,
+            bundle,
+            groups,
+            relying_party,
+            credentials,
+        } = sheet;
         Self {
             request_id: row.id,
             state: row.state.as_str(),
@@ -69,6 +84,7 @@ impl From<enclave::Sheet> for Sheet {
             time_ms: row.decided_ms,
             expires_ms: row.expires_ms,
             payload,
+            files: brought.map(|source| source.files),
             intent,
             missing,
             bundle,

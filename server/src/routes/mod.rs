@@ -3,6 +3,7 @@
 
 mod approvals;
 mod log;
+mod payload;
 mod peer;
 mod policy;
 mod requests;
@@ -13,12 +14,14 @@ mod wire;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRef};
-use axum::http::Method;
+use axum::http::header::LOCATION;
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Json, Router};
 use chancery_core::{Code, IdError, config, limit};
-use chancery_enclave::{Enclave, Refusal};
+use chancery_enclave::{self as enclave, Enclave, Refusal};
 use utoipa::OpenApi;
 
 use crate::door::BodyLimits;
@@ -27,6 +30,12 @@ use crate::rate::Limiter;
 
 /// Rows of a page when the client does not say.
 const PAGE_ROWS: usize = 100;
+
+/// The answer to a change that waits for those who must agree.
+fn asked(pending: enclave::Pending) -> Response {
+    let location = [(LOCATION, format!("/v1/requests/{}", pending.request_id))];
+    (StatusCode::ACCEPTED, location, Json(wire::Pending::from(pending))).into_response()
+}
 
 /// What the routes share.
 #[derive(Clone)]

@@ -14,9 +14,9 @@ use chancery_policy::Source;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::blocking;
 use super::peer::{AsOperator, AsReader};
 use super::wire::{KeptPolicy, NewPolicy, Policy, ProblemSchema};
+use super::{asked, blocking};
 use crate::problem::Problem;
 
 /// A policy bundle on its way into force.
@@ -62,7 +62,7 @@ pub(crate) async fn show(
     put, path = "/v1/policy", tag = "policy", request_body = NewPolicy,
     responses(
         (status = 200, description = "In force and on record", body = Policy),
-        (status = 202, description = "On its way; see `Location`", body = ChangingPolicy),
+        (status = 202, description = "On its way, or a `Pending` request where the policy in force governs changes; see `Location`", body = ChangingPolicy),
         (status = 403, description = "Needs the role `operator`", body = ProblemSchema),
         (status = 409, description = "Another change is in progress", body = ProblemSchema),
         (status = 422, description = "`rules` holds every finding, or every failed test; `bundle-unsigned` without enough signatures", body = ProblemSchema),
@@ -75,8 +75,8 @@ pub(crate) async fn apply(
 ) -> Result<Response, Problem> {
     let change = enclave.change_policy(operator, Source { files }, &signatures)?;
     match tokio::time::timeout(Duration::from_millis(limit::CHANGE_MS), change.clone().end()).await {
-        Ok(ended) => Ok(Json(Policy::from(&ended?)).into_response()),
-        Err(_) => stands(&change),
+        Ok(standing) => answer(&change, standing),
+        Err(_) => answer(&change, change.standing()),
     }
 }
 
@@ -86,7 +86,7 @@ pub(crate) async fn apply(
     params(("id" = String, Path, description = "The `request_id` of the change")),
     responses(
         (status = 200, description = "In force and on record", body = Policy),
-        (status = 202, description = "On its way", body = ChangingPolicy),
+        (status = 202, description = "On its way, or a `Pending` request", body = ChangingPolicy),
         (status = 403, description = "Needs the role `auditor` or `operator`", body = ProblemSchema),
         (status = 404, description = "Superseded, or the appliance was started anew: `/v1/policy` says what is in force", body = ProblemSchema),
         (status = 422, description = "As of `PUT /v1/policy`", body = ProblemSchema),
@@ -97,11 +97,13 @@ pub(crate) async fn change(
     AsReader(tenant): AsReader,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    stands(&enclave.policy_change(&tenant, super::name("id", &id)?)?)
+    let change = enclave.policy_change(&tenant, super::name("id", &id)?)?;
+    answer(&change, change.standing())
 }
 
-fn stands(change: &PolicyChange) -> Result<Response, Problem> {
-    let (step, done, of) = match change.standing() {
+fn answer(change: &PolicyChange, standing: Standing) -> Result<Response, Problem> {
+    let (step, done, of) = match standing {
+        Standing::Asked(pending) => return Ok(asked(pending)),
         Standing::InForce(policy) => return Ok(Json(Policy::from(&policy)).into_response()),
         Standing::Refused(refusal) => return Err(refusal.into()),
         Standing::Compiling => ("compiling", 0, None),

@@ -69,7 +69,7 @@ pub(crate) struct AskPreview {
     #[schema(value_type = String, example = "treasury")]
     pub wallet: WalletId,
     /// What would be signed.
-    #[schema(value_type = super::wire::PayloadSchema)]
+    #[schema(value_type = super::payload::PayloadSchema)]
     pub payload: Payload,
     /// Whether to suppose that the client signs the request itself.
     #[serde(default)]
@@ -100,7 +100,7 @@ pub(crate) async fn preview(
     }))
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<IdempotencyKey, Problem> {
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<IdempotencyKey, Problem> {
     let missing = |detail: &str| Problem::new(Code::IdempotencyKeyMissing).detail(detail);
     let mut values = headers.get_all("idempotency-key").iter();
     match (values.next(), values.next()) {

@@ -2,36 +2,44 @@
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
 use chancery_core::WalletId;
-use chancery_enclave::{Design, Enclave};
+use chancery_enclave::{Design, Enclave, Made};
 
 use super::peer::{Anyone, AsOperator};
-use super::wire::{NewWallet, Page, ProblemSchema, Wallet, Wallets};
-use super::{blocking, name, rows};
+use super::sign::idempotency_key;
+use super::wire::{NewWallet, Page, Pending, ProblemSchema, Wallet, Wallets};
+use super::{asked, blocking, name, rows};
 use crate::problem::Problem;
 
-/// Make a wallet around a fresh key in the HSM.
+/// Make a wallet around a fresh key in the HSM, or ask for it where the policy in force governs changes: then under the
+/// `Idempotency-Key` that is sent, or a fresh one.
 #[utoipa::path(
     post, path = "/v1/wallets", tag = "wallets", request_body = NewWallet,
     responses(
         (status = 201, description = "Made and on record", body = Wallet),
+        (status = 202, description = "Asked for: the policy in force governs changes", body = Pending),
         (status = 400, description = "Such chains or such a descriptor cannot be a wallet's", body = ProblemSchema),
-        (status = 403, description = "Needs the role `operator`", body = ProblemSchema),
+        (status = 403, description = "Needs the role `operator`; denied by policy", body = ProblemSchema),
         (status = 409, description = "The name is taken", body = ProblemSchema),
     )
 )]
 pub(crate) async fn create(
     State(enclave): State<Enclave>,
     AsOperator(operator): AsOperator,
+    headers: HeaderMap,
     Json(wanted): Json<NewWallet>,
-) -> Result<(StatusCode, Json<Wallet>), Problem> {
+) -> Result<Response, Problem> {
+    let key = headers.contains_key("idempotency-key").then(|| idempotency_key(&headers)).transpose()?;
     let (id, design) = match wanted {
         NewWallet::Ethereum { id, chain_ids } => (id, Design::Ethereum { chain_ids }),
         NewWallet::Bitcoin { id, network, descriptor } => (id, Design::Bitcoin { network, descriptor }),
     };
-    let wallet = enclave.create_wallet(operator, id, design).await?;
-    Ok((StatusCode::CREATED, Json(Wallet::from(&*wallet))))
+    Ok(match enclave.create_wallet(operator, key, id, design).await? {
+        Made::Wallet(wallet) => (StatusCode::CREATED, Json(Wallet::from(&*wallet))).into_response(),
+        Made::Pending(pending) => asked(pending),
+    })
 }
 
 /// List wallets by name.

@@ -19,52 +19,8 @@ pub(crate) struct Ask {
     #[schema(value_type = String, example = "treasury")]
     pub wallet: WalletId,
     /// What shall be signed.
-    #[schema(value_type = PayloadSchema)]
+    #[schema(value_type = super::payload::PayloadSchema)]
     pub payload: Payload,
-}
-
-/// How a payload is written; a test holds it to `chancery_core::Payload`.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Payload)]
-#[serde(tag = "type")]
-#[cfg_attr(not(test), expect(dead_code, reason = "describes another crate's type to the OpenAPI document"))]
-pub(crate) enum PayloadSchema {
-    /// An unsigned transaction: an EIP-2718 envelope, or the EIP-155 signing form of a legacy one.
-    #[serde(rename = "ethereum.transaction")]
-    Transaction {
-        /// The bytes: `0x` and hexadecimal.
-        data: String,
-    },
-    /// An EIP-7702 authorization: `0x05 || rlp([chain_id, address, nonce])`.
-    #[serde(rename = "ethereum.authorization")]
-    Authorization {
-        /// The bytes: `0x` and hexadecimal.
-        data: String,
-    },
-    /// An EIP-191 `personal_sign` message, without its prefix.
-    #[serde(rename = "ethereum.message")]
-    Message {
-        /// The bytes: `0x` and hexadecimal.
-        data: String,
-    },
-    /// An EIP-712 document.
-    #[serde(rename = "ethereum.typed_data")]
-    TypedData {
-        /// `types`, `primaryType`, `domain` and `message`.
-        document: Value,
-    },
-    /// A partially signed Bitcoin transaction of version 0 (BIP-174) or 2 (BIP-370).
-    #[serde(rename = "bitcoin.psbt")]
-    Psbt {
-        /// The bytes: base64 with its padding.
-        data: String,
-    },
-    /// A message to sign for the wallet's own script (BIP-322, format `simple`).
-    #[serde(rename = "bitcoin.message")]
-    BitcoinMessage {
-        /// The bytes: `0x` and hexadecimal.
-        data: String,
-    },
 }
 
 /// A released signature and its receipt.
@@ -270,6 +226,8 @@ pub(crate) enum Chain {
     Ethereum,
     /// Bitcoin; secp256k1 keys.
     Bitcoin,
+    /// Changes of the appliance; the appliance makes this wallet by itself.
+    Chancery,
 }
 
 /// A wallet.
@@ -315,6 +273,7 @@ impl From<&enclave::Wallet> for Wallet {
                 let address = held.address().unwrap_or_default();
                 (Chain::Bitcoin, address, Vec::new(), Some(held.network().as_str()))
             }
+            enclave::Holding::Seal => (Chain::Chancery, wallet.id.to_string(), Vec::new(), None),
         };
         Self {
             tenant: wallet.tenant.clone(),
@@ -567,26 +526,4 @@ pub(crate) struct ProblemSchema {
     pub rules: Option<Vec<String>>,
     /// When to try again, in seconds.
     pub retry_after_s: Option<u64>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_payload_is_what_its_schema_says() {
-        let data = || "0x02".to_owned();
-        for schema in [
-            PayloadSchema::Transaction { data: data() },
-            PayloadSchema::Authorization { data: data() },
-            PayloadSchema::Message { data: data() },
-            PayloadSchema::TypedData { document: Value::Null },
-            PayloadSchema::Psbt { data: "cHNidP8=".to_owned() },
-            PayloadSchema::BitcoinMessage { data: data() },
-        ] {
-            let written = serde_json::to_value(&schema).unwrap();
-            let payload: Payload = serde_json::from_value(written.clone()).unwrap();
-            assert_eq!(serde_json::to_value(&payload).unwrap(), written);
-        }
-    }
 }

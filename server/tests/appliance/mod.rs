@@ -321,7 +321,7 @@ impl Peer {
     /// Brings a bundle and waits for its end, however long it takes.
     pub async fn apply(&self, bundle: &Value) -> Answer {
         let mut answer = self.put("/v1/policy", bundle).await;
-        while answer.status == 202 {
+        while answer.status == 202 && answer.body.get("step").is_some() {
             tokio::time::sleep(Duration::from_millis(200)).await;
             let id = answer.body["request_id"].as_str().unwrap();
             answer = self.get(&format!("/v1/policy/changes/{id}")).await;

@@ -11,6 +11,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::compile;
+use crate::command::sign::asked;
 use crate::connection::Connection;
 use crate::http::{Answer, Api, Call};
 use crate::{Error, Exit, Output, file};
@@ -26,7 +27,10 @@ const ACCEPTED: u16 = 202;
     after_help = "The appliance asks who signed, compiles, runs the tests and proves the goals itself, and has new limits count \
     what went before; what that takes is waited for and told of. Interrupting this command stops only the waiting. One change \
     is made at a time.\n\n\
-    Exit codes: 0 when the bundle is in force, 1 when it fails here, 5 when the appliance refuses it.\n\nExamples:\n  \
+    Where the policy in force governs changes, the bundle waits for whom its rules name, and comes into force by \
+    itself after their last word: `chancery request show ID` says how it stands.\n\n\
+    Exit codes: 0 when the bundle is in force, 1 when it fails here, 3 when it waits, 4 when it is denied, 5 when the appliance \
+    refuses it.\n\nExamples:\n  \
     chancery policy apply policies/treasury\n  \
     chancery policy apply policies/treasury --signature ann.note --signature bob.note"
 )]
@@ -53,7 +57,11 @@ impl Apply {
         let mut answer = api.call(&Call::put(&["policy"], body))?;
         let mut told = String::new();
         while answer.status == ACCEPTED {
-            let step = step(&answer.json()?);
+            let document = answer.json()?;
+            if document.get("state").is_some() {
+                return asked(&document, output);
+            }
+            let step = step(&document);
             if step != told {
                 output.say(&step);
                 told = step;

@@ -1,0 +1,48 @@
+//! A change of the appliance itself, as officers are asked about it. It is a payload like any other: decoded, decided,
+//! approved and signed by the tenant's seal before it takes effect. What is missing here is changed without anybody's word.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::WalletId;
+
+/// What shall be changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", deny_unknown_fields)]
+pub enum Change {
+    /// Put another policy bundle in force: rules, limits, assets, prices, addresses, officers and their quorums.
+    #[serde(rename = "policy.apply")]
+    Policy {
+        /// SHA-256 of the new bundle's canonical JSON: 64 lower-case hexadecimal digits.
+        bundle: String,
+        /// That of the bundle which it replaces.
+        previous: String,
+        /// The signatures on the new one: Ed25519 in hexadecimal, by the verifier key that made each.
+        signatures: BTreeMap<String, String>,
+        /// What differs, a line each; at most [`CHANGE_LINES`](crate::limit::CHANGE_LINES).
+        differences: Vec<String>,
+        /// The goals that were proved of it, by name.
+        proved: Vec<String>,
+    },
+    /// Make a wallet.
+    #[serde(rename = "wallet.create")]
+    Wallet {
+        /// Its name.
+        wallet: WalletId,
+        /// What it shall be, as `POST /v1/wallets` says it.
+        design: BTreeMap<String, Value>,
+    },
+}
+
+impl Change {
+    /// The wire name, such as `policy.apply`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Policy { .. } => "policy.apply",
+            Self::Wallet { .. } => "wallet.create",
+        }
+    }
+}
