@@ -15,6 +15,10 @@ use crate::transaction::{self, Moves};
 pub const CHAIN_ID: u64 = 31_337;
 /// The wallet and the client of a stage.
 pub const NAME: &str = "load";
+/// Who agrees to large transfers, for whom the passkey is, and where it lies in the appliance's folder.
+const OFFICER: &str = "ann";
+const PARTY: &str = "chancery.example";
+const PASSKEY: &str = "ann.passkey";
 /// The limit of the stage's bundle that counts requests.
 pub const COUNTED: &str = "requests_day";
 
@@ -56,12 +60,30 @@ impl Stage {
             fs::create_dir_all(path.parent().unwrap_or(&bundle)).map_err(Error::file(&path))?;
             fs::write(&path, text).map_err(Error::file(&path))?;
         }
+        let officer =
+            appliance.chancery(None).args(["officer", "passkey", OFFICER, "--rp-id", PARTY, "--origin"]);
+        let entry = officer.arg(format!("https://{PARTY}")).arg("--out").arg(dir.join(PASSKEY)).asked()?;
+        let manifest = bundle.join("bundle.toml");
+        let whole = fs::read_to_string(&manifest).map_err(Error::file(&manifest))?
+            + &entry.replace("groups = []", "groups = [\"officers\"]");
+        fs::write(&manifest, whole).map_err(Error::file(&manifest))?;
+        appliance.issue(OFFICER, "officer")?;
         appliance.apply(&bundle)?;
         let trust = dir.join("trust.json");
         operator().args(["trust", "fetch", "--out"]).arg(&trust).quiet()?;
         let client = Door::read(&appliance.client(NAME))?;
         let operator = Door::read(&appliance.client("operator"))?;
         Ok(Self { appliance, client, operator, trust })
+    }
+
+    /// The officer's word to a pending request, with the real program.
+    ///
+    /// # Errors
+    /// [`Error::Drive`] with what the program said.
+    pub fn approve(&self, request: &str) -> Result<(), Error> {
+        let approve =
+            self.appliance.chancery(Some(OFFICER)).args(["approval", "approve", request, "--yes", "--group"]);
+        Ok(approve.args(["officers", "--passkey"]).arg(self.appliance.config().with_file_name(PASSKEY)).quiet()?)
     }
 
     /// Another client that the stage's bundle knows, `load-<number>`: 1 to 7.
@@ -91,6 +113,16 @@ impl Stage {
 /// The body of the sign request of `wallet` with this nonce.
 #[must_use]
 pub fn sign_body(wallet: &str, nonce: u64) -> Vec<u8> {
-    let moves = Moves::Ether { to: Address::repeat_byte(0x11), wei: U256::from(1_000_000_000_u64) };
+    body(wallet, nonce, 1_000_000_000)
+}
+
+/// The same for so much that an officer is asked.
+#[must_use]
+pub fn large_body(wallet: &str, nonce: u64) -> Vec<u8> {
+    body(wallet, nonce, 2_000_000_000_000_000_000)
+}
+
+fn body(wallet: &str, nonce: u64, wei: u64) -> Vec<u8> {
+    let moves = Moves::Ether { to: Address::repeat_byte(0x11), wei: U256::from(wei) };
     transaction::body(wallet, &transaction::unsigned(CHAIN_ID, nonce, &moves)).to_string().into_bytes()
 }

@@ -3,21 +3,22 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use chancery_load::kill::{self, Plan, strace::Fault};
+use chancery_load::kill::{self, Plan, lane::Act, strace::Fault};
 use chancery_load::{Error, scratch};
 use clap::Parser;
 use xtask::appliance::Programs;
 use xtask::talk;
 
-/// Runs of a full matrix.
+/// Runs of a full matrix, a quarter of them during approvals.
 const RUNS: u64 = 4_000;
 /// Runs that fit a normal test run.
 const QUICK_RUNS: u64 = 300;
 
-/// Kill a real daemon at the file and socket calls of a sign, and see whether it kept its promise.
+/// Kill a real daemon at the file and socket calls of a sign, and of an approval, and see whether it kept its promise.
 #[derive(Debug, Parser)]
 #[command(after_help = "Examples:\n  chancery-kill --quick\n  chancery-kill --runs 20000 --lanes 8\n  \
-    chancery-kill --fault EIO,ENOSPC,SHORT --runs 500")]
+    chancery-kill --fault EIO,ENOSPC,SHORT --runs 500\n  \
+    chancery-kill --of approval --runs 100")]
 struct Args {
     /// The size that fits a normal test run
     #[arg(long)]
@@ -25,6 +26,9 @@ struct Args {
     /// Runs in which the fault was delivered
     #[arg(long, value_name = "N")]
     runs: Option<u64>,
+    /// During what: both, one after the other, unless it is said
+    #[arg(long, value_name = "ACT")]
+    of: Option<Act>,
     /// Appliances side by side
     #[arg(long, value_name = "N", default_value_t = 2)]
     lanes: usize,
@@ -48,12 +52,18 @@ fn main() -> ExitCode {
 
 fn work(args: &Args) -> Result<(), Error> {
     let runs = args.runs.unwrap_or(if args.quick { QUICK_RUNS } else { RUNS });
-    let plan = Plan { runs, lanes: args.lanes, faults: args.fault.clone() };
     let mut folder = scratch::Folder::new(args.dir.as_deref())?;
-    let row = kill::run(&Programs::beside_this()?, folder.path(), &plan)?;
-    if !row.met {
-        talk::line(&format!("kill: what was left is in {}", folder.keep().display()));
+    let acts = args.of.map_or_else(
+        || vec![(Act::Sign, runs - runs / 4), (Act::Approval, runs / 4)],
+        |act| vec![(act, runs)],
+    );
+    for (act, runs) in acts {
+        let plan = Plan { act, runs, lanes: args.lanes, faults: args.fault.clone() };
+        let row = kill::run(&Programs::beside_this()?, &folder.path().join(act.name()), &plan)?;
+        if !row.met {
+            talk::line(&format!("kill: what was left is in {}", folder.keep().display()));
+        }
+        talk::data(&serde_json::to_string(&row).unwrap_or_default());
     }
-    talk::data(&serde_json::to_string(&row).unwrap_or_default());
     Ok(())
 }

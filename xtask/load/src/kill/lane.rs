@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use xtask::appliance::Programs;
+use xtask::http::Answer;
 
 use super::point::{self, Point, Target};
 use super::strace::{self, Fault, Strace};
 use super::verdict::Verdict;
+use crate::door::unexpected;
 use crate::stage::{self, Stage};
 use crate::{Error, process};
 
@@ -22,6 +24,26 @@ const PUBLISHED: Duration = Duration::from_millis(1_500);
 const AFTER_ANSWER: Duration = Duration::from_millis(25);
 /// After a broken connection, how long the death is waited for.
 const AFTER_BREAK: Duration = Duration::from_secs(5);
+
+/// What is under way when the fault bites.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Act {
+    /// A client asks for a signature.
+    Sign,
+    /// An officer says the last word to a request that waits, and it goes on to its signature.
+    Approval,
+}
+
+impl Act {
+    /// In words.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sign => "sign",
+            Self::Approval => "approval",
+        }
+    }
+}
 
 /// What the client of one run saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,11 +69,20 @@ pub struct Run {
     pub failures: Vec<String>,
 }
 
+/// A request, and its name if it waits for an officer.
+#[derive(Debug)]
+struct Asked {
+    key: String,
+    body: Vec<u8>,
+    waits: Option<String>,
+}
+
 /// An appliance and what its client knows.
 #[derive(Debug)]
 pub struct Lane {
     stage: Stage,
     folder: PathBuf,
+    act: Act,
     nonce: u64,
     verdict: Verdict,
 }
@@ -66,7 +97,7 @@ impl Lane {
     ///
     /// # Errors
     /// [`Error`] when it cannot be made or does not sign.
-    pub fn prepare(programs: &Programs, folder: &Path) -> Result<Self, Error> {
+    pub fn prepare(programs: &Programs, folder: &Path, act: Act) -> Result<Self, Error> {
         let mut stage = Stage::set(programs, &folder.join("state"))?;
         let mut verdict = Verdict::new(folder)?;
         // What was refused before a policy was there, and the first signature, are the start of the account.
@@ -75,12 +106,12 @@ impl Lane {
         let failures =
             verdict.settle(&mut stage, "first", &stage::sign_body(stage::NAME, 0), Some(&answer))?;
         match failures.into_iter().next() {
-            None => Ok(Self { stage, folder: folder.into(), nonce: 0, verdict }),
+            None => Ok(Self { stage, folder: folder.into(), act, nonce: 0, verdict }),
             Some(failure) => Err(Error::Tracer(format!("unharmed, and yet: {failure}"))),
         }
     }
 
-    /// Counts the calls of a sign, in the daemon and in its worker.
+    /// Counts the calls of an act, in the daemon and in its worker.
     ///
     /// # Errors
     /// [`Error`] when strace cannot count.
@@ -92,14 +123,14 @@ impl Lane {
                 let traces = self.folder.join(format!("traces-{target:?}-{number}"));
                 fs::create_dir_all(&traces).map_err(Error::file(&traces))?;
                 let pid = self.pid(target)?;
+                let asked = self.next()?;
                 let tracer = Strace::counting(pid, &traces)?;
-                let (key, body) = self.next();
-                let answer = self.stage.client.call("POST", "/v1/sign", Some(&key), Some(&body))?;
+                let did = self.act(&asked);
                 // The log's files follow a second later, at a time of their own: one dry run of each process waits for them.
                 std::thread::sleep(if number == 0 { PUBLISHED } else { AFTER_ANSWER });
                 let names = process::threads(pid)?;
                 tracer.detach();
-                self.verdict.settle(&mut self.stage, &key, &body, Some(&answer))?;
+                self.verdict.settle(&mut self.stage, &asked.key, &asked.body, did?.as_ref())?;
                 dry_runs.push(strace::counted(&traces, &names)?);
             }
             points.extend(point::points(target, &dry_runs));
@@ -107,11 +138,12 @@ impl Lane {
         Ok(points)
     }
 
-    /// One sign with a fault at `point`, and everything that must hold afterwards.
+    /// One act with a fault at `point`, and everything that must hold afterwards.
     ///
     /// # Errors
     /// [`Error`] when the run could not be made; a broken promise is in the answer.
     pub fn run(&mut self, point: &Point, fault: Fault) -> Result<Run, Error> {
+        let asked = self.next()?;
         let pid = self.pid(point.target)?;
         let log = self.folder.join("injected");
         let tracer = match Strace::injecting(pid, point, fault, &log) {
@@ -127,10 +159,9 @@ impl Lane {
             }
             Err(error) => return Err(error),
         };
-        let (key, body) = self.next();
-        let answer = self.stage.client.call("POST", "/v1/sign", Some(&key), Some(&body)).ok();
-        let killed = matches!(fault, Fault::Kill)
-            && died(pid, if answer.is_some() { AFTER_ANSWER } else { AFTER_BREAK });
+        let did = self.act(&asked);
+        let killed =
+            matches!(fault, Fault::Kill) && died(pid, if did.is_ok() { AFTER_ANSWER } else { AFTER_BREAK });
         if !matches!(fault, Fault::Kill) {
             std::thread::sleep(AFTER_ANSWER);
         }
@@ -139,19 +170,22 @@ impl Lane {
         let delivered = killed || hit.as_deref().is_some_and(is_of_a_file);
         let went_on = hit.as_deref().is_some_and(is_sync_of_store) && !died(pid, AFTER_BREAK);
         let restart_ms = self.revive()?;
-        let saw = match &answer {
-            None => Saw::Nothing,
-            Some(answer) if is_signature(&answer.json()) => Saw::Signature,
-            Some(_) => Saw::Refusal,
+        let saw = match &did {
+            Err(_) => Saw::Nothing,
+            Ok(None) => Saw::Signature,
+            Ok(Some(answer)) if is_signature(&answer.json()) => Saw::Signature,
+            Ok(Some(_)) => Saw::Refusal,
         };
-        let settled = self.verdict.settle(&mut self.stage, &key, &body, answer.as_ref());
+        let answer = did.unwrap_or_default();
+        let (key, body) = (&asked.key, &asked.body);
+        let settled = self.verdict.settle(&mut self.stage, key, body, answer.as_ref());
         let mut failures = match settled {
             // A fault may bite late, in the tiles of a second ago: who ended since is revived and looked at again.
             Err(error) => {
                 if self.revive()?.is_none() {
                     return Err(error);
                 }
-                self.verdict.settle(&mut self.stage, &key, &body, answer.as_ref())?
+                self.verdict.settle(&mut self.stage, key, body, answer.as_ref())?
             }
             Ok(failures) => failures,
         };
@@ -173,9 +207,27 @@ impl Lane {
         Ok(failures)
     }
 
-    fn next(&mut self) -> (String, Vec<u8>) {
+    /// What the next act is about: a request to send, or one that waits already.
+    fn next(&mut self) -> Result<Asked, Error> {
         self.nonce += 1;
-        (format!("run-{}", self.nonce), stage::sign_body(stage::NAME, self.nonce))
+        let key = format!("run-{}", self.nonce);
+        if self.act == Act::Sign {
+            return Ok(Asked { key, body: stage::sign_body(stage::NAME, self.nonce), waits: None });
+        }
+        let body = stage::large_body(stage::NAME, self.nonce);
+        let answer = self.stage.client.call("POST", "/v1/sign", Some(&key), Some(&body))?;
+        let document = answer.json();
+        let id = document.get("request_id").and_then(Value::as_str).filter(|_| answer.status == 202);
+        let id = id.ok_or_else(|| unexpected("POST /v1/sign (nothing waits)", &answer))?.to_owned();
+        Ok(Asked { key, body, waits: Some(id) })
+    }
+
+    /// Does it. The client's answer, if it was the client who did.
+    fn act(&self, asked: &Asked) -> Result<Option<Answer>, Error> {
+        match &asked.waits {
+            None => self.stage.client.call("POST", "/v1/sign", Some(&asked.key), Some(&asked.body)).map(Some),
+            Some(id) => self.stage.approve(id).map(|()| None),
+        }
     }
 
     fn pid(&self, target: Target) -> Result<u32, Error> {

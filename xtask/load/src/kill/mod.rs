@@ -1,4 +1,4 @@
-//! The kill matrix: a real daemon is killed at every occurrence of every file and socket call of one sign, and then asked
+//! The kill matrix: a real daemon is killed at every occurrence of every file and socket call of one sign or of the last approval of one, and then asked
 //! whether it kept its promise. What a promise is stands in `verdict`; where it dies, in `point`.
 
 pub mod lane;
@@ -15,13 +15,15 @@ use xtask::figures::row::Promise;
 use xtask::talk;
 
 use crate::Error;
-use lane::{Lane, Run};
+use lane::{Act, Lane, Run};
 use point::{Point, Target};
 use strace::Fault;
 
 /// How much, and which fault.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// During what.
+    pub act: Act,
     /// Runs in which the fault was delivered.
     pub runs: u64,
     /// Appliances side by side.
@@ -73,7 +75,7 @@ pub fn run(programs: &Programs, folder: &Path, plan: &Plan) -> Result<Promise, E
     let mut lanes = Vec::new();
     for number in 0..plan.lanes.max(1) {
         talk::line(&format!("kill: preparing appliance {} of {}", number + 1, plan.lanes.max(1)));
-        lanes.push(Lane::prepare(programs, &folder.join(format!("lane-{number}")))?);
+        lanes.push(Lane::prepare(programs, &folder.join(format!("lane-{number}")), plan.act)?);
     }
     let mut points = Vec::new();
     if let Some(first) = lanes.first_mut() {
@@ -81,8 +83,9 @@ pub fn run(programs: &Programs, folder: &Path, plan: &Plan) -> Result<Promise, E
         points.retain(|point| plan.may_hit(point));
     }
     talk::line(&format!(
-        "kill: {} calls of one sign are known, each counted on its own thread",
-        points.len()
+        "kill: {} calls of one {} are known, each counted on its own thread",
+        points.len(),
+        plan.act.name()
     ));
     let order = point::shuffled(&points);
     let (next, tally) = (AtomicU64::new(0), Mutex::new(Tally::default()));
@@ -160,7 +163,7 @@ fn row(plan: &Plan, tally: &mut Tally, planned: usize) -> Promise {
     };
     Promise {
         promise: promise.into(),
-        test: format!("kill matrix: {} at {places} of a sign", plan.names()),
+        test: format!("kill matrix: {} at {places} of one {}", plan.names(), plan.act.name()),
         runs: tally.runs,
         failures,
         figure: format!(

@@ -196,6 +196,13 @@ fn retry(stage: &mut Stage, key: &str, body: &[u8]) -> Result<Result<Value, Stri
         if answer.status == 200 && is_signature(&document) {
             return Ok(Ok(document));
         }
+        // The last word was lost with the process, or the request that it was about failed: it is said again.
+        if let (202, Some(id)) = (answer.status, document.get("request_id").and_then(Value::as_str)) {
+            if let Err(error) = stage.approve(id).or_else(|_| stage.approve(id)) {
+                return Ok(Err(format!("the officer's word is refused: {error}")));
+            }
+            continue;
+        }
         let code = document.get("code").and_then(Value::as_str).unwrap_or_default();
         let not_yet = matches!(answer.status, 429 | 503) || code == "request-in-progress";
         if !not_yet || started.elapsed() > PATIENCE {
