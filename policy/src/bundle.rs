@@ -327,7 +327,7 @@ impl Parts<'_, '_> {
         for rule in rules {
             let spoken = Kind::ALL.iter().filter(|kind| rule.is_about(**kind)).map(|kind| speaker(*kind));
             let roles: BTreeSet<_> = spoken.collect();
-            let asked = rule.obligations.quorum().iter();
+            let asked = rule.obligations.quorum();
             for ((group, needed), role) in
                 asked.flat_map(|asked| roles.iter().map(move |role| (asked, *role)))
             {

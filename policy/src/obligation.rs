@@ -73,7 +73,8 @@ impl fmt::Display for Need {
 /// The obligations of one rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Obligations {
-    quorum: Vec<(String, u32)>,
+    /// One stage after the other: a group of a later one is asked once the earlier ones are met.
+    quorum: Vec<Vec<(String, u32)>>,
     factors: Vec<String>,
     delay_ms: Option<i64>,
     vetoes: Vec<String>,
@@ -110,8 +111,10 @@ impl Obligations {
     pub fn read(&mut self, annotation: &str, value: &str, declared: &Declared) -> Result<(), String> {
         match annotation {
             "quorum" => {
-                for part in value.split(';') {
-                    let form = "written as `@quorum(\"group, 2\")`, or `@quorum(\"group, 2; other, 1\")`";
+                let stages = value.split(" then ").enumerate();
+                for (stage, part) in stages.flat_map(|(at, text)| text.split(';').map(move |part| (at, part)))
+                {
+                    let form = "written as `@quorum(\"group, 2\")`, `@quorum(\"group, 2; other, 1\")` or `@quorum(\"group, 2 then other, 1\")`";
                     let (group, count) = part.split_once(',').ok_or(form)?;
                     let group = declared.approver(group.trim())?;
                     let count = count.trim();
@@ -119,10 +122,13 @@ impl Obligations {
                     let needed = count.parse().ok().filter(|needed| digits && (1..=QUORUM).contains(needed));
                     let needed =
                         needed.ok_or_else(|| format!("`{count}` is not a number from 1 to {QUORUM}"))?;
-                    if self.quorum.iter().any(|(known, _)| *known == group) {
+                    if self.quorum().any(|(known, _)| *known == group) {
                         return Err(format!("`{group}` is named twice"));
                     }
-                    self.quorum.push((group, needed));
+                    self.quorum.resize(stage.saturating_add(1), Vec::new());
+                    if let Some(stage) = self.quorum.get_mut(stage) {
+                        stage.push((group, needed));
+                    }
                 }
             }
             "factor" => {
@@ -148,17 +154,15 @@ impl Obligations {
     }
 
     /// The approver groups whose approvals it asks for, and how many.
-    pub fn quorum(&self) -> &[(String, u32)] {
-        &self.quorum
+    pub fn quorum(&self) -> impl Iterator<Item = &(String, u32)> {
+        self.quorum.iter().flatten()
     }
 
     /// The Cedar condition that holds when, and only when, every obligation is met. It cannot fail to evaluate: the schema
     /// makes each attribute it reads a required one.
     pub fn condition(&self) -> String {
         let mut parts = Vec::new();
-        parts.extend(
-            self.quorum.iter().map(|(group, needed)| format!("context.approvals.{group} >= {needed}")),
-        );
+        parts.extend(self.quorum().map(|(group, needed)| format!("context.approvals.{group} >= {needed}")));
         parts.extend(self.factors.iter().map(|factor| format!("context.factors.contains(\"{factor}\")")));
         parts.extend(
             self.delay_ms
@@ -183,15 +187,14 @@ impl Obligations {
         self.vetoes.iter().any(|known| known == group)
     }
 
-    /// What is not met yet, vetoes apart.
+    /// What is not met yet, vetoes apart: of a quorum in stages, the first that is not.
     pub fn missing(&self, met: &Met) -> Vec<Need> {
-        let mut needs = Vec::new();
-        for (group, needed) in &self.quorum {
+        let unmet = |(group, needed): &(String, u32)| {
             let have = met.approvals.get(group).copied().unwrap_or(0);
-            if have < *needed {
-                needs.push(Need::Quorum { group: group.clone(), needed: *needed, have });
-            }
-        }
+            (have < *needed).then(|| Need::Quorum { group: group.clone(), needed: *needed, have })
+        };
+        let stages = self.quorum.iter().map(|stage| stage.iter().filter_map(unmet).collect::<Vec<_>>());
+        let mut needs = stages.into_iter().find(|stage| !stage.is_empty()).unwrap_or_default();
         for factor in self.factors.iter().filter(|factor| !met.factors.contains(*factor)) {
             needs.push(Need::Factor { factor: factor.clone() });
         }
@@ -239,6 +242,22 @@ mod tests {
         );
     }
 
+    /// Would catch a later group that is asked too early, and one that is not asked at all.
+    #[test]
+    fn stages_of_a_quorum_are_asked_one_after_the_other() {
+        let obligations = read(&[("quorum", "treasury, 2 then risk, 1")]).unwrap();
+        assert_eq!(obligations.condition(), "context.approvals.treasury >= 2 && context.approvals.risk >= 1");
+        let missing = |treasury: u32, risk: u32| {
+            let approvals = [("treasury".to_owned(), treasury), ("risk".to_owned(), risk)].into();
+            obligations.missing(&Met { approvals, ..Met::default() })
+        };
+        let need = |group: &str, needed, have| vec![Need::Quorum { group: group.to_owned(), needed, have }];
+        assert_eq!(missing(0, 0), need("treasury", 2, 0));
+        assert_eq!(missing(1, 1), need("treasury", 2, 1));
+        assert_eq!(missing(2, 0), need("risk", 1, 0));
+        assert_eq!(missing(2, 1), []);
+    }
+
     #[test]
     fn malformed_obligations_are_refused() {
         for (annotation, value) in [
@@ -251,6 +270,8 @@ mod tests {
             ("quorum", "treasury, 2; treasury, 1"),
             ("quorum", "nobody, 2"),
             ("quorum", "treasury, 2;"),
+            ("quorum", "treasury, 2 then"),
+            ("quorum", "treasury, 2 then treasury, 1"),
             ("factor", ""),
             ("factor", "faec"),
             ("veto", "nobody"),

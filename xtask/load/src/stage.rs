@@ -83,7 +83,10 @@ impl Stage {
     pub fn approve(&self, request: &str) -> Result<(), Error> {
         let approve =
             self.appliance.chancery(Some(OFFICER)).args(["approval", "approve", request, "--yes", "--group"]);
-        Ok(approve.args(["officers", "--passkey"]).arg(self.appliance.config().with_file_name(PASSKEY)).quiet()?)
+        Ok(approve
+            .args(["officers", "--passkey"])
+            .arg(self.appliance.config().with_file_name(PASSKEY))
+            .quiet()?)
     }
 
     /// Another client that the stage's bundle knows, `load-<number>`: 1 to 7.
