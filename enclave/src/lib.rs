@@ -11,6 +11,7 @@ mod disk;
 mod house;
 mod in_flight;
 mod kept;
+mod login;
 mod manage;
 #[cfg(test)]
 mod model;
@@ -44,6 +45,7 @@ pub use change::{PolicyChange, Standing};
 pub use courier::WitnessError;
 pub use house::{Books, House};
 pub use in_flight::InFlight;
+pub use login::{Entered, Factors, InSession, OpenSession};
 pub use policy::InForce;
 pub use preview::Preview;
 pub use query::{Component, Figures, KeptPolicy, Listed, RequestFilter, RequestState};
