@@ -42,21 +42,6 @@ pub enum Stream {
     Security,
 }
 
-impl Stream {
-    /// All of them.
-    pub const ALL: &[Self] = &[Self::Business, Self::Audit, Self::Security];
-
-    /// Its name.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Business => "business",
-            Self::Audit => "audit",
-            Self::Security => "security",
-        }
-    }
-}
-
 /// What was decided about one sign request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -120,12 +120,14 @@ impl Who {
     /// Counts a try, or records once that it came too early.
     fn admit(&self, tx: &mut Tx<'_>, now: UnixMillis) -> Result<Admitted, Refusal> {
         let mut account = self.account(tx)?;
-        let admission = account.admit(now);
-        self.put(tx, &account)?;
-        match admission {
-            Admission::Admitted => Ok(Admitted::As(Box::new(account))),
+        match account.admit(now) {
+            Admission::Admitted => {
+                self.put(tx, &account)?;
+                Ok(Admitted::As(Box::new(account)))
+            }
             Admission::Wait { ms, first } => {
                 if first {
+                    self.put(tx, &account)?;
                     self.record(tx, now, Event::of(LoginEvent::TurnedAway))?;
                 }
                 Ok(Admitted::Not(ms))

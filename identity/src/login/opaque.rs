@@ -7,7 +7,7 @@ use opaque_ke::{CipherSuite, Ristretto255, TripleDh};
 use sha2::Sha512;
 
 /// LIMIT: a password, in bytes.
-pub const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 12..=256;
+pub(super) const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 12..=256;
 
 /// RFC 9106, section 4: memory in KiB, passes, lanes.
 const MEMORY_KIB: u32 = 64 * 1024;

@@ -64,3 +64,50 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::officer::{Credential, Enrolment, Held};
+
+    fn session(credential: Option<u8>) -> Session {
+        Session {
+            opened_ms: UnixMillis(0),
+            expires_ms: UnixMillis(1_000),
+            certificate: Base64Url(Fingerprint::of(b"ann's").as_bytes().to_vec()),
+            credential: credential.map(|id| Base64Url(vec![id])),
+            enrolment: Base64Url(vec![7; 32]),
+        }
+    }
+
+    fn ann(credential: u8, enrolment: u8) -> Registered {
+        let key = format!("ed25519:{}", "00".repeat(32)).parse().unwrap();
+        Registered {
+            id: "ann".parse().unwrap(),
+            roles: Default::default(),
+            groups: Default::default(),
+            credentials: vec![Credential { id: Base64Url(vec![credential]), key, held: Held::Device }],
+            clients: Default::default(),
+            enrolment: Some(Enrolment { code_sha256: [enrolment; 32], until: UnixMillis(0) }),
+        }
+    }
+
+    /// Would catch a session that goes on elsewhere, for longer, or by an authenticator that was taken away.
+    #[test]
+    fn a_session_holds_where_all_of_it_does() {
+        let own = Fingerprint::of(b"ann's");
+        let at = |session: &Session, officer: Option<&Registered>, now| {
+            session.binding(&own, officer, UnixMillis(now))
+        };
+        let (same, by_key) = (ann(1, 7), session(Some(1)));
+        assert_eq!(at(&by_key, Some(&same), 999), Binding::Holds);
+        assert_eq!(at(&by_key, Some(&same), 1_000), Binding::Ended);
+        assert_eq!(at(&by_key, None, 0), Binding::Ended);
+        assert_eq!(at(&by_key, Some(&ann(2, 7)), 0), Binding::Ended, "another authenticator");
+        assert_eq!(at(&session(None), Some(&ann(2, 7)), 0), Binding::Holds, "none logged in");
+        assert_eq!(at(&by_key, Some(&ann(1, 8)), 0), Binding::Ended, "another enrolment");
+        let other = Fingerprint::of(b"another's");
+        assert_eq!(by_key.binding(&other, Some(&same), UnixMillis(0)), Binding::Stolen);
+        assert_eq!(by_key.binding(&other, Some(&same), UnixMillis(1_000)), Binding::Ended);
+    }
+}

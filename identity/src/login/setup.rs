@@ -22,7 +22,7 @@ const OPAQUE_BYTES: usize = 128;
 /// What everything else is derived from.
 const ROOT_BYTES: usize = 32;
 /// The whole secret, in bytes.
-pub const SETUP_BYTES: usize = OPAQUE_BYTES + ROOT_BYTES;
+const SETUP_BYTES: usize = OPAQUE_BYTES + ROOT_BYTES;
 
 /// The appliance's secret.
 #[derive(Debug)]
