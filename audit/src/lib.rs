@@ -15,6 +15,7 @@ mod export;
 mod feed;
 mod files;
 mod log;
+mod login;
 pub mod merkle;
 mod mirror;
 mod ml_dsa;
@@ -49,14 +50,15 @@ pub use error::{AuditError, SignerError};
 pub use export::{ExportError, Filter, Row, rows, write_csv, write_json_lines};
 pub use feed::{Feed, LogObserver, feed};
 pub use log::{Keeper, Log, LogOptions, Standing};
+pub use login::{Login, LoginEvent};
 pub use mirror::{Folder, Mirror, MirrorError};
 pub use ml_dsa::{ML_DSA_SEED_BYTES, MlDsaError, MlDsaSigner};
 pub use note::{CosignerKey, MlDsaKey, NOTE_BYTES, NOTE_SIGNATURES, NamedKey, Note, NoteError, VerifierKey};
 pub use proof::{ProofError, Proven, TlogProof};
 pub use receipt::{Approved, RECEIPT_BYTES, Receipt, ReceiptError, signing_commitment};
 pub use record::{
-    Algorithm, Decision, End, Outcome, Policy, Record, RecordError, Salt, Verdict, Wallet, intent_commitment,
-    request_digest,
+    Algorithm, Decision, End, Outcome, Policy, Record, RecordError, Salt, Stream, Verdict, Wallet,
+    intent_commitment, request_digest,
 };
 pub use request_signature::RequestSignature;
 pub use source::LeafSource;

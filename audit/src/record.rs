@@ -1,4 +1,4 @@
-//! What a log entry says, format 1: canonical JSON of one of five kinds. No personal data and no secrets: a decision
+//! What a log entry says, format 1: canonical JSON of one of six kinds. No personal data and no secrets: a decision
 //! commits to its intent by a salted hash. Reading is strict: bytes that would be written otherwise are refused.
 
 use chancery_core::{ClientId, Payload, RequestId, SignRequest, Tenant, UnixMillis, WalletId, limit};
@@ -10,6 +10,7 @@ use crate::approval::{Approval, Review};
 use crate::canonical::{canonical, encode, numbers_are_exact};
 use crate::digest::{Digest, HexBytes, V1};
 use crate::endorsement::Endorsement;
+use crate::login::Login;
 use crate::merkle::{Hash, leaf_hash};
 
 /// One log entry.
@@ -26,6 +27,19 @@ pub enum Record {
     Wallet(Wallet),
     /// A policy bundle came into force.
     Policy(Policy),
+    /// Something about an officer's login.
+    Login(Login),
+}
+
+/// For whom an entry is in the first place. All are in one log, so that none can be taken out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stream {
+    /// What was asked, decided and released.
+    Business,
+    /// What the rules and wallets are.
+    Audit,
+    /// Who came, or tried to.
+    Security,
 }
 
 /// What was decided about one sign request.
@@ -235,6 +249,16 @@ pub enum RecordError {
 }
 
 impl Record {
+    /// The stream it is of.
+    #[must_use]
+    pub fn stream(&self) -> Stream {
+        match self {
+            Self::Decision(_) | Self::Approval(_) | Self::Outcome(_) => Stream::Business,
+            Self::Wallet(_) | Self::Policy(_) => Stream::Audit,
+            Self::Login(_) => Stream::Security,
+        }
+    }
+
     /// The leaf's bytes.
     ///
     /// # Errors
@@ -253,6 +277,7 @@ impl Record {
             Self::Outcome(outcome) => (outcome.time_ms, outcome.decision_leaf),
             Self::Wallet(wallet) => (wallet.time_ms, 0),
             Self::Policy(policy) => (policy.time_ms, 0),
+            Self::Login(login) => (login.time_ms, 0),
         };
         if let Self::Decision(decision) = self
             && !decision.missing.iter().all(numbers_are_exact)

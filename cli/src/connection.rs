@@ -11,6 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::session::Session;
 use crate::signer::Signer;
 use crate::{Error, Output, file, when};
 
@@ -74,6 +75,8 @@ pub struct Prepared {
     pub tls: rustls::ClientConfig,
     /// Signs requests with the same key, where it is of a kind that can.
     pub signer: Option<Signer>,
+    /// The session that `chancery officer login` opened, while it lasts.
+    pub session: Option<Session>,
 }
 
 impl Connection {
@@ -123,7 +126,7 @@ impl Connection {
             .with_client_auth_cert(chain, key)
             .map_err(|error| tls(error.into()))?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Prepared { url, tls: config, signer })
+        Ok(Prepared { url, tls: config, signer, session: Session::read(directory)? })
     }
 }
 

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use crate::connection::{Connection, Prepared};
+use crate::session::Session;
 use crate::signer::Signer;
 use crate::{Error, Exit, Output};
 
@@ -96,6 +97,14 @@ impl Problem {
             "unauthenticated" => {
                 Some("`chancery client show` prints what the certificate says and how long it lasts")
             }
+            "session-required" => Some("`chancery officer login` opens one; they are short"),
+            "login-failed" => Some(
+                "the login is over: another password, passkey or code, or somebody else logged in; begin again",
+            ),
+            "login-locked" => Some("each try that comes to no end doubles the wait; a login takes it back"),
+            "enrolment-refused" => {
+                Some("a code is good once and for a time: ask those who sign the bundle for another")
+            }
             "forbidden" => {
                 Some("`chancery client show` prints the role; `--client` names another certificate")
             }
@@ -171,6 +180,12 @@ impl<'a> Call<'a> {
             signed: false,
             again: false,
         }
+    }
+
+    /// Takes away what stands there.
+    #[must_use]
+    pub fn delete(path: &'a [&'a str]) -> Self {
+        Self { method: Method::DELETE, again: false, ..Self::get(path) }
     }
 
     /// Puts a document in place of another.
@@ -267,6 +282,7 @@ pub struct Api<'o> {
     client: reqwest::Client,
     base: Url,
     signer: Option<Signer>,
+    session: Option<Session>,
     timeout: Duration,
     output: &'o Output,
 }
@@ -277,7 +293,7 @@ impl<'o> Api<'o> {
     /// # Errors
     /// As [`Connection::prepare`].
     pub fn open(connection: &Connection, output: &'o Output) -> Result<Self, Error> {
-        let Prepared { url, tls, signer } = connection.prepare(output)?;
+        let Prepared { url, tls, signer, session } = connection.prepare(output)?;
         let unable = |source: Box<dyn std::error::Error + Send + Sync>| Error::Tls {
             path: connection.client.clone().unwrap_or_default(),
             source,
@@ -287,7 +303,7 @@ impl<'o> Api<'o> {
             .enable_all()
             .build()
             .map_err(|error| unable(error.into()))?;
-        Ok(Self { runtime, client, base: url, signer, timeout: connection.timeout, output })
+        Ok(Self { runtime, client, base: url, signer, session, timeout: connection.timeout, output })
     }
 
     /// When a call that starts now must have ended.
@@ -419,6 +435,9 @@ impl<'o> Api<'o> {
         }
         if let Some(key) = call.key {
             request = request.header("idempotency-key", key.as_str());
+        }
+        if let Some(session) = &self.session {
+            request = request.bearer_auth(session.token());
         }
         let mut response = request.send().await.map_err(|error| self.unreachable(error))?;
         let mut bytes = Vec::new();

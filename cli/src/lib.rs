@@ -15,7 +15,9 @@ mod pki;
 mod progress;
 mod recheck;
 mod replay;
+mod session;
 mod signer;
+mod typed;
 mod when;
 
 use std::ffi::{OsStr, OsString};

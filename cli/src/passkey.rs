@@ -120,3 +120,30 @@ impl Passkey {
         })
     }
 }
+
+/// An assertion as a browser writes it (WebAuthn Level 3, `AuthenticationResponseJSON`).
+#[derive(Deserialize)]
+struct Browser {
+    id: Base64Url,
+    response: BrowserResponse,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct BrowserResponse {
+    #[serde(rename = "clientDataJSON")]
+    client_data: Base64Url,
+    authenticator_data: Base64Url,
+    signature: Base64Url,
+}
+
+/// Reads an assertion that was made elsewhere; `-` is standard input.
+///
+/// # Errors
+/// [`Error::File`], [`Error::Content`].
+pub fn assertion(path: &Path) -> Result<Assertion, Error> {
+    let browser: Browser = serde_json::from_str(&file::read_text_or_stdin(path)?)
+        .map_err(|_| Error::content(path, "is not an assertion as a browser writes it"))?;
+    let BrowserResponse { client_data, authenticator_data, signature } = browser.response;
+    Ok(Assertion { credential: browser.id, client_data, authenticator_data, signature })
+}

@@ -40,6 +40,12 @@ codes! {
     IdempotencyKeyMissing = "idempotency-key-missing", 400, "An Idempotency-Key header is needed";
     /// No identity this appliance accepts. Every failure of authentication looks the same.
     Unauthenticated = "unauthenticated", 401, "Not authenticated";
+    /// The login does not go on: password, assertion, one-time code or order. Every such failure looks the same.
+    LoginFailed = "login-failed", 401, "The login failed";
+    /// This needs a session that holds for this certificate, now. Every such failure looks the same.
+    SessionRequired = "session-required", 401, "A session is needed";
+    /// The code of the enrolment is wrong, used or out of time. Every such failure looks the same.
+    EnrolmentRefused = "enrolment-refused", 403, "The enrolment is refused";
     /// Who asked for something, or holds the key that asked, does not approve it.
     SelfApproval = "self-approval", 403, "The initiator never approves";
     /// The officer does not stand in a group whose word the request waits for.
@@ -124,6 +130,8 @@ codes! {
     BundleUnsigned = "bundle-unsigned", 422, "The policy bundle is not signed by those who must";
     /// More requests than this client may make; see `Retry-After`.
     RateLimited = "rate-limited", 429, "Too many requests";
+    /// Too many logins were begun that came to no end; see `Retry-After`.
+    LoginLocked = "login-locked", 429, "Too many tries to log in";
     /// A queue is full; see `Retry-After`.
     Overloaded = "overloaded", 429, "The appliance is at its limit";
     /// A defect of the appliance.

@@ -32,6 +32,9 @@ pub struct Config {
     /// What may be asked for.
     #[serde(default)]
     pub rate: Rates,
+    /// How officers log in.
+    #[serde(default)]
+    pub officers: Officers,
 }
 
 /// Listening addresses.
@@ -176,6 +179,32 @@ impl Default for Policy {
     }
 }
 
+/// How officers log in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Officers {
+    /// Which certificates are worth nothing without a session.
+    pub require_session: Vec<Sessioned>,
+    /// How long a session lasts, in seconds.
+    pub session_s: u32,
+}
+
+/// Whose certificates may be worth nothing without a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sessioned {
+    /// Those of officers.
+    Officer,
+    /// Those of auditors.
+    Auditor,
+}
+
+impl Default for Officers {
+    fn default() -> Self {
+        Self { require_session: Vec::new(), session_s: limit::SESSION_S }
+    }
+}
+
 /// What may be asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -233,6 +262,7 @@ impl Config {
         for Rate { per_second, burst } in [config.rate.client, config.rate.wallet] {
             rule(per_second > 0 && burst > 0, "rate", "must be above zero")?;
         }
+        rule((1..=86_400).contains(&config.officers.session_s), "officers.session_s", "must be 1 to 86400")?;
         rule(config.store.reserve_mib > 0, "store.reserve_mib", "must be above zero")?;
         rule((1..=600_000).contains(&config.policy.proof_ms), "policy.proof_ms", "must be 1 to 600000")?;
         let policy = &config.policy;

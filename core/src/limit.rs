@@ -120,3 +120,11 @@ pub const TIMESTAMP_BYTES: usize = 16 * 1024;
 pub const TIMESTAMP_SKEW_MS: i64 = 5 * 60 * 1_000;
 /// Timestamps that are kept beside the log.
 pub const TIMESTAMPS: usize = 4_096;
+/// Logins under way at once.
+pub const LOGINS: usize = 1_024;
+/// How long a login may take from its first message to its last, in milliseconds.
+pub const LOGIN_MS: i64 = 2 * 60 * 1_000;
+/// Open sessions of one officer; the oldest makes room.
+pub const SESSIONS: usize = 16;
+/// How long a session lasts when the configuration does not say, in seconds.
+pub const SESSION_S: u32 = 15 * 60;

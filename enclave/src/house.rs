@@ -12,6 +12,7 @@ use chancery_store::Store;
 
 use crate::disk::Disk;
 use crate::in_flight::Walks;
+use crate::login::Logins;
 use crate::policy::Policies;
 use crate::stamping::Stamping;
 use crate::wallet::Wallets;
@@ -21,6 +22,8 @@ pub struct House {
     pub(crate) books: Arc<Books>,
     pub(crate) log: Log,
     pub(crate) hsm: Hsm,
+    /// Officers' logins.
+    pub(crate) logins: Logins,
     /// Proves goals; none where no solver is configured.
     pub(crate) prover: Option<Prover>,
     /// Has the log timestamped; none where no authority is configured.

@@ -13,6 +13,7 @@ mod enact;
 mod house;
 mod in_flight;
 mod kept;
+mod login;
 mod manage;
 #[cfg(test)]
 mod model;
@@ -47,6 +48,7 @@ pub use courier::WitnessError;
 pub use house::{Books, House};
 pub use in_flight::InFlight;
 pub use manage::Made;
+pub use login::{Entered, Factors, InSession, OpenSession};
 pub use policy::InForce;
 pub use preview::Preview;
 pub use query::{Component, Figures, KeptPolicy, Listed, RequestFilter, RequestState};

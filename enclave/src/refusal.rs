@@ -65,7 +65,7 @@ impl Refusal {
     }
 
     /// A fault of this appliance: the cause is logged, the asker is told the code and when to come back.
-    fn fault(code: Code, cause: &(dyn std::error::Error + 'static)) -> Self {
+    pub(crate) fn fault(code: Code, cause: &(dyn std::error::Error + 'static)) -> Self {
         let mut chain = cause.to_string();
         let mut next = cause.source();
         while let Some(source) = next {

@@ -97,7 +97,12 @@ fn context(key: &str) -> String {
 }
 
 fn kek(origin: &str) -> KeyId {
-    let digest = Digest::of(format!("chancery log kek v1\n{origin}").as_bytes());
+    kek_of(&format!("chancery log kek v1\n{origin}"))
+}
+
+/// The id of the KEK of a purpose.
+pub(crate) fn kek_of(purpose: &str) -> KeyId {
+    let digest = Digest::of(purpose.as_bytes());
     let mut id = [0; 16];
     id.copy_from_slice(digest.as_bytes().split_at(16).0);
     KeyId::from_bytes(id)

@@ -19,6 +19,7 @@ use crate::courier::{self, WitnessError};
 use crate::disk::Disk;
 use crate::house::{Books, House};
 use crate::in_flight::Walks;
+use crate::login::Logins;
 use crate::policy::Policies;
 use crate::receipts;
 use crate::refusal::Refusal;
@@ -168,7 +169,8 @@ impl Enclave {
 
         let (disk, walks) = (Disk::of(config), Walks::default());
         let books = Arc::new(Books { clock, disk, store, policies, wallets, walks });
-        let house = Arc::new(House { books, log, hsm, prover, stamping });
+        let logins = Logins::new(&config.log.origin, config.officers.session_s);
+        let house = Arc::new(House { books, log, hsm, logins, prover, stamping });
         // Permits that the last process left open were never released: they end here, before anyone can ask again.
         while resolve::sweep(&house).await? > 0 {}
         let mut behind = JoinSet::new();

@@ -14,6 +14,7 @@
 mod authority;
 mod dates;
 mod error;
+pub mod login;
 mod name;
 pub mod officer;
 mod peer;

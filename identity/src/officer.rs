@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use chancery_core::ClientId;
+use chancery_core::{ClientId, UnixMillis};
 use serde::{Deserialize, Serialize};
 
 use crate::webauthn::{Base64Url, CredentialKey};
@@ -85,6 +85,15 @@ pub struct Credential {
     pub held: Held,
 }
 
+/// That whoever signed the bundle lets a person set a password, once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enrolment {
+    /// What the one-time code hashes to: see [`Code::digest`](crate::login::Code::digest).
+    pub code_sha256: [u8; 32],
+    /// Until when the code is good. The password that was set with it is good for as long as the bundle names the code.
+    pub until: UnixMillis,
+}
+
 /// One person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registered {
@@ -98,6 +107,8 @@ pub struct Registered {
     pub credentials: Vec<Credential>,
     /// The clients whose keys the person holds: requests of these the person never approves.
     pub clients: BTreeSet<ClientId>,
+    /// With which code the person sets, or has set, a password. Without one the person cannot log in.
+    pub enrolment: Option<Enrolment>,
 }
 
 impl Registered {

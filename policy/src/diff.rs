@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use chancery_core::{ClientId, limit};
-use chancery_identity::officer::{Credential, Registered};
+use chancery_identity::officer::{Credential, Enrolment, Registered};
 use serde::Serialize;
 
 use crate::bundle::Bundle;
@@ -225,6 +225,9 @@ fn described(officer: &Registered) -> String {
     let groups = list(officer.groups.iter().map(String::as_str).collect());
     let clients = list(officer.clients.iter().map(ClientId::as_str).collect());
     let mut lines = vec![format!("roles: {roles}; groups: {groups}; clients: {clients}")];
+    if let Some(Enrolment { code_sha256, until }) = &officer.enrolment {
+        lines.push(format!("sets a password with the code {} until {until}", hex::encode(code_sha256)));
+    }
     for Credential { id, key, held } in &officer.credentials {
         lines.push(format!("credential {} {key} held in {held}", String::from(id.clone())));
     }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use chancery_core::{ClientId, UnixMillis};
-use chancery_identity::officer::{Credential, Held, OfficerRole, Registered};
+use chancery_identity::officer::{Credential, Enrolment, Held, OfficerRole, Registered};
 use chancery_identity::webauthn::{Base64Url, CredentialKey, RelyingParty};
 use chancery_intent::model::Kind;
 use serde::Deserialize;
@@ -41,8 +41,17 @@ pub(crate) struct OfficerEntry {
     pub groups: Vec<String>,
     #[serde(default)]
     pub clients: Vec<ClientId>,
+    #[serde(default)]
+    pub enrolment: Option<EnrolmentEntry>,
     #[serde(default, rename = "credential")]
     pub credentials: Vec<CredentialEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EnrolmentEntry {
+    pub code_sha256: String,
+    pub until: String,
 }
 
 #[derive(Deserialize)]
@@ -286,7 +295,22 @@ impl Reading<'_, '_> {
             groups,
             credentials: credentials.collect(),
             clients: entry.clients.iter().cloned().collect(),
+            enrolment: entry.enrolment.as_ref().and_then(|enrolment| self.enrolment(id, enrolment)),
         }
+    }
+
+    fn enrolment(&mut self, officer: &ClientId, entry: &EnrolmentEntry) -> Option<Enrolment> {
+        let EnrolmentEntry { code_sha256, until } = entry;
+        let lower = !code_sha256.bytes().any(|byte| byte.is_ascii_uppercase());
+        let mut digest = [0; 32];
+        let hashed = lower && hex::decode_to_slice(code_sha256, &mut digest).is_ok();
+        let message = format!("the `code_sha256` of `{officer}` is not a SHA-256");
+        self.check(hashed, FindingCode::Value, message, "`chancery officer invite` prints the entry");
+        let until_ms = parse_time(until);
+        let message = format!("`{until}` is not a time");
+        let hint = "written as RFC 3339, such as `2027-01-31T18:00:00Z`";
+        self.check(until_ms.is_some(), FindingCode::Value, message, hint);
+        Some(Enrolment { code_sha256: digest, until: until_ms.filter(|_| hashed)? })
     }
 
     fn delegation(

@@ -83,7 +83,8 @@ async fn open(config: Config, pin: Pin) -> Result<(), setup::Failure> {
     let ops_address = ops.local_addr();
     let ops = tokio::spawn(ops.serve(metrics, ready, told(stopping.clone())));
     tracing::info!(api = %door.local_addr(), ops = %ops_address, log = enclave.trust().origin(), "ready");
-    let drained = door.serve(routes::router(enclave.clone(), config.rate.wallet), told(stopping)).await;
+    let router = routes::router(enclave.clone(), config.rate.wallet, config.officers.require_session);
+    let drained = door.serve(router, told(stopping)).await;
     tracing::info!(?drained, "the door is closed");
     enclave.close().await;
     drop(ops.await);

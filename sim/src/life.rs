@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chancery_audit::feed;
-use chancery_core::config::{Config, Hsm, Listen, Log, PinSource, Policy, Rates, Store as StoreConfig, Tls};
+use chancery_core::config::{
+    Config, Hsm, Listen, Log, Officers, PinSource, Policy, Rates, Store as StoreConfig, Tls,
+};
 use chancery_core::{Code, Mode, SystemClock};
 use chancery_enclave::{Enclave, Ground, StartError};
 use chancery_secret::{Pin, SecretBytes};
@@ -186,6 +188,7 @@ fn config(root: &Path) -> Config {
         },
         policy: Policy::default(),
         rate: Rates::default(),
+        officers: Officers::default(),
     }
 }
 

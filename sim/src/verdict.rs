@@ -119,6 +119,11 @@ fn read(entries: &[Vec<u8>], world: &World) -> Log {
                     account.breaks(format!("entry {index}: `{}` spoke here", approval.officer))
                 });
             }
+            Ok(Record::Login(login)) => {
+                world.seen(|account| {
+                    account.breaks(format!("entry {index}: `{}` logged in here", login.officer))
+                });
+            }
             Ok(Record::Wallet(wallet)) => {
                 log.wallets.insert(wallet.wallet, wallet.public_key.as_bytes().to_vec());
             }

@@ -12,6 +12,7 @@ mod health;
 mod injected;
 mod limits;
 mod link;
+mod officers;
 #[cfg(test)]
 mod plans;
 mod pool;
@@ -27,7 +28,9 @@ pub use fault::{Fatal, abort};
 pub use health::Health;
 pub use limits::bucket_width_ms;
 pub use reader::{LEAF_HASHES, LEAVES, Reader};
-pub use rows::{ApprovalRow, BundleRow, LeafRow, RequestFilter, RequestRow, RequestState, WalletRow};
+pub use rows::{
+    ApprovalRow, BundleRow, LeafRow, RequestFilter, RequestRow, RequestState, SessionRow, WalletRow,
+};
 pub use schema::FORMAT;
 pub use store::Store;
 pub use tx::{COUNTER_BYTES, RECORD_BYTES, Tx};

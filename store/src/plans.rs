@@ -6,7 +6,7 @@ use rusqlite::StatementStatus;
 
 use crate::link::Link;
 use crate::reader::{self, listing};
-use crate::{RequestFilter, RequestState, approvals, limits, schema, tx};
+use crate::{RequestFilter, RequestState, approvals, limits, officers, schema, tx};
 
 fn store(directory: &std::path::Path) -> Link {
     let path = directory.join("store.sqlite");
@@ -65,6 +65,18 @@ fn no_hot_statement_walks_a_table() {
         approvals::sql::DECIDE_AGAIN,
         approvals::sql::WAIT,
         approvals::sql::WAITED,
+        officers::sql::ACCOUNT,
+        officers::sql::PUT_ACCOUNT,
+        officers::sql::USE_CODE,
+        officers::sql::USED_CODE,
+        officers::sql::SESSION,
+        officers::sql::SESSION_OF,
+        officers::sql::SESSIONS,
+        officers::sql::OPEN_SESSION,
+        officers::sql::END_SESSION,
+        officers::sql::END_SESSIONS,
+        officers::sql::END_OLDEST,
+        officers::sql::SWEEP_SESSIONS,
         limits::sql::SPENT,
         limits::sql::BUCKET,
         limits::sql::ADD,

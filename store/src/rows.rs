@@ -132,6 +132,23 @@ pub struct ApprovalRow {
     pub record: Vec<u8>,
 }
 
+/// A session of an officer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionRow {
+    /// Its name; made in the order of time.
+    pub id: RequestId,
+    /// SHA-256 of the token that shows it.
+    pub token: [u8; 32],
+    /// The tenant.
+    pub tenant: Tenant,
+    /// Whose it is.
+    pub officer: ClientId,
+    /// When it may be swept.
+    pub expires_ms: UnixMillis,
+    /// Opaque: what it is bound to.
+    pub record: Vec<u8>,
+}
+
 /// One log entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeafRow {

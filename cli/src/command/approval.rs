@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chancery_audit::{Act, Digest, Matter};
 use chancery_core::{Change, ClientId, Payload, RequestId, Tenant, UnixMillis, WalletId};
-use chancery_identity::webauthn::{Assertion, Base64Url};
+use chancery_identity::webauthn::Base64Url;
 use chancery_intent::model::Description;
 use chancery_policy::{Bundle, Source};
 use clap::{ArgGroup, Args, Subcommand};
@@ -22,9 +22,9 @@ use super::sign::missing;
 use crate::connection::Connection;
 use crate::http::{Api, Call};
 use crate::output::cell;
-use crate::passkey::Passkey;
+use crate::passkey::{Passkey, assertion};
 use crate::recheck::recheck;
-use crate::{Error, Exit, Output, file, when};
+use crate::{Error, Exit, Output, when};
 
 /// `chancery approval`.
 #[derive(Subcommand, Debug)]
@@ -288,22 +288,6 @@ fn differences(sheet: &Sheet, in_force: &Bundle) -> Result<Vec<String>, Error> {
     Ok(found.to_string().lines().map(str::to_owned).collect())
 }
 
-/// An assertion as a browser writes it (WebAuthn Level 3, `AuthenticationResponseJSON`).
-#[derive(Deserialize)]
-struct Browser {
-    id: Base64Url,
-    response: BrowserResponse,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct BrowserResponse {
-    #[serde(rename = "clientDataJSON")]
-    client_data: Base64Url,
-    authenticator_data: Base64Url,
-    signature: Base64Url,
-}
-
 impl Speak {
     fn run(&self, act: Act, api: &Api<'_>, output: &Output) -> Result<Exit, Error> {
         let seen = Seen::fetch(api, self.id)?;
@@ -316,12 +300,7 @@ impl Speak {
         }
         let assertion = match (&self.passkey, &self.assertion) {
             (Some(path), _) => Passkey::read(path)?.assert(&challenge)?,
-            (None, Some(path)) => {
-                let browser: Browser = serde_json::from_str(&file::read_text_or_stdin(path)?)
-                    .map_err(|_| Error::content(path, "is not an assertion as a browser writes it"))?;
-                let BrowserResponse { client_data, authenticator_data, signature } = browser.response;
-                Assertion { credential: browser.id, client_data, authenticator_data, signature }
-            }
+            (None, Some(path)) => assertion(path)?,
             (None, None) => return Err(Error::Failed("no assertion".to_owned())),
         };
         let body =

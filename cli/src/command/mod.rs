@@ -5,6 +5,7 @@ mod audit;
 mod client;
 mod history;
 mod init;
+mod login;
 mod officer;
 mod page;
 mod policy;
@@ -12,6 +13,7 @@ mod receipt;
 mod reevaluate;
 mod request;
 mod serve_config;
+mod session;
 mod sign;
 mod trust;
 mod verify;
@@ -74,9 +76,12 @@ enum Command {
     /// See what waits for an officer, approve it or veto it
     #[command(subcommand)]
     Approval(approval::Approval),
-    /// Make what a policy bundle says of an officer
+    /// Make what a policy bundle says of an officer; enrol and log in
     #[command(subcommand)]
     Officer(officer::Officer),
+    /// See who is logged in, and end it
+    #[command(subcommand)]
+    Session(session::Session),
     /// Check, test, simulate and apply policy bundles
     #[command(subcommand)]
     Policy(policy::Policy),
@@ -111,7 +116,8 @@ impl Cli {
             Command::Preview(command) => command.run(connection, output),
             Command::Request(command) => command.run(connection, output),
             Command::Approval(command) => command.run(connection, output),
-            Command::Officer(command) => command.run(output),
+            Command::Officer(command) => command.run(connection, output),
+            Command::Session(command) => command.run(connection, output),
             Command::Policy(command) => command.run(connection, output),
             Command::Audit(command) => command.run(connection, output),
             Command::Receipt(command) => command.run(connection, output),

@@ -1,4 +1,5 @@
-//! `chancery officer`: what a policy bundle says of an officer, made from the officer's own authenticator.
+//! `chancery officer`: what a policy bundle says of an officer, made from the officer's own authenticator; and the officer's
+//! own login, which is in `login`.
 
 use std::path::PathBuf;
 
@@ -10,6 +11,8 @@ use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::login::{Enrol, Invite, Login, logout};
+use crate::connection::Connection;
 use crate::passkey::Passkey;
 use crate::{Error, Exit, Output, file};
 
@@ -20,6 +23,15 @@ pub enum Officer {
     Passkey(Make),
     /// Print the bundle's entry for a credential that a browser registered
     Credential(Credential),
+    /// Make the one-time code of an enrolment, and print the bundle's line for it
+    Invite(Invite),
+    /// Set your password with the code of an enrolment (officer, auditor)
+    Enrol(Enrol),
+    /// Log in (officer, auditor)
+    Login(Login),
+    /// End the session of this client directory (officer, auditor)
+    #[command(after_help = "Examples:\n  chancery officer logout")]
+    Logout,
 }
 
 /// `chancery officer passkey`.
@@ -74,8 +86,12 @@ struct RegistrationResponse {
 }
 
 impl Officer {
-    pub fn run(&self, output: &Output) -> Result<Exit, Error> {
+    pub fn run(&self, connection: &Connection, output: &Output) -> Result<Exit, Error> {
         match self {
+            Self::Invite(invite) => invite.run(output),
+            Self::Enrol(enrol) => enrol.run(connection, output),
+            Self::Login(login) => login.run(connection, output),
+            Self::Logout => logout(connection, output),
             Self::Passkey(Make { name, rp_id, origin, out }) => {
                 let passkey = Passkey::make(out, rp_id, origin)?;
                 output.say(&format!("private key in `{}`; the bundle's entry:", out.display()));

@@ -16,7 +16,7 @@ mod vouched;
 mod wire;
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +36,7 @@ pub use body::BodyLimits;
 pub(crate) use connection::{Protocol, serve};
 pub(crate) use paced::Paced;
 pub(crate) use pulse::{Pulse, Stall};
+pub(crate) use reception::Source;
 pub use renewal::Certificates;
 pub(crate) use wire::Wire;
 
@@ -270,7 +271,7 @@ impl Hall {
             tls.peer_certificates().into_iter().flatten().cloned().map(CertificateDer::into_owned).collect();
         // ORDER: listened to before the guest is proved, so that no change falls between the two.
         let changes = self.reception.certificates.changes();
-        let Some(guest) = self.admit(chain, protocol) else { return };
+        let Some(guest) = self.admit(chain, address.ip(), protocol) else { return };
         pulse.greeted(if guest.is_refused() { pulse::ONE_QUESTION } else { pulse::STALL });
         let _open = metrics.connected(protocol.as_str());
         let reception = Arc::clone(&self.reception);
@@ -291,7 +292,12 @@ impl Hall {
     }
 
     /// Proves who it is, also after a resumed session, and counts it.
-    fn admit(&self, chain_of: Vec<CertificateDer<'static>>, protocol: Protocol) -> Option<Arc<Guest>> {
+    fn admit(
+        &self,
+        chain_of: Vec<CertificateDer<'static>>,
+        from: IpAddr,
+        protocol: Protocol,
+    ) -> Option<Arc<Guest>> {
         let metrics = &self.reception.metrics;
         let Ok(now) = self.reception.clock.now() else {
             metrics.handshake_failed("clock");
@@ -308,6 +314,6 @@ impl Hall {
             return None;
         };
         let proof = Proof { peer: Arc::new(peer), at: now, by: Arc::clone(&threshold.authority) };
-        Some(Arc::new(Guest::new(chain_of, proof, place, protocol)))
+        Some(Arc::new(Guest::new(chain_of, proof, place, from, protocol)))
     }
 }

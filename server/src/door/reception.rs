@@ -4,6 +4,7 @@
 //! Once handed over, a request runs to its end in its own task: a client that leaves cancels nothing half-way.
 //! If this is wrong, an unproved peer reaches a route, or a walk stops between two transactions.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -44,6 +45,10 @@ pub(crate) struct Reception {
     pub(crate) at_work: mpsc::Sender<()>,
 }
 
+/// Where a request comes from, as the kernel says: a proxy's address where one stands before the door.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Source(pub(crate) IpAddr);
+
 /// Who a peer is, since when that is known, and by whose word.
 pub(crate) struct Proof {
     pub(crate) peer: Arc<Peer>,
@@ -56,6 +61,7 @@ pub(crate) struct Guest {
     chain: Vec<CertificateDer<'static>>,
     proof: Mutex<Proof>,
     place: Place,
+    from: IpAddr,
     protocol: Protocol,
 }
 
@@ -64,9 +70,10 @@ impl Guest {
         chain: Vec<CertificateDer<'static>>,
         proof: Proof,
         place: Place,
+        from: IpAddr,
         protocol: Protocol,
     ) -> Self {
-        Self { chain, proof: Mutex::new(proof), place, protocol }
+        Self { chain, proof: Mutex::new(proof), place, from, protocol }
     }
 
     /// True above its client's share of connections: every request is answered `overloaded`.
@@ -158,6 +165,7 @@ impl Reception {
         let mut request = Request::from_parts(parts, Body::from(bytes));
         request.extensions_mut().insert(peer);
         request.extensions_mut().insert(id);
+        request.extensions_mut().insert(Source(guest.from));
         if let Some(vouched) = vouched {
             request.extensions_mut().insert(vouched);
         }

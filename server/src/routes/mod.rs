@@ -3,10 +3,12 @@
 
 mod approvals;
 mod log;
+mod login;
 mod payload;
 mod peer;
 mod policy;
 mod requests;
+mod sessions;
 mod sign;
 mod wallets;
 mod wire;
@@ -17,10 +19,12 @@ use std::sync::Arc;
 use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::http::header::LOCATION;
 use axum::http::{Method, StatusCode};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
-use chancery_core::{Code, IdError, config, limit};
+use chancery_core::config::{self, Sessioned};
+use chancery_core::{Code, IdError, limit};
 use chancery_enclave::{self as enclave, Enclave, Refusal};
 use utoipa::OpenApi;
 
@@ -56,9 +60,21 @@ impl FromRef<Served> for Arc<Limiter> {
     }
 }
 
-/// Every route. The door bounds bodies before they get here. `wallet` is what may be asked of one wallet.
-pub fn router(enclave: Enclave, wallet: config::Rate) -> Router {
-    Router::new()
+/// Every route. The door bounds bodies before they get here. `wallet` is what may be asked of one wallet, `sessioned` are the
+/// certificates that are worth nothing without a session.
+pub fn router(enclave: Enclave, wallet: config::Rate, sessioned: Vec<Sessioned>) -> Router {
+    // What is needed to log in, and what every stranger may read, asks for no session.
+    let open = Router::new()
+        .route("/v1/login", post(login::begin))
+        .route("/v1/login/enrolment", post(login::enrolment))
+        .route("/v1/login/enrolment/record", post(login::enrol))
+        .route("/v1/login/{id}/password", post(login::password))
+        .route("/v1/login/{id}/factor", post(login::factor))
+        .route("/v1/log/checkpoint", get(log::checkpoint))
+        .route("/v1/log/timestamps/{name}", get(log::timestamp))
+        .route("/v1/trust", get(log::trust));
+    let guard = sessions::Guard { enclave: enclave.clone(), required: sessioned.into() };
+    let kept = Router::new()
         .route("/v1/sign", post(sign::sign))
         .route("/v1/preview", post(sign::preview))
         .route("/v1/wallets", get(wallets::list).post(wallets::create))
@@ -73,10 +89,11 @@ pub fn router(enclave: Enclave, wallet: config::Rate) -> Router {
         .route("/v1/policy/{hash}", get(policy::kept))
         .route("/v1/audit/decisions", get(requests::decisions))
         .route("/v1/audit/decisions/{id}", get(requests::decision))
-        .route("/v1/log/checkpoint", get(log::checkpoint))
         .route("/v1/log/tile/{*path}", get(log::tile))
-        .route("/v1/log/timestamps/{name}", get(log::timestamp))
-        .route("/v1/trust", get(log::trust))
+        .route("/v1/sessions", get(sessions::list))
+        .route("/v1/sessions/{id}", delete(sessions::end))
+        .route_layer(middleware::from_fn_with_state(guard, sessions::guard));
+    open.merge(kept)
         .layer(DefaultBodyLimit::disable())
         .with_state(Served { enclave, wallets: Arc::new(Limiter::new(&wallet)) })
 }
@@ -118,6 +135,13 @@ pub fn body_limits() -> BodyLimits {
         log::tile,
         log::timestamp,
         log::trust,
+        login::enrolment,
+        login::enrol,
+        login::begin,
+        login::password,
+        login::factor,
+        sessions::list,
+        sessions::end,
     ),
     components(schemas(wire::Signed))
 )]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use chancery_core::{Code, Tenant};
+use chancery_enclave::InSession;
 use chancery_identity::{Client, Officer, Operator, Peer};
 
 use crate::problem::Problem;
@@ -20,6 +21,21 @@ pub(crate) struct AsOfficer(pub Officer);
 pub(crate) struct AsReader(pub Tenant);
 /// Any peer.
 pub(crate) struct Anyone(pub Arc<Peer>);
+
+/// Any peer in session.
+pub(crate) struct AsInSession(pub InSession);
+
+impl<S: Sync> FromRequestParts<S> for AsInSession {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        parts.extensions.get::<InSession>().cloned().map(Self).ok_or_else(session_required)
+    }
+}
+
+/// What whoever lacks a session is told.
+pub(crate) fn session_required() -> Problem {
+    Problem::new(Code::SessionRequired).detail("log in: `chancery officer login`")
+}
 
 fn peer(parts: &Parts) -> Result<Arc<Peer>, Problem> {
     parts.extensions.get::<Arc<Peer>>().cloned().ok_or_else(|| Problem::new(Code::Unauthenticated))

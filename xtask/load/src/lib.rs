@@ -6,6 +6,8 @@ pub mod coins;
 pub mod door;
 pub mod error;
 pub mod kill;
+pub mod logins;
+pub mod officer;
 pub mod process;
 pub mod scratch;
 pub mod secrets;

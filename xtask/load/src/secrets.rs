@@ -1,5 +1,6 @@
-//! ASSURANCE line 8: looks for the token's PIN in everything that daemon and worker leave in reach: their memory, their
-//! command lines and environments, core dumps, every file they write. A search that could not find anything proves
+//! ASSURANCE line 8: looks for the token's PIN, an officer's password and the secret of the officer's one-time codes in
+//! everything that daemon and worker leave in reach: their memory, their command lines and environments, core dumps, every
+//! file they write. A search that could not find anything proves
 //! nothing, so each place holds a canary as well, and a canary that is not found is a broken promise.
 
 use std::fs::{self, File};
@@ -13,6 +14,7 @@ use xtask::figures::row::Promise;
 use xtask::run::Cmd;
 use xtask::{http, talk};
 
+use crate::officer::Officer;
 use crate::stage::{self, Stage};
 use crate::{Error, process};
 
@@ -30,7 +32,7 @@ struct Seen {
     bytes: u64,
     /// Mapped, and closed to us: secret memory.
     closed: u64,
-    pins: u64,
+    secrets: u64,
     canaries: u64,
 }
 
@@ -38,29 +40,30 @@ impl Seen {
     fn add(&mut self, other: Self) {
         self.bytes += other.bytes;
         self.closed += other.closed;
-        self.pins += other.pins;
+        self.secrets += other.secrets;
         self.canaries += other.canaries;
     }
 }
 
 /// What is looked for.
 struct Wanted<'a> {
-    pin: Finder<'a>,
+    secrets: Vec<Finder<'a>>,
     canary: Finder<'a>,
     overlap: usize,
 }
 
 impl<'a> Wanted<'a> {
-    fn new(pin: &'a [u8], canary: &'a [u8]) -> Self {
-        let overlap = pin.len().max(canary.len()).saturating_sub(1);
-        Self { pin: Finder::new(pin), canary: Finder::new(canary), overlap }
+    fn new(secrets: &[&'a [u8]], canary: &'a [u8]) -> Self {
+        let longest = secrets.iter().chain([&canary]).map(|text| text.len()).max().unwrap_or(0);
+        let secrets = secrets.iter().map(|secret| Finder::new(*secret)).collect();
+        Self { secrets, canary: Finder::new(canary), overlap: longest.saturating_sub(1) }
     }
 
     fn count(&self, bytes: &[u8]) -> Seen {
         Seen {
             bytes: bytes.len() as u64,
             closed: 0,
-            pins: self.pin.find_iter(bytes).count() as u64,
+            secrets: self.secrets.iter().map(|secret| secret.find_iter(bytes).count() as u64).sum(),
             canaries: self.canary.find_iter(bytes).count() as u64,
         }
     }
@@ -76,13 +79,16 @@ pub fn run(programs: &Programs, folder: &Path) -> Result<Vec<Promise>, Error> {
     let path = state.join("hsm/pin");
     let pin = fs::read(&path).map_err(Error::file(&path))?;
     let key = public_key(&stage)?;
+    let officer = Officer::enrol(&stage, folder)?;
+    let secrets = [&pin[..], officer.password.as_bytes(), officer.codes.as_bytes(), &officer.codes_bytes];
     let mut daemon = Vec::new();
     let mut worker = Vec::new();
     for (nonce, moment) in
-        ["after a sign", "after a refusal", "after the worker was killed"].iter().enumerate()
+        ["after a login", "after a refusal", "after the worker was killed"].iter().enumerate()
     {
         talk::line(&format!("secrets: {moment}"));
         match nonce {
+            0 => officer.log_in(&stage)?,
             1 => drop(stage.client.call("POST", "/v1/sign", Some("refused"), Some(b"{}"))?),
             2 => kill_worker(&stage)?,
             _ => {}
@@ -93,10 +99,10 @@ pub fn run(programs: &Programs, folder: &Path) -> Result<Vec<Promise>, Error> {
         line.begin(format!("GET /v1/wallets HTTP/1.1\r\nx-canary: {CANARY}\r\n").as_bytes())
             .map_err(broken)?;
         let (parent, child) = both(&stage)?;
-        let wanted = Wanted::new(&pin, CANARY.as_bytes());
+        let wanted = Wanted::new(&secrets, CANARY.as_bytes());
         daemon.push(settled(|| memory(parent, &wanted))?);
         // The worker keeps the public key of what it signed with.
-        worker.push(settled(|| memory(child, &Wanted::new(&pin, &key)))?);
+        worker.push(settled(|| memory(child, &Wanted::new(&secrets, &key)))?);
     }
     let mut rows = vec![of_memory("the daemon's memory", &daemon), of_memory("the worker's memory", &worker)];
 
@@ -106,7 +112,7 @@ pub fn run(programs: &Programs, folder: &Path) -> Result<Vec<Promise>, Error> {
         for file in ["cmdline", "environ"] {
             let path = format!("/proc/{pid}/{file}");
             // Both are started by the daemon's name, with an argument.
-            let wanted = Wanted::new(&pin, if file == "cmdline" { b"chanceryd" } else { b"PATH=" });
+            let wanted = Wanted::new(&secrets, if file == "cmdline" { b"chanceryd" } else { b"PATH=" });
             starts.add(wanted.count(&fs::read(&path).map_err(Error::file(&path))?));
         }
     }
@@ -114,7 +120,7 @@ pub fn run(programs: &Programs, folder: &Path) -> Result<Vec<Promise>, Error> {
 
     let cores = cores(&mut stage, &state, [parent, child])?;
     let mut files = Seen::default();
-    let wanted = Wanted::new(&pin, stage::NAME.as_bytes());
+    let wanted = Wanted::new(&secrets, stage::NAME.as_bytes());
     each_file(&state, &mut |path| {
         if !path.ends_with("hsm/pin") {
             files.add(wanted.count(&fs::read(path).map_err(Error::file(path))?));
@@ -134,17 +140,17 @@ fn row(place: &str, runs: usize, seen: Seen, canary: &str) -> Promise {
     };
     Promise {
         promise: PROMISE.into(),
-        test: format!("PIN in {place}"),
+        test: format!("PIN, password and secret of codes in {place}"),
         runs: runs as u64,
-        failures: seen.pins + u64::from(blind),
+        failures: seen.secrets + u64::from(blind),
         figure: format!(
-            "{} PINs in {:.1} MiB{closed}; canary ({canary}) {} times",
-            seen.pins,
+            "{} secrets in {:.1} MiB{closed}; canary ({canary}) {} times",
+            seen.secrets,
             seen.bytes as f64 / (1024.0 * 1024.0),
             seen.canaries
         ),
         goal: "0 hits, the canary found".into(),
-        met: seen.pins == 0 && !blind,
+        met: seen.secrets == 0 && !blind,
     }
 }
 
@@ -158,7 +164,7 @@ fn of_memory(place: &str, moments: &[Option<Seen>]) -> Promise {
         return Promise { figure, failures: 0, met: true, ..found };
     }
     let blind = moments.iter().flatten().filter(|seen| seen.canaries == 0).count() as u64;
-    Promise { failures: all.pins + blind, met: all.pins + blind == 0, ..found }
+    Promise { failures: all.secrets + blind, met: all.secrets + blind == 0, ..found }
 }
 
 /// Searches until the canary is there: a request that was sent is not yet one that was read.
@@ -335,8 +341,8 @@ mod tests {
         }
         let held = std::hint::black_box(held);
         let own = std::process::id();
-        let seen = memory(own, &Wanted::new(&secret, b"\x00\x00\x00\x00")).unwrap().unwrap();
-        assert!(seen.pins >= (held.len() / (8 * 1024)) as u64, "{seen:?}");
+        let seen = memory(own, &Wanted::new(&[&secret], b"\x00\x00\x00\x00")).unwrap().unwrap();
+        assert!(seen.secrets >= (held.len() / (8 * 1024)) as u64, "{seen:?}");
     }
 
     #[test]

@@ -86,7 +86,7 @@ pub const ASSURANCE: &[Producer<Promise>] = &[
     },
     Producer {
         name: "secrets",
-        shows: "8: the PIN is in no memory, command line, core or file, and the search finds a canary",
+        shows: "8: PIN, passwords and secrets of codes are in no memory, command line, core or file, and the search finds a canary",
         program: Program::Binary("chancery-load"),
         quick: &["secrets"],
         full: &["secrets"],
@@ -220,6 +220,15 @@ pub const BENCH: &[Producer<Bench>] = &[
         quick: &["growth", "--quick"],
         full: &["growth"],
         runs: Runs::Flag,
+        read: read::rows,
+    },
+    Producer {
+        name: "login",
+        shows: "officers' logins, beside OPAQUE, an assertion and the disk alone",
+        program: Program::Binary("chancery-load"),
+        quick: &["logins", "--quick"],
+        full: &["logins"],
+        runs: Runs::Fixed,
         read: read::rows,
     },
     Producer {

@@ -63,6 +63,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "chancery-cli",
         &[
             "chancery-core",
+            "chancery-secret",
             "chancery-identity",
             "chancery-intent",
             "chancery-policy",
@@ -139,6 +140,11 @@ const WALLS: &[(&str, &[&str], &str)] = &[
         "the command line is a client, the enclave asks witnesses and time-stamping authorities; the door uses it in tests",
     ),
     ("rusqlite", &["chancery-store"], "one writer owns the database"),
+    (
+        "opaque-ke",
+        &["chancery-identity", "chancery-load"],
+        "passwords are proved in one profile; the load generator is a client from outside",
+    ),
     ("cms", &["chancery-audit"], "timestamps of others are read in one place"),
     ("der", &["chancery-audit"], "timestamps of others are read in one place"),
     (

@@ -8,7 +8,7 @@ use alloy_primitives::{Address, U256};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chancery_load::api::{self, crowds, growth};
 use chancery_load::transaction::{self, Moves};
-use chancery_load::{Error, coins, scratch, secrets};
+use chancery_load::{Error, coins, logins, scratch, secrets};
 use clap::{Args as Group, Parser, Subcommand};
 use serde::Serialize;
 use xtask::appliance::Programs;
@@ -36,7 +36,17 @@ enum Task {
         after_help = "Examples:\n  chancery-load growth --quick\n  chancery-load growth --runs 10000000"
     )]
     Growth(Growth),
-    /// Look for the token's PIN in memory, command lines, cores and files of a real appliance
+    /// Measure logins of officers against OPAQUE, assertions and the disk alone
+    #[command(after_help = "Examples:\n  chancery-load logins --quick\n  chancery-load logins")]
+    Logins {
+        /// The size that fits a short look
+        #[arg(long)]
+        quick: bool,
+        /// Where the appliance lives; kept afterwards [default: a temporary folder]
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+    /// Look for the token's PIN, a password and the secret of one-time codes in memory, command lines, cores and files of a real appliance
     #[command(
         after_help = "Examples:\n  chancery-load secrets\n  chancery-load secrets --dir /var/tmp/looked-at"
     )]
@@ -150,6 +160,7 @@ fn main() -> ExitCode {
         Task::Api(api) => measure(api),
         Task::Crowds(crowds) => gather(crowds),
         Task::Growth(growth) => grow(growth),
+        Task::Logins { quick, dir } => enter(*quick, dir.as_deref()),
         Task::Secrets { dir } => search(dir.as_deref()),
         Task::Unsigned(unsigned) => {
             write(unsigned);
@@ -213,6 +224,13 @@ fn grow(args: &Growth) -> Result<(), Error> {
     span.from = span.from.min(span.to);
     let folder = scratch::Folder::new(args.dir.as_deref())?;
     print(growth::run(&Programs::beside_this()?, folder.path(), span)?);
+    Ok(())
+}
+
+fn enter(quick: bool, dir: Option<&Path>) -> Result<(), Error> {
+    let time = Duration::from_secs(if quick { 3 } else { 15 });
+    let folder = scratch::Folder::new(dir)?;
+    print(logins::run(&Programs::beside_this()?, folder.path(), time)?);
     Ok(())
 }
 

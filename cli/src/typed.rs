@@ -1,0 +1,134 @@
+//! Secrets that a person types, or a script hands over by a file or descriptor: never on the command line, never in the
+//! environment, not shown while they are typed, and held in secret memory. Ctrl-C ends the typing, not the terminal.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use chancery_core::config::PinSource;
+use chancery_secret::{PIN_BYTES, Pin, PinError, SecretBytes};
+use clap::Args;
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
+
+use crate::Error;
+use crate::error::causes;
+
+const INTERRUPT: u8 = 3;
+
+/// Where the password is read.
+#[derive(Args, Clone, Debug)]
+pub struct PasswordFrom {
+    /// Read the password from a file that only you may read; typed without
+    #[arg(long, value_name = "FILE", conflicts_with = "password_fd")]
+    password_file: Option<PathBuf>,
+    /// Read the password from a descriptor that the caller opened
+    #[arg(long, value_name = "FD")]
+    password_fd: Option<i32>,
+}
+
+impl PasswordFrom {
+    /// Reads the password; at a terminal twice where `again` says so.
+    ///
+    /// # Errors
+    /// [`Error::Failed`]; no message holds any of it.
+    pub fn read(&self, again: bool) -> Result<Pin, Error> {
+        let source = match (&self.password_file, self.password_fd) {
+            (Some(path), _) => PinSource::File(path.clone()),
+            (None, Some(fd)) => PinSource::Fd(fd),
+            (None, None) => {
+                let password = typed("password")?;
+                if again && typed("password again")? != password {
+                    return Err(Error::Failed("the two passwords differ".to_owned()));
+                }
+                return Ok(password);
+            }
+        };
+        Pin::read(&source).map_err(|error| unread("password", &error))
+    }
+}
+
+/// A code: from a file that only its owner may read, or typed.
+///
+/// # Errors
+/// As [`PasswordFrom::read`].
+pub fn code(what: &str, file: Option<&Path>) -> Result<Pin, Error> {
+    match file {
+        Some(path) => Pin::read(&PinSource::File(path.to_owned())).map_err(|error| unread(what, &error)),
+        None => typed(what),
+    }
+}
+
+fn unread(what: &str, error: &PinError) -> Error {
+    let why = match error {
+        PinError::Form => format!("it must be 1 to {PIN_BYTES} bytes of one line of UTF-8 text"),
+        PinError::Exposed { path } => {
+            format!("`{}` must be a regular file that only you may read", path.display())
+        }
+        other => causes(other),
+    };
+    Error::Failed(format!("no {what}: {why}"))
+}
+
+/// Asks at the terminal, which shows nothing of the answer.
+fn typed(what: &str) -> Result<Pin, Error> {
+    let terminal = OpenOptions::new().read(true).write(true).open("/dev/tty").map_err(|_| Error::Usage {
+        detail: format!("the {what} cannot be typed: there is no terminal"),
+        hint: "scripts hand it over by a file: `--help` says by which flag",
+    })?;
+    let ask = || -> io::Result<Result<Pin, PinError>> {
+        let hidden = Hidden::on(&terminal)?;
+        (&terminal).write_all(format!("{what}: ").as_bytes())?;
+        let line = SecretBytes::read_to_end(Line { terminal: &terminal, ended: false }, PIN_BYTES);
+        (&terminal).write_all(b"\n")?;
+        drop(hidden);
+        Ok(Pin::new(line.map_err(io::Error::other)?))
+    };
+    match ask() {
+        Ok(Ok(secret)) => Ok(secret),
+        Ok(Err(error)) => Err(unread(what, &error)),
+        Err(error) => Err(Error::Failed(format!("no {what}: {}", causes(&error)))),
+    }
+}
+
+/// A terminal that shows nothing, until this is dropped.
+struct Hidden<'t> {
+    terminal: &'t File,
+    before: Termios,
+}
+
+impl<'t> Hidden<'t> {
+    fn on(terminal: &'t File) -> io::Result<Self> {
+        let before = tcgetattr(terminal)?;
+        let mut now = before.clone();
+        // Without signals an interrupt ends the line, so that it cannot leave the terminal hidden.
+        now.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
+        now.special_codes[SpecialCodeIndex::VEOL] = INTERRUPT;
+        tcsetattr(terminal, OptionalActions::Flush, &now)?;
+        Ok(Self { terminal, before })
+    }
+}
+
+impl Drop for Hidden<'_> {
+    fn drop(&mut self) {
+        let _ = tcsetattr(self.terminal, OptionalActions::Flush, &self.before);
+    }
+}
+
+/// The bytes up to the end of the line, one at a time.
+struct Line<'t> {
+    terminal: &'t File,
+    ended: bool,
+}
+
+impl Read for Line<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(one) = buffer.get_mut(..1).filter(|_| !self.ended) else { return Ok(0) };
+        let read = self.terminal.read(one)?;
+        match one {
+            [b'\n' | b'\r'] => self.ended = true,
+            [INTERRUPT] => return Err(io::Error::other("given up")),
+            _ => return Ok(read),
+        }
+        Ok(0)
+    }
+}
