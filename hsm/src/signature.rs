@@ -24,6 +24,16 @@ pub enum Message {
     Bytes(Vec<u8>),
 }
 
+impl Message {
+    /// What a key is given.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Digest(digest) => digest,
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+}
+
 /// A released signature.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Signature {
@@ -45,6 +55,14 @@ impl fmt::Debug for Signature {
 pub struct Sealed(Signature);
 
 impl Sealed {
+    /// Of a signature that was made elsewhere, by a cold wallet: believed as little as a token's.
+    ///
+    /// # Errors
+    /// [`WrongAnswer`] where it is not one of this message by this key.
+    pub fn of(public: &PublicKey, message: &Message, raw: &[u8]) -> Result<Self, WrongAnswer> {
+        seal(public, message, raw)
+    }
+
     /// Breaks the seal. Whoever calls this has recorded the outcome.
     #[must_use]
     pub fn open(self) -> Signature {
