@@ -9,9 +9,11 @@ mod id;
 pub mod limit;
 mod mode;
 mod request;
+mod tier;
 
 pub use clock::{Clock, ClockError, ManualClock, SystemClock, UnixMillis};
 pub use code::Code;
 pub use id::{ClientId, IdError, IdempotencyKey, KeyId, RequestId, Tenant, WalletId};
 pub use mode::Mode;
 pub use request::{Payload, SignRequest};
+pub use tier::Tier;

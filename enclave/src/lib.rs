@@ -2,15 +2,18 @@
 //! and within it only the walk's `Recorded` reaches a wallet's key. Trusts the store's disk and the token's honesty no
 //! further than each is checked. If this is wrong, money moves.
 
+mod addresses;
 mod answer;
 mod approve;
 mod backfill;
 mod change;
 mod courier;
+mod create;
 mod disk;
 mod house;
 mod in_flight;
 mod kept;
+mod keys;
 mod manage;
 #[cfg(test)]
 mod model;
@@ -36,14 +39,17 @@ use std::sync::Arc;
 use chancery_core::SignRequest;
 use chancery_identity::{Client, Vouched};
 
+pub use chancery_intent::AccountKey;
 pub use chancery_intent::bitcoin::Network;
 
+pub use addresses::{ADDRESSES, Address};
 pub use answer::{Answer, Pending, Released, Signed};
 pub use approve::{Sheet, Spoke};
 pub use change::{PolicyChange, Standing};
 pub use courier::WitnessError;
 pub use house::{Books, House};
 pub use in_flight::InFlight;
+pub use keys::GAP;
 pub use policy::InForce;
 pub use preview::Preview;
 pub use query::{Component, Figures, KeptPolicy, Listed, RequestFilter, RequestState};
@@ -52,7 +58,7 @@ pub use seed::SeedError;
 pub use stamping::{Stamped, StampingError};
 pub use start::{Enclave, Ground, StartError, init_token};
 pub use walk::Word;
-pub use wallet::{CHAINS, Design, Holding, Wallet};
+pub use wallet::{CHAINS, Design, Holding, Source, Wallet};
 
 impl Enclave {
     /// Walks one request, with what its client signed itself, to a released signature or a refusal. The walk goes on to its end even when the caller stops

@@ -1,14 +1,13 @@
-//! What operators do: make wallets and put policy in force. Each is a log entry of its own, durable before it counts.
+//! What operators do: put policy in force. It is a log entry of its own, durable before it counts.
 
 use std::sync::Arc;
 
 use chancery_audit::{self as audit, Digest, Endorsement, V1};
-use chancery_core::{Code, KeyId, RequestId, Tenant, WalletId};
-use chancery_hsm::{Algorithm, KeyRef};
+use chancery_core::{Code, RequestId, Tenant};
 use chancery_identity::Operator;
 use chancery_policy::{Source, Tested};
 use chancery_prove::{Proof, Proved};
-use chancery_store::{Tx, WalletRow};
+use chancery_store::Tx;
 use tokio::sync::watch;
 
 use crate::backfill::Backfill;
@@ -17,23 +16,8 @@ use crate::house::{Books, House};
 use crate::policy::InForce;
 use crate::refusal::Refusal;
 use crate::start::Enclave;
-use crate::wallet::{Design, Wallet};
 
 impl Enclave {
-    /// Makes a wallet around a fresh key in the HSM.
-    ///
-    /// # Errors
-    /// [`Code::BadRequest`] for its chains or its descriptor, [`Code::AlreadyExists`] for its name, and what the HSM or store answer.
-    pub async fn create_wallet(
-        &self,
-        operator: Operator,
-        id: WalletId,
-        design: Design,
-    ) -> Result<Arc<Wallet>, Refusal> {
-        let house = Arc::clone(self.house());
-        self.run(async move { create_wallet(&house, &operator, id, design).await }).await
-    }
-
     /// Looks who signed a bundle, and has it compiled, tested and proved, its limits count what is still in their windows,
     /// and it put in force from the next decision on. `notes` are signed notes over its hash. It goes on to its end whether
     /// or not anybody waits for [`PolicyChange::end`], which refuses with [`Code::BundleInvalid`] and every finding, failed
@@ -78,58 +62,6 @@ impl Enclave {
             let detail = "there was a later change, or the appliance was started anew since: `/v1/policy` says what is in force";
             Refusal::new(Code::NotFound, detail)
         })
-    }
-}
-
-async fn create_wallet(
-    house: &Arc<House>,
-    operator: &Operator,
-    id: WalletId,
-    design: Design,
-) -> Result<Arc<Wallet>, Refusal> {
-    design.check()?;
-    house.disk.admit()?;
-    let tenant = operator.tenant().clone();
-    let taken = || Refusal::new(Code::AlreadyExists, format!("a wallet `{id}` exists already"));
-    if house.store.read(|rows| rows.wallet(&tenant, &id))?.is_some() {
-        return Err(taken());
-    }
-
-    // ORDER: the key first. A crash before the row is durable leaves a key that no wallet names and nothing can use.
-    let key = KeyId::fresh();
-    let public = house.hsm.generate(key, &format!("chancery/{tenant}/{id}"), Algorithm::Secp256k1).await?;
-    let now = house.clock.now()?;
-    let wallet = Wallet::around(KeyRef { id: key, public }, tenant.clone(), id.clone(), design, now)?;
-    let record = audit::Record::Wallet(audit::Wallet {
-        v: V1,
-        tenant: tenant.clone(),
-        request_id: RequestId::fresh(),
-        time_ms: now,
-        client: operator.id().clone(),
-        certificate: Digest::from_bytes(*operator.fingerprint().as_bytes()),
-        wallet: id.clone(),
-        algorithm: audit::Algorithm::Secp256k1,
-        public_key: wallet.public_key().into(),
-        chains: wallet.chains(),
-        descriptor: wallet.descriptor(),
-    });
-    let (row_id, bytes) = (id.clone(), wallet.record()?);
-    let written = house
-        .store
-        .write(move |tx| {
-            let leaf = audit::append(tx, &record)?.index();
-            tx.insert_wallet(&WalletRow { tenant, id: row_id, created_ms: now, leaf, record: bytes })?;
-            Ok::<_, Refusal>(leaf)
-        })
-        .await;
-    match written {
-        Ok(leaf) => Ok(house.wallets.add(wallet.recorded_at(leaf.into_inner()))),
-        Err(refusal) => {
-            if let Err(error) = house.hsm.destroy(key).await {
-                tracing::warn!(%key, %error, "a key that no wallet names stays in the token");
-            }
-            Err(if refusal.code == Code::AlreadyExists { taken() } else { refusal })
-        }
     }
 }
 

@@ -164,9 +164,7 @@ impl Key {
                 key.non_secure_erase();
                 Ok(signature)
             }
-            Curve::Ed25519 => {
-                self.ed25519()?.sign(message).as_ref().try_into().map_err(|_| HdError::Message)
-            }
+            Curve::Ed25519 => self.ed25519()?.sign(message).as_ref().try_into().map_err(|_| HdError::Message),
         }
     }
 }

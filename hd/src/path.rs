@@ -69,7 +69,8 @@ impl FromStr for Path {
             let number = text.strip_suffix('\'').or_else(|| text.strip_suffix('h'));
             let mark = if number.is_some() { HARDENED } else { 0 };
             let digits = number.unwrap_or(text);
-            let plain = digits.bytes().all(|b| b.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
+            let plain =
+                digits.bytes().all(|b| b.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
             let number: u32 = digits.parse().ok().filter(|number| plain && *number < HARDENED)?;
             Some(number | mark)
         };
@@ -87,7 +88,19 @@ mod tests {
             assert_eq!(text.parse::<Path>().unwrap().to_string(), text);
         }
         assert_eq!("m/44h/60h/0h".parse::<Path>().unwrap(), Path::account(44, 60, 0));
-        for bad in ["", "m/", "0", "m/01", "m/+1", "m/2147483648", "m/1''", "m//1", "m/ 1", "M/0", "m/0/0/0/0/0/0/0/0/0/0/0"] {
+        for bad in [
+            "",
+            "m/",
+            "0",
+            "m/01",
+            "m/+1",
+            "m/2147483648",
+            "m/1''",
+            "m//1",
+            "m/ 1",
+            "M/0",
+            "m/0/0/0/0/0/0/0/0/0/0/0",
+        ] {
             assert!(bad.parse::<Path>().is_err(), "{bad}");
         }
     }

@@ -30,8 +30,7 @@ fn vectors(text: &str) -> Value {
 /// What `cargo xtask assurance --only vectors` counts; a vector that fails ends its test before this.
 fn tally(file: &str, total: usize, skipped: &BTreeMap<&str, usize>) {
     let passed = total - skipped.values().sum::<usize>();
-    let tally =
-        json!({ "file": file, "by": "hd", "total": total, "passed": passed, "skipped": skipped, "failed": [] });
+    let tally = json!({ "file": file, "by": "hd", "total": total, "passed": passed, "skipped": skipped, "failed": [] });
     println!("\nassurance vectors {tally}");
 }
 
@@ -59,7 +58,7 @@ fn dummy() -> Xpub {
 }
 
 #[test]
-fn bip_32() {
+fn published_bip_32() {
     let all = vectors(include_str!("vectors/bip32.json"));
     let all = all["vectors"].as_array().unwrap();
     for vector in all {
@@ -78,7 +77,7 @@ fn bip_32() {
 }
 
 #[test]
-fn slip_10() {
+fn published_slip_10() {
     let all = vectors(include_str!("vectors/slip10.json"));
     let all = all["vectors"].as_array().unwrap();
     let mut skipped = BTreeMap::new();
@@ -101,7 +100,7 @@ fn slip_10() {
 }
 
 #[test]
-fn bip_39() {
+fn published_bip_39() {
     let all = vectors(include_str!("vectors/bip39.json"));
     let all = all["english"].as_array().unwrap();
     for vector in all {
@@ -115,13 +114,20 @@ fn bip_39() {
         assert_eq!(xpub(&root, &Path::default()), published);
     }
     tally("bip39", all.len(), &BTreeMap::new());
-    for bad in ["abandon about", "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon", ""] {
-        assert!(matches!(seed_of_phrase(&secret(bad.as_bytes()), &secret(b"")), Err(HdError::Phrase(_))), "{bad}");
+    for bad in [
+        "abandon about",
+        "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon",
+        "",
+    ] {
+        assert!(
+            matches!(seed_of_phrase(&secret(bad.as_bytes()), &secret(b"")), Err(HdError::Phrase(_))),
+            "{bad}"
+        );
     }
 }
 
 #[test]
-fn bip_44_49_84_86() {
+fn published_bip_44_49_84_86() {
     let all = vectors(include_str!("vectors/addresses.json"));
     let phrase = all["phrase"].as_str().unwrap();
     let seed = seed_of_phrase(&secret(phrase.as_bytes()), &secret(b"")).unwrap();
@@ -157,7 +163,8 @@ fn below_an_account_public_and_private_derivation_agree() {
     for index in [0, 1, 19, 1_000, 0x7fff_ffff] {
         let path = account.then(&[1, index]).unwrap();
         let below: DerivationPath = format!("m/1/{index}").parse().unwrap();
-        let public = above.derive_pub(&Secp256k1::verification_only(), &below).unwrap().public_key.serialize();
+        let public =
+            above.derive_pub(&Secp256k1::verification_only(), &below).unwrap().public_key.serialize();
         assert_eq!(Key::derive(Curve::Secp256k1, &seed, &path).unwrap().public().unwrap(), public, "{path}");
     }
     let soft = "m/0".parse().unwrap();
@@ -166,13 +173,17 @@ fn below_an_account_public_and_private_derivation_agree() {
 }
 
 #[test]
-fn slip_39() {
+fn published_slip_39() {
     let all = vectors(include_str!("vectors/slip39.json"));
     let all = all["vectors"].as_array().unwrap();
     for vector in all {
         let name = &vector[0];
-        let shares: Vec<_> =
-            vector[1].as_array().unwrap().iter().map(|words| secret(words.as_str().unwrap().as_bytes())).collect();
+        let shares: Vec<_> = vector[1]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|words| secret(words.as_str().unwrap().as_bytes()))
+            .collect();
         let made = slip39::combine(&shares, &secret(b"TREZOR"));
         match (vector[2].as_str().unwrap(), made) {
             ("", Err(_)) => {}
@@ -180,7 +191,11 @@ fn slip_39() {
                 assert_eq!(hex::encode(made.expose()), expected, "{name}");
                 let root = Key::extended(Curve::Secp256k1, &made, &Path::default()).unwrap();
                 let published = Xpriv::from_str(vector[3].as_str().unwrap()).unwrap();
-                assert_eq!(xpub(&root, &Path::default()), Xpub::from_priv(&Secp256k1::new(), &published), "{name}");
+                assert_eq!(
+                    xpub(&root, &Path::default()),
+                    Xpub::from_priv(&Secp256k1::new(), &published),
+                    "{name}"
+                );
             }
             (_, Err(error)) => panic!("{name}: {error}"),
         }
@@ -215,7 +230,8 @@ fn a_secret_comes_back_from_any_enough_shares_and_from_no_fewer() {
 
     // Two of three groups, one of them of a single share.
     let group = |threshold, shares| Group { threshold, shares };
-    let plan = Plan { groups_needed: 2, groups: vec![group(1, 1), group(2, 3), group(2, 2)], iteration_exponent: 0 };
+    let plan =
+        Plan { groups_needed: 2, groups: vec![group(1, 1), group(2, 3), group(2, 2)], iteration_exponent: 0 };
     let groups = slip39::split(&seed, &passphrase, &plan).unwrap();
     let two = [&groups[0][0], &groups[1][2], &groups[1][0]].map(|share| secret(share.expose()));
     assert!(slip39::combine(&two, &passphrase).unwrap() == seed);

@@ -14,11 +14,11 @@ pub mod wire;
 mod worker;
 mod wrap;
 
+pub use chancery_hd::{HARDENED, Path};
 pub use error::HsmError;
 pub use finding::{Finding, Probe, Verdict};
 pub use handle::{Health, Hsm, NewToken, Settings, State, init_token};
 pub use key::{Algorithm, KeyError, KeyRef, PublicKey};
-pub use chancery_hd::{HARDENED, Path};
 pub use seed::{Extended, Seed};
 pub use signature::{MESSAGE_BYTES, Message, Sealed, Signature, WrongAnswer};
 pub use supervisor::{Body, Ending, Launch};

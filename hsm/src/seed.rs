@@ -95,8 +95,9 @@ impl Hsm {
         let request = Request::SignDerived(seed.derived(algorithm, path), message.clone());
         match self.call(seed.kek, request).await? {
             // The seed was the right one, or its tag would not have fitted: there is no key of the token to set apart.
-            Reply::Signature(raw) => seal(public, &message, &raw)
-                .map_err(|source| HsmError::Wrong { key: seed.kek, source }),
+            Reply::Signature(raw) => {
+                seal(public, &message, &raw).map_err(|source| HsmError::Wrong { key: seed.kek, source })
+            }
             _ => Err(UNEXPECTED),
         }
     }

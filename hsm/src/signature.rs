@@ -55,14 +55,6 @@ impl fmt::Debug for Signature {
 pub struct Sealed(Signature);
 
 impl Sealed {
-    /// Of a signature that was made elsewhere, by a cold wallet: believed as little as a token's.
-    ///
-    /// # Errors
-    /// [`WrongAnswer`] where it is not one of this message by this key.
-    pub fn of(public: &PublicKey, message: &Message, raw: &[u8]) -> Result<Self, WrongAnswer> {
-        seal(public, message, raw)
-    }
-
     /// Breaks the seal. Whoever calls this has recorded the outcome.
     #[must_use]
     pub fn open(self) -> Signature {

@@ -96,7 +96,7 @@ async fn a_newer_format_is_refused_and_left_alone() {
 #[tokio::test]
 async fn a_store_of_an_older_format_is_taken_along() {
     const TO_2: &str = "DROP TABLE approval; DROP TRIGGER request_decided_again; DROP INDEX request_by_again; \
-         ALTER TABLE request DROP COLUMN again_ms; DROP TABLE nonce; PRAGMA user_version = 2;";
+         ALTER TABLE request DROP COLUMN again_ms; DROP TABLE address; DROP TABLE nonce; PRAGMA user_version = 2;";
     for older in [TO_2, &format!("{TO_2} DROP TABLE wrapped; PRAGMA user_version = 1;")] {
         is_taken_along(older).await;
     }

@@ -27,6 +27,7 @@ use super::world::{Ask, Bundle, CLIENTS, End, Step, WALLETS};
 use crate::disk::Disk;
 use crate::house::Books;
 use crate::in_flight::Walks;
+use crate::keys::Keys;
 use crate::manage::{Brought, put_in_force};
 use crate::policy::Policies;
 use crate::refusal::Refusal;
@@ -131,8 +132,10 @@ fn open(folder: &Path, wall: i64) -> (Arc<Books>, Arc<ManualClock>) {
     let wallets = Wallets::default();
     for id in wallet_ids() {
         let public = PublicKey::parse(Curve::Secp256k1, &hex::decode(KEY).unwrap()).unwrap();
-        let (key, design) =
-            (KeyRef { id: KeyId::from_bytes([0; 16]), public }, Design::Ethereum { chain_ids: vec![1] });
+        let (key, design) = (
+            Keys::Token(KeyRef { id: KeyId::from_bytes([0; 16]), public }),
+            Design::Ethereum { chain_ids: vec![1] },
+        );
         wallets.add(Wallet::around(key, Tenant::default(), id, design, UnixMillis(0)).unwrap());
     }
     let there = Arc::clone(&clock);
@@ -223,6 +226,7 @@ impl Real {
             tenant: &request.tenant,
             client: PEOPLE.clients[ask.client].0.id(),
             wallet: &wallet.id,
+            tier: wallet.tier(),
             description: intent.description(),
             now,
             met: &Met::default(),
@@ -306,7 +310,7 @@ impl Real {
                     transaction_sha256: None,
                     reason: None,
                 };
-                record_release(&self.books, outcome, b"{}".to_vec()).await.unwrap();
+                record_release(&self.books, outcome, b"{}".to_vec(), Vec::new()).await.unwrap();
             }
         });
         drop(recorded);

@@ -43,7 +43,8 @@ impl Sealed {
 
         // ORDER: the outcome first. A crash before this commit leaves a permit that the resolver ends as failed; nobody
         // has seen the signature. A crash after it leaves a released request, which a retry answers from the store.
-        let ended = record_release(house, outcome.clone(), kept::write(&opened)?).await?;
+        let used = intent.signings().iter().filter_map(|signing| Some(signing.key?.steps)).collect();
+        let ended = record_release(house, outcome.clone(), kept::write(&opened)?, used).await?;
         drop(in_flight);
 
         // INVARIANT: both leaves are proved in this process, under a signed checkpoint, or nothing is released.
@@ -59,11 +60,13 @@ impl Sealed {
     }
 }
 
-/// Puts a release on record, with what was released, and makes its reservations final: one transaction.
+/// Puts a release on record, with what was released, makes its reservations final, and notes the addresses that are spent
+/// from, of a wallet with many: one transaction.
 pub(crate) async fn record_release(
     books: &Books,
     outcome: audit::Outcome,
     released: Vec<u8>,
+    used: Vec<[u32; 2]>,
 ) -> Result<Appended, Refusal> {
     let id = outcome.request_id;
     let entry = audit::Record::Outcome(outcome);
@@ -73,6 +76,11 @@ pub(crate) async fn record_release(
             let leaf = audit::append(tx, &entry)?;
             tx.finish_request(id, RequestState::Released, Some(leaf.index()), Some(&released))?;
             tx.settle(id)?;
+            for [branch, index] in &used {
+                if let Some(row) = tx.request(id)? {
+                    tx.used_address(&row.tenant, &row.wallet, *branch, *index)?;
+                }
+            }
             Ok::<_, Refusal>(leaf)
         })
         .await

@@ -21,10 +21,12 @@ fn times(a: u8, b: u8) -> u8 {
 /// `a^254`: the inverse, and zero of zero.
 fn inverse(a: u8) -> u8 {
     let square = times(a, a);
-    (0..6).fold((square, square), |(power, product), _| {
-        let power = times(power, power);
-        (power, times(product, power))
-    }).1
+    (0..6)
+        .fold((square, square), |(power, product), _| {
+            let power = times(power, power);
+            (power, times(product, power))
+        })
+        .1
 }
 
 /// What the polynomials through these points are at `x`. The points differ in `x` and agree in length.
@@ -33,9 +35,8 @@ pub(super) fn interpolate(points: &[Point], x: u8) -> Zeroizing<Vec<u8>> {
     let mut sum = Zeroizing::new(vec![0; len]);
     for point in points {
         let others = points.iter().filter(|other| other.x != point.x);
-        let basis = others.fold(1, |basis, other| {
-            times(basis, times(x ^ other.x, inverse(point.x ^ other.x)))
-        });
+        let basis =
+            others.fold(1, |basis, other| times(basis, times(x ^ other.x, inverse(point.x ^ other.x))));
         sum.iter_mut().zip(point.y.iter()).for_each(|(sum, y)| *sum ^= times(*y, basis));
     }
     sum

@@ -66,7 +66,11 @@ impl Plan {
 ///
 /// # Errors
 /// [`ShareError::Plan`], [`ShareError::Secret`]; no secret memory, no randomness.
-pub fn split(secret: &SecretBytes, passphrase: &SecretBytes, plan: &Plan) -> Result<Vec<Vec<SecretBytes>>, HdError> {
+pub fn split(
+    secret: &SecretBytes,
+    passphrase: &SecretBytes,
+    plan: &Plan,
+) -> Result<Vec<Vec<SecretBytes>>, HdError> {
     plan.check()?;
     if !(16..=64).contains(&secret.len()) || !secret.len().is_multiple_of(2) {
         return Err(ShareError::Secret.into());
@@ -113,7 +117,9 @@ pub fn combine(shares: &[SecretBytes], passphrase: &SecretBytes) -> Result<Secre
             return Err(ShareError::Other { place }.into());
         }
         let group = groups.entry(share.group).or_default();
-        if group.first().is_some_and(|first| first.threshold != share.threshold || first.value.len() != share.value.len())
+        if group
+            .first()
+            .is_some_and(|first| first.threshold != share.threshold || first.value.len() != share.value.len())
             || group.iter().any(|other| other.member == share.member)
         {
             return Err(ShareError::Other { place }.into());
@@ -130,7 +136,8 @@ pub fn combine(shares: &[SecretBytes], passphrase: &SecretBytes) -> Result<Secre
         if group.len() != usize::from(threshold) {
             return Err(ShareError::TooFew.into());
         }
-        let members: Vec<Point> = group.into_iter().map(|share| Point { x: share.member, y: share.value }).collect();
+        let members: Vec<Point> =
+            group.into_iter().map(|share| Point { x: share.member, y: share.value }).collect();
         points.push(Point { x, y: recover(threshold, &members)? });
     }
     let encrypted = recover(common.groups_needed, &points)?;
@@ -143,9 +150,7 @@ fn points(threshold: u8, count: u8, secret: &[u8]) -> Result<Vec<Point>, HdError
     if threshold == 1 {
         return Ok((0..count).map(|x| Point { x, y: Zeroizing::new(secret.to_vec()) }).collect());
     }
-    let random = |len: usize| {
-        SecretBytes::random(len).map(|random| Zeroizing::new(random.expose().to_vec()))
-    };
+    let random = |len: usize| SecretBytes::random(len).map(|random| Zeroizing::new(random.expose().to_vec()));
     let mut base = Vec::with_capacity(threshold.into());
     let free = threshold.saturating_sub(2);
     for x in 0..free {

@@ -24,7 +24,9 @@ const MOST_WORDS: usize = META_WORDS + 52;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ShareError {
     /// No such split.
-    #[error("not a split: 1 to {SHARES} shares of each group, and of groups, and no more needed than there are")]
+    #[error(
+        "not a split: 1 to {SHARES} shares of each group, and of groups, and no more needed than there are"
+    )]
     Plan,
     /// No such secret.
     #[error("a secret to be split has 16 to 64 bytes, an even number")]
@@ -87,8 +89,13 @@ impl Share {
     pub fn words(&self) -> Result<SecretBytes, HdError> {
         let Common { identifier, extendable, iteration_exponent, groups_needed, groups } = self.common;
         let id = (u32::from(identifier) << 5) | (u32::from(extendable) << 4) | u32::from(iteration_exponent);
-        let nibbles = [self.group, groups_needed.saturating_sub(1), groups.saturating_sub(1), self.member,
-            self.threshold.saturating_sub(1)];
+        let nibbles = [
+            self.group,
+            groups_needed.saturating_sub(1),
+            groups.saturating_sub(1),
+            self.member,
+            self.threshold.saturating_sub(1),
+        ];
         let place = nibbles.iter().fold(0, |place, nibble| (place << 4) | u32::from(*nibble));
         let mut symbols = Zeroizing::new(Vec::with_capacity(MOST_WORDS));
         for number in [id, place] {
@@ -105,9 +112,12 @@ impl Share {
                 symbols.push(ten_bits(window >> bits));
             }
         }
-        let check = polymod(Common::customization(extendable), symbols.iter().copied().chain([0; CHECKSUM_WORDS])) ^ 1;
+        let check =
+            polymod(Common::customization(extendable), symbols.iter().copied().chain([0; CHECKSUM_WORDS]))
+                ^ 1;
         symbols.extend([20, 10, 0].map(|shift| ten_bits(check >> shift)));
-        let words: Option<Vec<&str>> = symbols.iter().map(|symbol| WORDS.get(usize::from(*symbol)).copied()).collect();
+        let words: Option<Vec<&str>> =
+            symbols.iter().map(|symbol| WORDS.get(usize::from(*symbol)).copied()).collect();
         let mut text = Zeroizing::new(words.unwrap_or_default().join(" ").into_bytes());
         Ok(SecretBytes::take(&mut text)?)
     }
@@ -119,7 +129,8 @@ impl Share {
         let mut symbols = Zeroizing::new(Vec::with_capacity(MOST_WORDS));
         for word in text.split_ascii_whitespace().take(MOST_WORDS + 1) {
             let word = Zeroizing::new(word.to_ascii_lowercase());
-            let found = WORDS.binary_search(&word.as_str()).map_err(|_| wrong("a word is none of the list"))?;
+            let found =
+                WORDS.binary_search(&word.as_str()).map_err(|_| wrong("a word is none of the list"))?;
             symbols.push(u16::try_from(found).unwrap_or_default());
         }
         if !(LEAST_WORDS..=MOST_WORDS).contains(&symbols.len()) {
@@ -129,7 +140,8 @@ impl Share {
         if padding > 8 {
             return Err(wrong("no share has that many words"));
         }
-        let number = |symbols: &[u16]| symbols.iter().fold(0, |number, symbol| (number << 10) | u32::from(*symbol));
+        let number =
+            |symbols: &[u16]| symbols.iter().fold(0, |number, symbol| (number << 10) | u32::from(*symbol));
         let (id, rest) = symbols.split_at(ID_WORDS);
         let (at, rest) = rest.split_at(PLACE_WORDS);
         let (value, _) = rest.split_at(rest.len() - CHECKSUM_WORDS);
@@ -184,13 +196,25 @@ fn unpad(symbols: &[u16], padding: usize) -> Option<Zeroizing<Vec<u8>>> {
 /// RS1024: a Reed-Solomon code over GF(1024).
 fn polymod(customization: &[u8], symbols: impl Iterator<Item = u16>) -> u32 {
     const GENERATOR: [u32; 10] = [
-        0x00e0_e040, 0x01c1_c080, 0x0383_8100, 0x0707_0200, 0x0e0e_0009, 0x1c0c_2412, 0x3808_6c24, 0x3090_fc48,
-        0x21b1_f890, 0x03f3_f120,
+        0x00e0_e040,
+        0x01c1_c080,
+        0x0383_8100,
+        0x0707_0200,
+        0x0e0e_0009,
+        0x1c0c_2412,
+        0x3808_6c24,
+        0x3090_fc48,
+        0x21b1_f890,
+        0x03f3_f120,
     ];
     let customization = customization.iter().map(|byte| u32::from(*byte));
     customization.chain(symbols.map(u32::from)).fold(1, |check, symbol| {
         let top = check >> 20;
         let check = ((check & 0x000f_ffff) << 10) ^ symbol;
-        GENERATOR.iter().enumerate().filter(|(bit, _)| (top >> bit) & 1 == 1).fold(check, |check, (_, part)| check ^ part)
+        GENERATOR
+            .iter()
+            .enumerate()
+            .filter(|(bit, _)| (top >> bit) & 1 == 1)
+            .fold(check, |check, (_, part)| check ^ part)
     })
 }

@@ -6,12 +6,12 @@ use axum::http::StatusCode;
 use chancery_core::WalletId;
 use chancery_enclave::{Design, Enclave};
 
-use super::peer::{Anyone, AsOperator};
-use super::wire::{NewWallet, Page, ProblemSchema, Wallet, Wallets};
+use super::peer::{Anyone, AsClient, AsOperator};
+use super::wire::{Address, Addresses, AskAddress, NewWallet, Page, ProblemSchema, Range, Wallet, Wallets};
 use super::{blocking, name, rows};
 use crate::problem::Problem;
 
-/// Make a wallet around a fresh key in the HSM.
+/// Make a wallet: around a fresh key in the HSM, a fresh seed, or another address of an account.
 #[utoipa::path(
     post, path = "/v1/wallets", tag = "wallets", request_body = NewWallet,
     responses(
@@ -26,11 +26,13 @@ pub(crate) async fn create(
     AsOperator(operator): AsOperator,
     Json(wanted): Json<NewWallet>,
 ) -> Result<(StatusCode, Json<Wallet>), Problem> {
-    let (id, design) = match wanted {
-        NewWallet::Ethereum { id, chain_ids } => (id, Design::Ethereum { chain_ids }),
-        NewWallet::Bitcoin { id, network, descriptor } => (id, Design::Bitcoin { network, descriptor }),
+    let (id, design, key) = match wanted {
+        NewWallet::Ethereum { id, chain_ids, key } => (id, Design::Ethereum { chain_ids }, key),
+        NewWallet::Bitcoin { id, network, descriptor, key } => {
+            (id, Design::Bitcoin { network, descriptor }, key)
+        }
     };
-    let wallet = enclave.create_wallet(operator, id, design).await?;
+    let wallet = enclave.create_wallet(operator, id, design, key.into()).await?;
     Ok((StatusCode::CREATED, Json(Wallet::from(&*wallet))))
 }
 
@@ -66,4 +68,49 @@ pub(crate) async fn show(
 ) -> Result<Json<Wallet>, Problem> {
     let wallet = enclave.wallet(peer.tenant(), &name("id", &id)?)?;
     Ok(Json(Wallet::from(&*wallet)))
+}
+
+/// Show addresses of a wallet with many, whether or not they were handed out.
+#[utoipa::path(
+    get, path = "/v1/wallets/{id}/addresses", tag = "wallets",
+    params(("id" = String, Path, description = "The wallet"), Range),
+    responses(
+        (status = 200, description = "The addresses", body = Addresses),
+        (status = 400, description = "The wallet is one address, or has no such branch", body = ProblemSchema),
+        (status = 404, description = "No such wallet", body = ProblemSchema),
+    )
+)]
+pub(crate) async fn addresses(
+    State(enclave): State<Enclave>,
+    Anyone(peer): Anyone,
+    Path(id): Path<String>,
+    Query(Range { branch, from, count }): Query<Range>,
+) -> Result<Json<Addresses>, Problem> {
+    let id: WalletId = name("id", &id)?;
+    let (addresses, known) =
+        blocking(move || enclave.addresses(peer.tenant(), &id, branch, from, count)).await?;
+    let addresses = addresses.into_iter().map(Address::from).collect();
+    Ok(Json(Addresses { addresses, given: known.given, used: known.used }))
+}
+
+/// Hand out the next address of a wallet with many.
+#[utoipa::path(
+    post, path = "/v1/wallets/{id}/addresses", tag = "wallets", request_body = AskAddress,
+    params(("id" = String, Path, description = "The wallet")),
+    responses(
+        (status = 201, description = "Nobody was given it before", body = Address),
+        (status = 400, description = "The wallet is one address, or has no such branch", body = ProblemSchema),
+        (status = 403, description = "Needs the role `client`", body = ProblemSchema),
+        (status = 409, description = "Too many in a row are not known to be used", body = ProblemSchema),
+    )
+)]
+pub(crate) async fn next_address(
+    State(enclave): State<Enclave>,
+    AsClient(client): AsClient,
+    Path(id): Path<String>,
+    Json(AskAddress { branch, used }): Json<AskAddress>,
+) -> Result<(StatusCode, Json<Address>), Problem> {
+    let id: WalletId = name("id", &id)?;
+    let address = enclave.next_address(client.tenant(), &id, branch, used).await?;
+    Ok((StatusCode::CREATED, Json(address.into())))
 }
