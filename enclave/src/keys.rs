@@ -83,7 +83,10 @@ impl Keys {
             (Some(key), None) => key.steps,
             (None, Some(index)) => [0, index],
             _ => {
-                return Err(Refusal::new(Code::Internal, "the payload names another key than the wallet has"));
+                return Err(Refusal::new(
+                    Code::Internal,
+                    "the payload names another key than the wallet has",
+                ));
             }
         };
         let path = below(&derived.account, steps)?;
