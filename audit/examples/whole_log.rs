@@ -54,6 +54,8 @@ impl Transfers {
                 wallet: format!("treasury-{}", request % 100).parse().unwrap(),
                 algorithm: Algorithm::Secp256k1,
                 public_key: vec![2; 33].into(),
+                tier: Default::default(),
+                signers: Vec::new(),
                 payload: "ethereum.transaction".to_owned(),
                 request_digest: digest("request"),
                 signing_digest: digest("signing"),

@@ -1,7 +1,7 @@
 //! What a log entry says, format 1: canonical JSON of one of six kinds. No personal data and no secrets: a decision
 //! commits to its intent by a salted hash. Reading is strict: bytes that would be written otherwise are refused.
 
-use chancery_core::{ClientId, Payload, RequestId, SignRequest, Tenant, UnixMillis, WalletId, limit};
+use chancery_core::{ClientId, Payload, RequestId, SignRequest, Tenant, Tier, UnixMillis, WalletId, limit};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -60,10 +60,16 @@ pub struct Decision {
     pub certificate: Digest,
     /// Which wallet.
     pub wallet: WalletId,
+    /// Where the wallet's key lives.
+    #[serde(skip_serializing_if = "Tier::is_hsm", default)]
+    pub tier: Tier,
     /// The wallet's kind of key.
     pub algorithm: Algorithm,
     /// The wallet's public key; for `secp256k1` the 33 bytes of compressed SEC1.
     pub public_key: HexBytes,
+    /// The key of each signature, where they are derived from the wallet's account: that of `public_key` is the account.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub signers: Vec<HexBytes>,
     /// The payload's wire name, such as `ethereum.transaction`.
     pub payload: String,
     /// What was asked: see [`request_digest`].
@@ -200,10 +206,19 @@ pub struct Wallet {
     pub certificate: Digest,
     /// The wallet.
     pub wallet: WalletId,
+    /// Where its key lives.
+    #[serde(skip_serializing_if = "Tier::is_hsm", default)]
+    pub tier: Tier,
     /// Its kind of key.
     pub algorithm: Algorithm,
     /// Its public key.
     pub public_key: HexBytes,
+    /// The account that its keys are derived from, as descriptors write it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub account: Option<String>,
+    /// The address of the account that it is, where it is one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub index: Option<u32>,
     /// The chains it may sign for, in CAIP-2 text such as `eip155:1`.
     pub chains: Vec<String>,
     /// The output descriptor with its checksum (BIP-380), for Bitcoin: every script that is the wallet's.

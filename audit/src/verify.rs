@@ -334,13 +334,15 @@ fn signed_by_wallet(receipt: &Receipt, signatures: &[u8]) -> Result<(), &'static
     if !rest.is_empty() || signatures.len() != digests.len() {
         return Err("it is not 65 bytes for each digest");
     }
-    let key = PublicKey::from_slice(decision.public_key.as_bytes())
-        .map_err(|_| "the wallet's public key is none")?;
+    if !decision.signers.is_empty() && decision.signers.len() != digests.len() {
+        return Err("the decision names more or fewer keys than there are signatures");
+    }
     let secp = Secp256k1::verification_only();
-    digests
-        .iter()
-        .zip(signatures)
-        .try_for_each(|(digest, signature)| signed_by(&secp, &key, digest, signature))
+    digests.iter().zip(signatures).enumerate().try_for_each(|(place, (digest, signature))| {
+        let key = decision.signers.get(place).unwrap_or(&decision.public_key);
+        let key = PublicKey::from_slice(key.as_bytes()).map_err(|_| "the wallet's public key is none")?;
+        signed_by(&secp, &key, digest, signature)
+    })
 }
 
 fn signed_by(

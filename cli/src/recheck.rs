@@ -21,6 +21,8 @@ pub struct Rechecked {
     pub checked: Vec<String>,
     /// What it rests on besides the payload: the policy bundle's word about contracts.
     pub assumed: Vec<String>,
+    /// The key of each signature, where they are derived from the wallet's account.
+    pub signers: Vec<[u8; 33]>,
 }
 
 /// Decodes `payload` again, as of the wallet with this public key, and compares it with the stated intent and signing
@@ -76,7 +78,7 @@ pub fn recheck(
     if account.is_some() {
         checked.push("the account is the one of the wallet's public key".to_owned());
     }
-    Ok(Rechecked { checked, assumed: told.sentences() })
+    Ok(Rechecked { checked, assumed: told.sentences(), signers: Vec::new() })
 }
 
 /// Whether a payload is decoded for a descriptor and not for an address.
@@ -119,6 +121,7 @@ fn recheck_change(
             "the payload decodes, and to exactly the stated change".to_owned(),
             "the signing digest is the payload's".to_owned(),
         ],
+        signers: Vec::new(),
         assumed: vec![format!("`{}` is the tenant's seal: the log's entry about it says so", stated.account)],
     })
 }
@@ -158,7 +161,9 @@ fn recheck_bitcoin(
     if open {
         assumed.push("inputs may be signed so that others can add more: the policy bundle's word".to_owned());
     }
+    let signers: Vec<_> = intent.signings().iter().filter_map(|signing| Some(signing.key?.public)).collect();
     Ok(Rechecked {
+        signers,
         checked: vec![
             "the payload decodes, and to exactly the stated intent".to_owned(),
             "the signing digest commits to every digest of the payload".to_owned(),

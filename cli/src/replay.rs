@@ -252,6 +252,7 @@ impl Recorded {
             tenant: &decision.tenant,
             client: &decision.client,
             wallet: &decision.wallet,
+            tier: decision.tier,
             description,
             now: decision.time_ms,
             met,

@@ -60,6 +60,8 @@ codes! {
     PolicyDenied = "policy-denied", 403, "Denied by policy";
     /// Policy denied the request, and would not have if the client had signed it itself; `rules` names what decided.
     RequestSignatureRequired = "request-signature-required", 403, "The client must sign this request itself";
+    /// So many addresses in a row are unused that another would not be found by a wallet that recovers from the seed.
+    GapLimit = "gap-limit", 409, "Too many unused addresses";
     /// Nothing under this name, or not for this client.
     NotFound = "not-found", 404, "Not found";
     /// The method does not exist on this path.

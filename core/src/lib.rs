@@ -10,6 +10,7 @@ mod id;
 pub mod limit;
 mod mode;
 mod request;
+mod tier;
 
 pub use change::Change;
 pub use clock::{Clock, ClockError, ManualClock, SystemClock, UnixMillis};
@@ -17,3 +18,4 @@ pub use code::Code;
 pub use id::{ClientId, IdError, IdempotencyKey, KeyId, RequestId, Tenant, WalletId};
 pub use mode::Mode;
 pub use request::{Payload, SignRequest};
+pub use tier::Tier;

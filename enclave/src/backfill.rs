@@ -69,6 +69,7 @@ impl Backfill {
             tenant: &row.tenant,
             client: &row.client,
             wallet: &row.wallet,
+            tier: books.wallets.find(&row.tenant, &row.wallet)?.tier(),
             description: &description,
             now: row.decided_ms,
             met: &Met::default(),

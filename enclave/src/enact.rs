@@ -5,20 +5,19 @@
 use std::sync::Arc;
 
 use chancery_audit::{self as audit, Digest, Endorsement, V1};
-use chancery_core::{Change, Code, KeyId, Payload, RequestId, Tenant, UnixMillis, WalletId};
-use chancery_hsm::{Algorithm, Hsm, KeyRef};
+use chancery_core::{Change, Code, Payload, RequestId, Tenant};
 use chancery_policy::{Source, Tested};
-use chancery_store::{Store, Tx, WalletRow};
-use serde_json::{Value, json};
+use chancery_store::{Store, Tx};
+use serde_json::json;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::asker::Asker;
 use crate::backfill::Backfill;
+use crate::create::{self, Making};
 use crate::house::{Books, House};
 use crate::kept;
 use crate::policy::InForce;
 use crate::refusal::Refusal;
-use crate::wallet::{Design, Wallet};
 
 /// A change that is ready to take effect.
 pub(crate) enum Enactment {
@@ -68,8 +67,9 @@ impl Enactment {
                 Self::Policy(Box::new(Activation::begin(&house.books, tested, brought).await?))
             }
             Change::Wallet { wallet, design } => {
-                let design: Design = kept::parse("design", Value::from_iter(design.clone()))?;
-                Self::Wallet(Box::new(Making::begin(house, id, &by, tenant, wallet.clone(), design).await?))
+                let (design, source) = create::read(design.clone())?;
+                let making = Making::begin(house, id, &by, tenant, wallet.clone(), design, source);
+                Self::Wallet(Box::new(making.await?))
             }
         }))
     }
@@ -169,108 +169,5 @@ impl Activation {
         let in_force = self.in_force.activated_at(leaf);
         books.policies.set(self.record.tenant, in_force.clone());
         in_force
-    }
-}
-
-/// Whether a wallet can be made so.
-///
-/// # Errors
-/// [`Code::BadRequest`], [`Code::AlreadyExists`].
-pub(crate) fn check_wallet(
-    house: &House,
-    tenant: &Tenant,
-    id: &WalletId,
-    design: &Design,
-) -> Result<(), Refusal> {
-    design.check()?;
-    if house.store.read(|rows| rows.wallet(tenant, id))?.is_some() {
-        return Err(taken(id));
-    }
-    Ok(())
-}
-
-fn taken(id: &WalletId) -> Refusal {
-    Refusal::new(Code::AlreadyExists, format!("a wallet `{id}` exists already"))
-}
-
-/// A wallet whose key is made, and which no row names yet.
-pub(crate) struct Making {
-    wallet: Wallet,
-    record: audit::Record,
-    row: Vec<u8>,
-    created_ms: UnixMillis,
-    unnamed: Unnamed,
-}
-
-/// A key that no wallet names: dropped so, it leaves the token again.
-struct Unnamed(Option<(Hsm, KeyId)>);
-
-impl Drop for Unnamed {
-    fn drop(&mut self) {
-        let Some((hsm, key)) = self.0.take() else { return };
-        tokio::spawn(async move {
-            if let Err(error) = hsm.destroy(key).await {
-                tracing::warn!(%key, %error, "a key that no wallet names stays in the token");
-            }
-        });
-    }
-}
-
-impl Making {
-    /// Makes the key.
-    pub async fn begin(
-        house: &House,
-        request: RequestId,
-        by: &Asker,
-        tenant: Tenant,
-        id: WalletId,
-        design: Design,
-    ) -> Result<Self, Refusal> {
-        check_wallet(house, &tenant, &id, &design)?;
-        // ORDER: the key first. A crash before the row is durable leaves a key that no wallet names and nothing can use.
-        let key = KeyId::fresh();
-        let public =
-            house.hsm.generate(key, &format!("chancery/{tenant}/{id}"), Algorithm::Secp256k1).await?;
-        let unnamed = Unnamed(Some((house.hsm.clone(), key)));
-        let now = house.clock.now()?;
-        let wallet = Wallet::around(KeyRef { id: key, public }, tenant.clone(), id.clone(), design, now)?;
-        let record = audit::Record::Wallet(audit::Wallet {
-            v: V1,
-            tenant,
-            request_id: request,
-            time_ms: now,
-            client: by.id.clone(),
-            certificate: by.certificate,
-            wallet: id,
-            algorithm: audit::Algorithm::Secp256k1,
-            public_key: wallet.public_key().into(),
-            chains: wallet.chains(),
-            descriptor: wallet.descriptor(),
-        });
-        Ok(Self { row: wallet.record()?, wallet, record, created_ms: now, unnamed })
-    }
-
-    /// Its transaction; it runs on the store's writer. The log index of its making.
-    pub fn write(&self, tx: &mut Tx<'_>) -> Result<u64, Refusal> {
-        let Wallet { tenant, id, .. } = &self.wallet;
-        let leaf = audit::append(tx, &self.record)?.index();
-        let row = WalletRow {
-            tenant: tenant.clone(),
-            id: id.clone(),
-            created_ms: self.created_ms,
-            leaf,
-            record: self.row.clone(),
-        };
-        tx.insert_wallet(&row).map_err(|error| {
-            let refusal = Refusal::from(error);
-            if refusal.code == Code::AlreadyExists { taken(id) } else { refusal }
-        })?;
-        Ok(leaf)
-    }
-
-    /// It can be asked for signatures from here on.
-    pub fn take_effect(mut self, house: &House, leaf: u64) -> Arc<Wallet> {
-        self.unnamed.0 = None;
-        house.wallets.add(self.wallet.recorded_at(leaf))
     }
 }

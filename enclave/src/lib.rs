@@ -2,17 +2,20 @@
 //! and within it only the walk's `Recorded` reaches a wallet's key. Trusts the store's disk and the token's honesty no
 //! further than each is checked. If this is wrong, money moves.
 
+mod addresses;
 mod answer;
 mod approve;
 mod asker;
 mod backfill;
 mod change;
 mod courier;
+mod create;
 mod disk;
 mod enact;
 mod house;
 mod in_flight;
 mod kept;
+mod keys;
 mod login;
 mod manage;
 #[cfg(test)]
@@ -39,15 +42,18 @@ use std::sync::Arc;
 use chancery_core::SignRequest;
 use chancery_identity::{Client, Vouched};
 
+pub use chancery_intent::AccountKey;
 pub use chancery_intent::bitcoin::Network;
 
+pub use addresses::{ADDRESSES, Address};
 pub use answer::{Answer, Pending, Released, Signed};
 pub use approve::{Sheet, Spoke};
 pub use change::{PolicyChange, Standing};
 pub use courier::WitnessError;
+pub use create::Made;
 pub use house::{Books, House};
 pub use in_flight::InFlight;
-pub use manage::Made;
+pub use keys::GAP;
 pub use login::{Entered, Factors, InSession, OpenSession};
 pub use policy::InForce;
 pub use preview::Preview;
@@ -57,7 +63,7 @@ pub use seed::SeedError;
 pub use stamping::{Stamped, StampingError};
 pub use start::{Enclave, Ground, StartError, init_token};
 pub use walk::Word;
-pub use wallet::{CHAINS, Design, Holding, Wallet};
+pub use wallet::{CHAINS, Design, Holding, Source, Wallet};
 
 impl Enclave {
     /// Walks one request, with what its client signed itself, to a released signature or a refusal. The walk goes on to its end even when the caller stops

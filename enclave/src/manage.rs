@@ -1,71 +1,29 @@
-//! What operators do: make wallets and put policy in force. Each is a log entry of its own, durable before it counts. Where
-//! the policy in force governs changes, they only ask: the change walks like a payment, and takes effect with its release.
+//! What operators do: put policy in force. It is a log entry of its own, durable before it counts. Where the policy in force
+//! governs changes, they only ask: the change walks like a payment, and takes effect with its release.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chancery_audit::{self as audit, Digest};
 use chancery_core::{Change, Code, IdempotencyKey, RequestId, Tenant, WalletId};
 use chancery_identity::Operator;
 use chancery_intent::change::SEAL;
-use chancery_policy::{Source, Tested};
+use chancery_policy::{self as policy, Tested};
 use chancery_prove::{Proof, Proved};
 use chancery_store::Tx;
-use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::answer::{Answer, Pending};
+use crate::answer::Answer;
 use crate::change::{PolicyChange, Standing};
-use crate::enact::{Activation, Brought, Making, check_wallet};
+use crate::create::create_wallet;
+use crate::enact::{Activation, Brought};
 use crate::house::{Books, House};
 use crate::policy::InForce;
 use crate::refusal::Refusal;
 use crate::start::Enclave;
 use crate::walk;
-use crate::wallet::{Design, Wallet};
-
-/// What came of asking for a wallet.
-#[derive(Debug)]
-pub enum Made {
-    /// It is there.
-    Wallet(Arc<Wallet>),
-    /// It is asked for, and waits for those who must agree.
-    Pending(Pending),
-}
+use crate::wallet::{Design, Source};
 
 impl Enclave {
-    /// Makes a wallet around a fresh key in the HSM; where the policy in force governs changes, asks for it under `key`.
-    ///
-    /// # Errors
-    /// [`Code::BadRequest`] for its chains or its descriptor, [`Code::AlreadyExists`] for its name, what denies the change, and
-    /// what the HSM or store answer.
-    pub async fn create_wallet(
-        &self,
-        operator: Operator,
-        key: Option<IdempotencyKey>,
-        id: WalletId,
-        design: Design,
-    ) -> Result<Made, Refusal> {
-        let house = Arc::clone(self.house());
-        self.run(async move {
-            if !governed(&house, operator.tenant()) {
-                return create_wallet(&house, &operator, id, design).await.map(Made::Wallet);
-            }
-            let tenant = operator.tenant();
-            let before = |key| house.store.read(|rows| rows.request_by_key(tenant, operator.id(), key));
-            // Asked once more under its key, a wallet that was made is no name that is taken.
-            if key.as_ref().map(before).transpose()?.flatten().is_none() {
-                check_wallet(&house, tenant, &id, &design)?;
-            }
-            let change = Change::Wallet { wallet: id.clone(), design: flat(&design)? };
-            match ask(&house, &operator, key, change).await? {
-                Answer::Pending(pending) => Ok(Made::Pending(pending)),
-                Answer::Released(_) => house.wallets.find(tenant, &id).map(Made::Wallet),
-            }
-        })
-        .await
-    }
-
     /// Looks who signed a bundle, and has it compiled, tested and proved, its limits count what is still in their windows,
     /// and it put in force from the next decision on. `notes` are signed notes over its hash. It goes on to its end whether
     /// or not anybody waits for [`PolicyChange::end`], which refuses with [`Code::BundleInvalid`] and every finding, failed
@@ -76,7 +34,7 @@ impl Enclave {
     pub fn change_policy(
         &self,
         operator: Operator,
-        source: Source,
+        source: policy::Source,
         notes: &[String],
     ) -> Result<PolicyChange, Refusal> {
         let house = Arc::clone(self.house());
@@ -115,12 +73,12 @@ impl Enclave {
 }
 
 /// Whether changes are asked for.
-fn governed(house: &House, tenant: &Tenant) -> bool {
+pub(crate) fn governed(house: &House, tenant: &Tenant) -> bool {
     house.policies.in_force(tenant).is_ok_and(|policy| policy.bundle().governs_changes())
 }
 
 /// Walks a change. The first one of a tenant finds no seal yet: the key that says yes to changes is made.
-async fn ask(
+pub(crate) async fn ask(
     house: &Arc<House>,
     operator: &Operator,
     key: Option<IdempotencyKey>,
@@ -136,41 +94,17 @@ async fn ask(
             );
             return Err(Refusal::new(Code::AlreadyExists, detail));
         }
-        Err(_) => drop(create_wallet(house, operator, seal, Design::Seal).await?),
+        Err(_) => drop(create_wallet(house, operator, seal, Design::Seal, Source::Token).await?),
     }
     let fresh = || RequestId::fresh().to_string().parse().map_err(|_| internal());
     let key = key.map_or_else(fresh, Ok)?;
     walk::change(house, operator, key, change).await
 }
 
-/// A design as a change carries it.
-fn flat(design: &Design) -> Result<BTreeMap<String, Value>, Refusal> {
-    crate::kept::parse("design", crate::kept::value(design)?)
-}
-
-async fn create_wallet(
-    house: &Arc<House>,
-    operator: &Operator,
-    id: WalletId,
-    design: Design,
-) -> Result<Arc<Wallet>, Refusal> {
-    house.disk.admit()?;
-    let tenant = operator.tenant().clone();
-    let making = Making::begin(house, RequestId::fresh(), &operator.into(), tenant, id, design).await?;
-    let written = house.store.write(move |tx| Ok::<_, Refusal>((making.write(tx)?, making))).await;
-    match written {
-        Ok(done) => {
-            let (leaf, making) = done.into_inner();
-            Ok(making.take_effect(house, leaf))
-        }
-        Err(refusal) => Err(refusal),
-    }
-}
-
 async fn apply_policy(
     house: &Arc<House>,
     operator: &Operator,
-    source: Source,
+    source: policy::Source,
     brought: Brought,
     tell: &watch::Sender<Standing>,
 ) -> Result<Standing, Refusal> {

@@ -41,7 +41,8 @@ impl Enclave {
         let now = house.clock.now()?;
         let description = intent.description();
         let met = Met { request_signed, ..Met::default() };
-        let question = Question { tenant, client: client.id(), wallet, description, now, met: &met };
+        let (client, tier) = (client.id(), found.tier());
+        let question = Question { tenant, client, wallet, tier, description, now, met: &met };
         let explanation = house.store.read(|rows| Ok(policy.bundle().explain(&question, &Spent(rows))))?;
         Ok(Preview {
             explanation,

@@ -4,12 +4,14 @@
 
 use std::sync::Arc;
 
-use chancery_audit::{Digest, ML_DSA_SEED_BYTES, MlDsaError, MlDsaSigner, V1};
+use chancery_audit::{ML_DSA_SEED_BYTES, MlDsaError, MlDsaSigner, V1};
 use chancery_core::{Clock, KeyId};
 use chancery_hsm::{Hsm, HsmError, Wrapped};
 use chancery_secret::{SecretBytes, SecretError};
 use chancery_store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
+
+use crate::signer::key_id;
 
 /// Why the log has no ML-DSA key.
 #[derive(Debug, thiserror::Error)]
@@ -97,13 +99,5 @@ fn context(key: &str) -> String {
 }
 
 fn kek(origin: &str) -> KeyId {
-    kek_of(&format!("chancery log kek v1\n{origin}"))
-}
-
-/// The id of the KEK of a purpose.
-pub(crate) fn kek_of(purpose: &str) -> KeyId {
-    let digest = Digest::of(purpose.as_bytes());
-    let mut id = [0; 16];
-    id.copy_from_slice(digest.as_bytes().split_at(16).0);
-    KeyId::from_bytes(id)
+    key_id(&format!("chancery log kek v1\n{origin}"))
 }

@@ -17,7 +17,7 @@ pub(crate) struct LogSigner {
 impl LogSigner {
     /// Finds the key of the log `origin`, or makes it where `empty` says that the log has no entries yet.
     pub async fn find_or_make(hsm: &Hsm, origin: &str, empty: bool) -> Result<Arc<Self>, HsmError> {
-        let id = key_id(origin);
+        let id = key_id(&format!("chancery log key v1\n{origin}"));
         let public = match hsm.find(id).await? {
             Some(public) => public,
             None if empty => hsm.generate(id, &format!("chancery/log/{origin}"), Algorithm::Ed25519).await?,
@@ -28,8 +28,9 @@ impl LogSigner {
     }
 }
 
-fn key_id(origin: &str) -> KeyId {
-    let digest = Digest::of(format!("chancery log key v1\n{origin}").as_bytes());
+/// The id of a key that follows from what it is for.
+pub(crate) fn key_id(purpose: &str) -> KeyId {
+    let digest = Digest::of(purpose.as_bytes());
     let mut id = [0; 16];
     id.copy_from_slice(digest.as_bytes().split_at(16).0);
     KeyId::from_bytes(id)

@@ -1,23 +1,24 @@
-//! Wallets: a key in the HSM, pinned by its public key, and the chains it may be used on. Read from the store at start and
+//! Wallets: keys, pinned by their public halves, and the chains they may be used on. Read from the store at start and
 //! kept in memory; the store's row is what counts. A wrong public key here would let a foreign signature pass.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use chancery_core::{Code, KeyId, Tenant, UnixMillis, WalletId};
-use chancery_hsm::{Algorithm, KeyRef, PublicKey};
+use chancery_core::{Code, KeyId, Tenant, Tier, UnixMillis, WalletId};
+use chancery_hsm::{Algorithm, KeyRef, Path, PublicKey};
 use chancery_intent::bitcoin::{self, Network};
 use chancery_intent::change::Seal;
-use chancery_intent::{Account, Address, address_of, ethereum};
+use chancery_intent::{Account, AccountKey, Address, address_of, ethereum};
 use chancery_store::WalletRow;
 use serde::{Deserialize, Serialize};
 
+use crate::keys::{Derived, KeptSeed, Keys, account_path};
 use crate::refusal::Refusal;
 
 /// LIMIT: chains of one wallet.
 pub const CHAINS: usize = 16;
 
-/// A wallet: one key and what it may be used on.
+/// A wallet: its keys and what they may be used on.
 #[derive(Clone, Debug)]
 pub struct Wallet {
     /// Its tenant.
@@ -30,7 +31,7 @@ pub struct Wallet {
     pub leaf: u64,
     /// What its key controls.
     pub holding: Holding,
-    pub(crate) key: KeyRef,
+    pub(crate) keys: Keys,
 }
 
 /// What a wallet's key controls, and where.
@@ -58,7 +59,8 @@ pub enum Design {
         /// The chains.
         chain_ids: Vec<u64>,
     },
-    /// The scripts of a descriptor in which `@0` stands for the wallet's key.
+    /// The scripts of a descriptor in which `@0` stands for the wallet's key, or for the account that its keys are
+    /// derived from, with a branch and `/*` behind it.
     Bitcoin {
         /// The network.
         network: Network,
@@ -70,9 +72,23 @@ pub enum Design {
     Seal,
 }
 
+/// Where the keys of a new wallet come from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// One that the token makes.
+    Token,
+    /// A seed that the HSM's worker makes: this account of it.
+    Seed {
+        /// The account (BIP-44), from 0.
+        account: u32,
+    },
+    /// The next address of the account that an Ethereum wallet is an address of.
+    Beside(WalletId),
+}
+
 impl Design {
-    /// Around a key.
-    fn with(self, public_key: &[u8]) -> Result<Holding, Refusal> {
+    /// Around a key, or an account and its key.
+    fn with(self, public_key: &[u8], account: Option<&AccountKey>) -> Result<Holding, Refusal> {
         Ok(match self {
             Self::Ethereum { chain_ids } => {
                 let address = address_of(public_key)
@@ -80,17 +96,45 @@ impl Design {
                 Holding::Ethereum { address, chain_ids }
             }
             Self::Bitcoin { network, descriptor } => {
+                let descriptor = match account {
+                    Some(account) => descriptor.replace(bitcoin::OWN_KEY, &account.to_string()),
+                    None => descriptor,
+                };
                 Holding::Bitcoin(Box::new(bitcoin::Wallet::parse(network, &descriptor, public_key)?))
             }
             Self::Seal => Holding::Seal,
         })
     }
 
+    /// The network that an account is spelled for.
+    pub(crate) fn network(&self) -> Network {
+        match self {
+            Self::Ethereum { .. } | Self::Seal => Network::Mainnet,
+            Self::Bitcoin { network, .. } => *network,
+        }
+    }
+
+    /// The path of an account as every wallet looks for it: BIP-44, 48, 49, 84 and 86, by what is made of its keys.
+    pub(crate) fn account_path(&self, account: u32) -> Result<Path, Refusal> {
+        let Self::Bitcoin { network, descriptor } = self else { return account_path(44, 60, account) };
+        let purposes = [("pkh(", 44), ("sh(wpkh(", 49), ("wpkh(", 84), ("tr(", 86)];
+        let purpose = purposes
+            .iter()
+            .find(|(form, _)| descriptor.starts_with(form))
+            .map_or(48, |(_, purpose)| *purpose);
+        account_path(purpose, u32::from(*network != Network::Mainnet), account)
+    }
+
+    /// The index of the account that a wallet of one address is.
+    pub(crate) fn first_index(&self) -> Option<u32> {
+        matches!(self, Self::Ethereum { .. }).then_some(0)
+    }
+
     /// Whether a wallet can be made so, asked before there is a key for it.
     ///
     /// # Errors
     /// [`Code::BadRequest`] says what it may not be.
-    pub(crate) fn check(&self) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, source: &Source) -> Result<(), Refusal> {
         match self {
             Self::Ethereum { chain_ids } => {
                 let mut distinct = chain_ids.clone();
@@ -107,8 +151,20 @@ impl Design {
                 let detail = "write `@0` in the descriptor where the wallet's own key stands";
                 Err(Refusal::new(Code::BadRequest, detail))
             }
-            // Any key: what a descriptor may be does not depend on it.
-            Self::Bitcoin { .. } => self.clone().with(&ANY_KEY).map(|_| ()),
+            Self::Bitcoin { network, .. } => {
+                // Any key: what a descriptor may be does not depend on it.
+                let account = match source {
+                    Source::Token => None,
+                    Source::Seed { .. } => {
+                        Some(AccountKey::new(*network, &ANY_KEY, &[0], &ANY_KEY, &ANY_KEY, [0; 32])?)
+                    }
+                    Source::Beside(_) => {
+                        let detail = "a Bitcoin wallet has all addresses of its account";
+                        return Err(Refusal::new(Code::BadRequest, detail));
+                    }
+                };
+                self.clone().with(&ANY_KEY, account.as_ref()).map(|_| ())
+            }
             Self::Seal => Ok(()),
         }
     }
@@ -120,20 +176,45 @@ const ANY_KEY: [u8; 33] = [
     0x02, 0x9b, 0xfc, 0xdb, 0x2d, 0xce, 0x28, 0xd9, 0x59, 0xf2, 0x81, 0x5b, 0x16, 0xf8, 0x17, 0x98,
 ];
 
-/// The `record` column of a wallet: format 1 is Ethereum's, format 2 Bitcoin's, format 3 the seal's.
+/// The `record` column of a wallet: format 1 is Ethereum's, format 2 Bitcoin's, of a key in the token; format 3 is of
+/// either, of an account; format 4 is the seal's.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Kept {
     v: u8,
-    key: KeyId,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    key: Option<KeyId>,
     algorithm: Algorithm,
     public_key: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    account: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    index: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    seed: Option<KeptSeed>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     chain_ids: Option<Vec<u64>>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     network: Option<Network>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     descriptor: Option<String>,
+}
+
+impl Kept {
+    /// The keys of the row, or nothing where it names none.
+    fn keys(&mut self, tenant: &Tenant) -> Option<Keys> {
+        let bytes = hex::decode(&self.public_key).ok()?;
+        let public = PublicKey::parse(self.algorithm, &bytes).ok()?;
+        let seed = self.seed.take().map(|seed| seed.open(tenant));
+        match (self.v, self.key, &self.account, seed) {
+            (1 | 2, Some(id), None, None) => Some(Keys::Token(KeyRef { id, public })),
+            (3, None, Some(account), Some(seed)) => {
+                let derived = Derived::new(account.parse().ok()?, self.index, seed).ok()?;
+                (derived.public == public).then(|| Keys::Seed(Box::new(derived)))
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Wallet {
@@ -158,10 +239,28 @@ impl Wallet {
         Seal { tenant: self.tenant.as_str(), wallet: self.id.as_str() }
     }
 
-    /// The public key, compressed SEC 1.
+    /// The public key, compressed SEC 1: of a wallet with all addresses of an account, the account's.
     #[must_use]
     pub fn public_key(&self) -> &[u8] {
-        self.key.public.bytes()
+        self.keys.public().bytes()
+    }
+
+    /// Where its keys live.
+    #[must_use]
+    pub fn tier(&self) -> Tier {
+        self.keys.tier()
+    }
+
+    /// The account that its keys are derived from.
+    #[must_use]
+    pub fn account_key(&self) -> Option<&AccountKey> {
+        self.keys.derived().map(|derived| &derived.account)
+    }
+
+    /// Which address of its account it is, where it is one.
+    #[must_use]
+    pub fn index(&self) -> Option<u32> {
+        self.keys.derived().and_then(|derived| derived.index)
     }
 
     /// The chains in CAIP-2 text.
@@ -191,27 +290,35 @@ impl Wallet {
             Holding::Bitcoin(wallet) => (2, None, Some(wallet.network())),
             Holding::Seal => (3, None, None),
         };
+        let (v, key, derived) = match &self.keys {
+            Keys::Token(key) => (v, Some(key.id), None),
+            Keys::Seed(derived) => (3, None, Some(derived)),
+        };
         crate::kept::write(&Kept {
             v,
-            key: self.key.id,
-            algorithm: self.key.public.algorithm(),
+            key,
+            algorithm: self.keys.public().algorithm(),
             public_key: hex::encode(self.public_key()),
+            account: derived.map(|derived| derived.account.to_string()),
+            index: self.index(),
+            seed: derived.map(|derived| KeptSeed::from(&derived.seed)),
             chain_ids,
             network,
             descriptor: self.descriptor(),
         })
     }
 
-    /// A wallet around a fresh key.
+    /// A wallet around fresh keys.
     pub(crate) fn around(
-        key: KeyRef,
+        keys: Keys,
         tenant: Tenant,
         id: WalletId,
         design: Design,
         created_ms: UnixMillis,
     ) -> Result<Self, Refusal> {
-        let holding = design.with(key.public.bytes())?;
-        Ok(Self { tenant, id, created_ms, leaf: 0, holding, key })
+        let account = keys.derived().map(|derived| &derived.account);
+        let holding = design.with(keys.public().bytes(), account)?;
+        Ok(Self { tenant, id, created_ms, leaf: 0, holding, keys })
     }
 
     /// The same, recorded at a log index.
@@ -222,25 +329,27 @@ impl Wallet {
 
     fn from_row(row: WalletRow) -> Result<Self, Refusal> {
         let unreadable =
-            |_| Refusal::new(Code::StoreUnavailable, format!("wallet `{}` cannot be read", row.id));
-        let kept: Kept = crate::kept::read("wallet", &row.record)?;
-        let bytes = hex::decode(&kept.public_key).map_err(|_| unreadable(()))?;
-        let public = PublicKey::parse(kept.algorithm, &bytes).map_err(|_| unreadable(()))?;
-        let key = KeyRef { id: kept.key, public };
+            || Refusal::new(Code::StoreUnavailable, format!("wallet `{}` cannot be read", row.id));
+        let mut kept: Kept = crate::kept::read("wallet", &row.record)?;
+        let keys = kept.keys(&row.tenant).ok_or_else(unreadable)?;
         let design = match (kept.v, kept.chain_ids, kept.network, kept.descriptor) {
-            (1, Some(chain_ids), None, None) => Design::Ethereum { chain_ids },
-            (2, None, Some(network), Some(descriptor)) => Design::Bitcoin { network, descriptor },
-            (3, None, None, None) => Design::Seal,
-            _ => return Err(unreadable(())),
+            (1 | 3, Some(chain_ids), None, None) => Design::Ethereum { chain_ids },
+            (2 | 3, None, Some(network), Some(descriptor)) => Design::Bitcoin { network, descriptor },
+            (4, None, None, None) => Design::Seal,
+            _ => return Err(unreadable()),
         };
-        let wallet = Self::around(key, row.tenant, row.id.clone(), design, row.created_ms)?;
+        let wallet = Self::around(keys, row.tenant, row.id.clone(), design, row.created_ms)?;
         Ok(wallet.recorded_at(row.leaf))
     }
 }
 
 /// Every wallet, by tenant and name.
 #[derive(Default)]
-pub(crate) struct Wallets(RwLock<HashMap<(Tenant, WalletId), Arc<Wallet>>>);
+pub(crate) struct Wallets {
+    known: RwLock<HashMap<(Tenant, WalletId), Arc<Wallet>>>,
+    /// Held by whoever makes one.
+    pub making: Arc<tokio::sync::Mutex<()>>,
+}
 
 impl Wallets {
     pub fn load(&self, row: WalletRow) -> Result<(), Refusal> {
@@ -249,16 +358,25 @@ impl Wallets {
     }
 
     pub fn find(&self, tenant: &Tenant, id: &WalletId) -> Result<Arc<Wallet>, Refusal> {
-        let wallets = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let wallets = self.known.read().unwrap_or_else(PoisonError::into_inner);
         wallets
             .get(&(tenant.clone(), id.clone()))
             .cloned()
             .ok_or_else(|| Refusal::new(Code::NotFound, format!("no wallet `{id}`")))
     }
 
+    /// The wallets that are addresses of an account, by index.
+    pub fn of_account(&self, tenant: &Tenant, account: &AccountKey) -> Vec<Arc<Wallet>> {
+        let wallets = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let of = |wallet: &&Arc<Wallet>| wallet.tenant == *tenant && wallet.account_key() == Some(account);
+        let mut found: Vec<_> = wallets.values().filter(of).cloned().collect();
+        found.sort_by_key(|wallet| wallet.index());
+        found
+    }
+
     pub fn add(&self, wallet: Wallet) -> Arc<Wallet> {
         let wallet = Arc::new(wallet);
-        let mut wallets = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut wallets = self.known.write().unwrap_or_else(PoisonError::into_inner);
         wallets.insert((wallet.tenant.clone(), wallet.id.clone()), Arc::clone(&wallet));
         wallet
     }

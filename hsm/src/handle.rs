@@ -280,7 +280,7 @@ impl Hsm {
         (&self.access.0, &self.access.1)
     }
 
-    async fn call(&self, key: KeyId, request: Request) -> Result<Reply, HsmError> {
+    pub(crate) async fn call(&self, key: KeyId, request: Request) -> Result<Reply, HsmError> {
         self.shared.refuse_unless_serving()?;
         let permit = Arc::clone(&self.shared.queue)
             .try_acquire_owned()
@@ -346,7 +346,7 @@ impl Shared {
     }
 }
 
-const UNEXPECTED: HsmError = HsmError::Protocol { what: "an answer to another question" };
+pub(crate) const UNEXPECTED: HsmError = HsmError::Protocol { what: "an answer to another question" };
 
 fn done(reply: Reply) -> Result<(), HsmError> {
     match reply {

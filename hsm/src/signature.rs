@@ -24,6 +24,16 @@ pub enum Message {
     Bytes(Vec<u8>),
 }
 
+impl Message {
+    /// What a key is given.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Digest(digest) => digest,
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+}
+
 /// A released signature.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Signature {

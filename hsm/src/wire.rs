@@ -10,7 +10,7 @@ use crate::key::Algorithm;
 use crate::signature::Message;
 
 /// Raised with any change to the types here: an executable replaced under a running parent is refused, not guessed at.
-pub const PROTOCOL: u16 = 2;
+pub const PROTOCOL: u16 = 3;
 /// LIMIT: one frame, in bytes.
 pub const FRAME_BYTES: usize = 256 * 1024;
 
@@ -124,6 +124,12 @@ pub enum Request {
         /// Its label.
         label: String,
     },
+    /// A new seed, made by the worker and answered encrypted.
+    NewSeed(Sealing),
+    /// What may be known of a key that is derived from a seed.
+    Derive(Derived),
+    /// A signature by a key that is derived from a seed.
+    SignDerived(Derived, Message),
     /// A public key.
     Find {
         /// The key.
@@ -138,6 +144,19 @@ pub enum Request {
     Ping,
 }
 
+/// A key that is derived from an encrypted seed.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Derived {
+    /// How the seed is encrypted.
+    pub sealing: Sealing,
+    /// The encrypted seed: ciphertext and tag.
+    pub wrapped: Vec<u8>,
+    /// The key's kind.
+    pub algorithm: Algorithm,
+    /// The steps to it.
+    pub path: Vec<u32>,
+}
+
 /// The answer, sent with its question's number.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Reply {
@@ -145,6 +164,17 @@ pub enum Reply {
     Signature(Vec<u8>),
     /// A public key: its algorithm and encoding.
     Public(Algorithm, Vec<u8>),
+    /// A new seed: ciphertext and tag.
+    Wrapped(Vec<u8>),
+    /// What may be known of a derived key.
+    Extended {
+        /// As [`Reply::Public`] encodes it.
+        public: Vec<u8>,
+        /// What the steps below it are hashed with.
+        chain_code: [u8; 32],
+        /// The public key one step above; zeros at the seed.
+        parent: Vec<u8>,
+    },
     /// No such key.
     Nothing,
     /// It is done.

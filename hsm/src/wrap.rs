@@ -24,6 +24,24 @@ pub struct Wrapped {
     bytes: Vec<u8>,
 }
 
+impl Wrapped {
+    pub(crate) fn of(nonce: [u8; 12], bytes: Vec<u8>) -> Self {
+        Self { nonce, bytes }
+    }
+
+    pub(crate) fn parts(&self) -> ([u8; 12], &[u8]) {
+        (self.nonce, &self.bytes)
+    }
+}
+
+/// Never used twice under one key.
+pub(crate) fn fresh_nonce() -> Result<[u8; 12], HsmError> {
+    let mut nonce = [0; 12];
+    aws_lc_rs::rand::fill(&mut nonce)
+        .map_err(|_| HsmError::Interrupted { reason: "no random bytes".to_owned() })?;
+    Ok(nonce)
+}
+
 impl fmt::Debug for Wrapped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Wrapped({} bytes)", self.bytes.len())
@@ -41,9 +59,7 @@ impl Hsm {
         if secret.is_empty() || secret.len() > SECRET_BYTES {
             return Err(HsmError::MessageForm);
         }
-        let mut nonce = [0; 12];
-        aws_lc_rs::rand::fill(&mut nonce)
-            .map_err(|_| HsmError::Interrupted { reason: "no random bytes".to_owned() })?;
+        let nonce = fresh_nonce()?;
         let sealing = Sealing { kek: *kek.as_bytes(), nonce, context: context.to_vec() };
         let (settings, pin) = self.access();
         let bytes = Worker::wrap(settings, pin, &self.token().serial, sealing, secret).await?;

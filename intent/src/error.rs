@@ -114,6 +114,9 @@ pub enum IntentError {
     /// A descriptor that a wallet cannot have.
     #[error("not a descriptor for a wallet: {0}")]
     Descriptor(Cow<'static, str>),
+    /// Not an account of an HD wallet.
+    #[error("not an account: {0}")]
+    Account(&'static str),
     /// The payload is for another kind of chain than the account.
     #[error("the account is not of the payload's chain")]
     OtherChain,
@@ -164,7 +167,7 @@ impl IntentError {
             Self::Fee { .. } => Code::FeeAbsurd,
             Self::Amount(_) => Code::AmountOutOfRange,
             Self::NothingToSign => Code::NothingToSign,
-            Self::Descriptor(_) => Code::BadRequest,
+            Self::Descriptor(_) | Self::Account(_) => Code::BadRequest,
             Self::OtherChain => Code::ChainIdMismatch,
             Self::PublicKey(_) | Self::Signatures => Code::Internal,
             Self::Abi { .. } | Self::RegisteredTwice { .. } => Code::BundleInvalid,

@@ -2,6 +2,7 @@
 //! Pure parsers, no I/O; trusts the caller for the wallet's account and for what contracts are registered.
 //! If this is wrong, policy decides about something else than what the key signs.
 
+mod account_key;
 mod artifact;
 pub mod bitcoin;
 pub mod change;
@@ -15,13 +16,14 @@ mod text;
 use alloy_primitives::keccak256;
 use chancery_core::Payload;
 
+pub use account_key::AccountKey;
 pub use alloy_primitives::Address;
 pub use artifact::Artifact;
 pub use contracts::{Contracts, Standard};
 pub use error::IntentError;
 pub use ethereum::address_of;
 pub use model::Description;
-pub use signing::{Scheme, Signature, Signing};
+pub use signing::{Derived, Scheme, Signature, Signing};
 
 /// What a wallet's key controls, and where.
 #[derive(Clone, Copy, Debug)]
@@ -103,7 +105,7 @@ impl Intent {
             description: understood.description,
             preimage: understood.preimage,
             digest,
-            signings: vec![Signing { scheme: Scheme::Ecdsa, digest }],
+            signings: vec![Signing { scheme: Scheme::Ecdsa, digest, key: None }],
             document: Document::Ethereum(Box::new(understood.document)),
         }
     }
@@ -114,7 +116,7 @@ impl Intent {
             description,
             digest,
             preimage,
-            signings: vec![Signing { scheme: Scheme::Ecdsa, digest }],
+            signings: vec![Signing { scheme: Scheme::Ecdsa, digest, key: None }],
             document: Document::Change,
         }
     }

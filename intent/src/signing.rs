@@ -22,6 +22,17 @@ pub struct Signing {
     pub scheme: Scheme,
     /// Over what.
     pub digest: [u8; 32],
+    /// With which key, of a wallet whose keys are derived; else with the one that it has.
+    pub key: Option<Derived>,
+}
+
+/// A key that is derived from a wallet's account (BIP-32).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Derived {
+    /// The steps from the account: branch and index.
+    pub steps: [u32; 2],
+    /// The public key: compressed SEC 1.
+    pub public: [u8; 33],
 }
 
 /// An ECDSA signature as a token gives it, low-S.
@@ -57,7 +68,7 @@ mod tests {
 
     #[test]
     fn the_commitment_is_to_each_digest_in_its_place() {
-        let signing = |byte| Signing { scheme: Scheme::Ecdsa, digest: [byte; 32] };
+        let signing = |byte| Signing { scheme: Scheme::Ecdsa, digest: [byte; 32], key: None };
         let digest =
             |bytes: &[u8]| sha256(&commitment(&bytes.iter().copied().map(signing).collect::<Vec<_>>()));
         // Computed apart: sha256("chancery signing digests v1\n" || 01 * 32 || 02 * 32). `audit` has the same vector.

@@ -328,3 +328,33 @@ fn a_message_that_needs_more_than_us_is_refused() {
         assert_eq!(intent.is_ok(), good, "{descriptor}");
     }
 }
+
+/// Would catch change at another account's key that passes for ours, and a signature asked of the wrong key.
+#[test]
+fn inputs_of_an_account_are_each_signed_by_their_own_key() {
+    // BIP-84, Test vectors: the account, its first two receiving addresses and its first change address.
+    let account = "[73c5da0a/84'/0'/0']xpub6CatWdiZiodmUeTDp8LT5or8nmbKNcuyvz7WyksVFkKB4RHwCD3XyuvPEbvqAQY3rAPshWcMLoP2fMFMKHPJ4ZeZXYVUhLv1VMrjPC7PW6V";
+    let key: chancery_intent::AccountKey = account.parse().unwrap();
+    let parse = |descriptor: &str, key: &[u8]| {
+        let network = chancery_intent::bitcoin::Network::Mainnet;
+        chancery_intent::bitcoin::Wallet::parse(network, descriptor, key)
+    };
+    let wallet = parse(&format!("wpkh({account}/<0;1>/*)"), &key.public()).unwrap();
+    let addresses = wallet.addresses(0, 0, 2).unwrap();
+    assert_eq!(addresses[0].1, "bc1qcr8te4kr609gcawutmrza0j4xv80jy8z306fyu");
+    assert_eq!(addresses[1].1, "bc1qnjg0jd8228aq7egyzacy8cys3knf9xvrerkf9g");
+    assert_eq!(wallet.addresses(1, 0, 1).unwrap()[0].1, "bc1q8c6fshw2dlwun7ekn9qwf37cu2rn755upcp6el");
+    assert_eq!(wallet.addresses(2, 0, 1).unwrap(), [], "there is no third branch");
+    assert!(wallet.addresses(0, 0x8000_0000, 1).is_err(), "no address is derived hardened");
+    assert_eq!(wallet.branch_descriptors().len(), 2);
+    let again = parse(&wallet.descriptor(), &key.public()).unwrap();
+    assert_eq!(again.descriptor(), wallet.descriptor(), "the written form is read again");
+
+    let other = public(1).serialize();
+    assert!(parse(&format!("wpkh({account}/<0;1>/*)"), &other).is_err(), "another wallet's account");
+    for bad in ["", "/*", "/0/1/*", "/<0;1>", "/<0;1>/*'"] {
+        assert!(parse(&format!("wpkh({account}{bad})"), &key.public()).is_err(), "{bad}");
+    }
+    let twice = format!("wsh(multi(1,{account}/0/*,{account}/1/*))");
+    assert!(parse(&twice, &key.public()).is_err(), "one key for a signature, or nobody knows which");
+}

@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use alloy_primitives::U256;
-use chancery_core::{ClientId, Tenant, UnixMillis, WalletId};
+use chancery_core::{ClientId, Tenant, Tier, UnixMillis, WalletId};
 use chancery_intent::model::{Description, Effect, Kind};
 use chancery_policy::{Bundle, Met, Outcome, Question, Source, SupposedSpending};
 
@@ -121,6 +121,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                         tenant: &tenant,
                         client: &client,
                         wallet,
+                        tier: Tier::Hsm,
                         description: &description,
                         now: UnixMillis(1_767_614_400_000),
                         met: &met,

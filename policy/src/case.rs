@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use alloy_primitives::{Address, U256};
 use cedar_policy::Policy;
-use chancery_core::{ClientId, Payload, Tenant, UnixMillis, WalletId};
+use chancery_core::{ClientId, Payload, Tenant, Tier, UnixMillis, WalletId};
 use chancery_intent::bitcoin::{Network, OWN_KEY, Wallet};
 use chancery_intent::change::{NAMESPACE, SEAL};
 use chancery_intent::model::{self, Description, Effect, Fee, Kind, Method};
@@ -66,6 +66,7 @@ pub(crate) struct Case {
     tenant: Tenant,
     client: ClientId,
     wallet: WalletId,
+    tier: Tier,
     description: Description,
     now: UnixMillis,
     met: Met,
@@ -100,6 +101,8 @@ struct Entry {
     payload_type: Option<String>,
     form: Option<String>,
     account: Option<String>,
+    #[serde(default)]
+    tier: Tier,
     public_key: Option<String>,
     descriptor: Option<String>,
     now: Option<String>,
@@ -323,6 +326,7 @@ impl<'a> Names<'a> {
             tenant,
             client,
             wallet,
+            tier: entry.tier,
             description,
             now,
             met: Met {
@@ -561,6 +565,7 @@ impl Case {
             tenant: &self.tenant,
             client: &self.client,
             wallet: &self.wallet,
+            tier: self.tier,
             description: &self.description,
             now: self.now,
             met: &self.met,

@@ -2,7 +2,7 @@
 //! here and nowhere else, only for what was allowed, and is bound to the digest that was understood.
 //! If another way to a permit existed, keys would sign without a decision.
 
-use chancery_core::{ClientId, Tenant, UnixMillis, WalletId};
+use chancery_core::{ClientId, Tenant, Tier, UnixMillis, WalletId};
 use chancery_intent::Intent;
 
 use crate::evaluate::{Evaluation, Outcome};
@@ -21,6 +21,8 @@ pub struct Asked<'a> {
     pub client: &'a ClientId,
     /// Whose key would sign.
     pub wallet: &'a WalletId,
+    /// Where that key lives.
+    pub tier: Tier,
     /// What was understood.
     pub intent: &'a Intent,
     /// The time of the decision.
@@ -37,6 +39,7 @@ impl<'a> Asked<'a> {
             tenant: self.tenant,
             client: self.client,
             wallet: self.wallet,
+            tier: self.tier,
             description: self.intent.description(),
             now: self.now,
             met: self.met,

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use alloy_primitives::U256;
 use cedar_policy::{Context, EntityId, EntityTypeName, EntityUid, RestrictedExpression as Value};
-use chancery_core::{ClientId, Tenant, UnixMillis, WalletId};
+use chancery_core::{ClientId, Tenant, Tier, UnixMillis, WalletId};
 use chancery_intent::model::{Description, Effect, Kind};
 use time::OffsetDateTime;
 
@@ -25,6 +25,8 @@ pub struct Question<'a> {
     pub client: &'a ClientId,
     /// Whose key would sign.
     pub wallet: &'a WalletId,
+    /// Where its key lives.
+    pub tier: Tier,
     /// What the payload would do.
     pub description: &'a Description,
     /// The time of the decision.
@@ -245,6 +247,7 @@ impl<'a> Fact<'a> {
         pairs.with(Attribute::Chain, || text(&description.chain));
         pairs.with(Attribute::Form, || text(&description.form));
         pairs.with(Attribute::Account, || Some(address(&description.account)));
+        pairs.with(Attribute::Tier, || text(question.tier.as_str()));
         pairs.with(Attribute::RequestSigned, || Some(Value::new_bool(question.met.request_signed)));
         pairs.with(Attribute::Effects, || Some(Value::new_long(long(description.effects.len()))));
         pairs.with(Attribute::Destination, || {

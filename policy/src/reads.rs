@@ -27,6 +27,7 @@ attributes! {
     Chain = "chain",
     Form = "form",
     Account = "account",
+    Tier = "tier",
     RequestSigned = "request_signed",
     Effects = "effects",
     Asset = "asset",

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use alloy_primitives::U256;
-use chancery_core::{ClientId, Tenant, UnixMillis, WalletId};
+use chancery_core::{ClientId, Tenant, Tier, UnixMillis, WalletId};
 use chancery_intent::model::{Description, Effect, Kind};
 use chancery_policy::{Bundle, MemorySpending, Met, Outcome, Question, Reservation, Said, Source};
 
@@ -83,6 +83,8 @@ enum Atom {
     Signs,
     /// The client signed its request itself.
     RequestSigned,
+    /// The wallet's key lives there.
+    Tier(Tier),
 }
 
 #[derive(Clone, Debug)]
@@ -101,6 +103,7 @@ struct Rule {
 struct Asked {
     client: usize,
     wallet: usize,
+    tier: Tier,
     now: i64,
     effects: Vec<Move>,
     met: Met,
@@ -146,7 +149,7 @@ fn rule(dice: &mut Dice) -> Rule {
         7 | 8 => Atom::To(dice.one_in(2)),
         9 => Atom::Unlimited,
         10 => [Atom::Registered, Atom::WorthAtMost(amount(dice)), Atom::Signs][dice.below(3)],
-        11 => Atom::RequestSigned,
+        11 => [Atom::RequestSigned, Atom::Tier(Tier::ALL[dice.below(2)])][dice.below(2)],
         _ => Atom::Sum([1, i64::MAX, i64::MAX - 100][dice.below(3)]),
     });
     let atoms = atoms.collect();
@@ -203,7 +206,8 @@ fn asked(dice: &mut Dice, now: i64) -> Asked {
     }
     met.waited_ms = [0, 59_999, 60_000][dice.below(3)];
     met.request_signed = dice.one_in(2);
-    Asked { client: dice.below(CLIENTS.len()), wallet: dice.below(WALLETS.len()), now, effects, met }
+    let tier = Tier::ALL[dice.below(2)];
+    Asked { client: dice.below(CLIENTS.len()), wallet: dice.below(WALLETS.len()), tier, now, effects, met }
 }
 
 // ---- the bundle, in words ----
@@ -250,6 +254,7 @@ fn write(number: usize, rule: &Rule) -> String {
             Atom::Sum(n) => format!("context.amount + {n} >= 0"),
             Atom::Signs => "action in Action::\"sign\"".to_owned(),
             Atom::RequestSigned => "context.request_signed".to_owned(),
+            Atom::Tier(tier) => format!("context.tier == \"{tier}\""),
         })
         .collect();
     let mut text = format!("@id(\"r{number}\") ");
@@ -378,6 +383,7 @@ fn holds(rule: &Rule, asked: &Asked, one: &Move, past: &[Spend]) -> Result<bool,
             Atom::Unlimited => one.unlimited,
             Atom::Signs => true,
             Atom::RequestSigned => asked.met.request_signed,
+            Atom::Tier(tier) => asked.tier == tier,
             Atom::Registered => one.asset.is_some_and(|asset| ASSETS[asset].1.is_some()),
             Atom::WorthAtMost(n) => cents(one, asked.now).is_some_and(|cents| cents <= i128::from(n)),
             Atom::Sum(n) => {
@@ -499,6 +505,7 @@ fn decides_as_the_model_does() {
                 tenant: &tenant,
                 client: &clients[asked.client],
                 wallet: &wallets[asked.wallet],
+                tier: asked.tier,
                 description: &description,
                 now: UnixMillis(now),
                 met: &asked.met,

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use alloy_primitives::Address;
-use chancery_core::{ClientId, Payload, Tenant, UnixMillis, WalletId};
+use chancery_core::{ClientId, Payload, Tenant, Tier, UnixMillis, WalletId};
 use chancery_intent::{Account, Intent, ethereum, understand};
 use chancery_policy::{Asked, Decision, Met, Source, SupposedSpending, Tested, decide};
 
@@ -27,7 +27,8 @@ fn ask(policy: &Tested, client: &str, intent: &Intent) -> Decision {
     let (tenant, met): (Tenant, Met) = Default::default();
     let (client, wallet): (ClientId, WalletId) = (client.parse().unwrap(), "treasury".parse().unwrap());
     let now = UnixMillis(1_767_614_400_000);
-    let asked = Asked { tenant: &tenant, client: &client, wallet: &wallet, intent, now, met: &met };
+    let asked =
+        Asked { tenant: &tenant, client: &client, wallet: &wallet, tier: Tier::Hsm, intent, now, met: &met };
     decide(policy, &asked, &SupposedSpending::default())
 }
 

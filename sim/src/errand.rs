@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chancery_core::{Code, Payload, SignRequest, Tenant, WalletId};
-use chancery_enclave::{Answer, Design, Enclave, Made, Refusal, Standing};
+use chancery_enclave::{Answer, Design, Enclave, Made, Refusal, Source, Standing};
 
 use crate::account::Account;
 use crate::bundle;
@@ -197,7 +197,10 @@ impl World {
             }
             What::Wallet(id) => {
                 let design = Design::Ethereum { chain_ids: vec![CHAIN_ID] };
-                match enclave.create_wallet(self.people.operator.clone(), None, id.clone(), design).await {
+                match enclave
+                    .create_wallet(self.people.operator.clone(), None, id.clone(), design, Source::Token)
+                    .await
+                {
                     Ok(Made::Wallet(wallet)) => Ok(Some(wallet)),
                     Ok(Made::Pending(_)) => Ok(None),
                     Err(refusal) if refusal.code == Code::AlreadyExists => {

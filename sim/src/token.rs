@@ -147,7 +147,10 @@ impl Token {
                 inside.keys.insert(*key, secret);
                 public
             }
-            Request::GenerateKek { .. } => failed(Class::Refused),
+            Request::GenerateKek { .. }
+            | Request::NewSeed(_)
+            | Request::Derive(_)
+            | Request::SignDerived(..) => failed(Class::Refused),
             Request::Destroy { key } => match inside.keys.remove(key) {
                 None => failed(Class::Missing),
                 Some(_) => Reply::Done,

@@ -2,6 +2,7 @@
 //! synced at every commit, one writer thread, a few readers. It knows rows, not meanings: no cryptography, no policy,
 //! no tree. Trusts the disk to keep what it synced. If this is wrong, a signature can exist without its record.
 
+mod addresses;
 mod approvals;
 mod checkpoint;
 mod directory;
@@ -23,6 +24,7 @@ mod store;
 mod tx;
 mod writer;
 
+pub use addresses::Addresses;
 pub use error::StoreError;
 pub use fault::{Fatal, abort};
 pub use health::Health;

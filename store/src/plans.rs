@@ -6,7 +6,7 @@ use rusqlite::StatementStatus;
 
 use crate::link::Link;
 use crate::reader::{self, listing};
-use crate::{RequestFilter, RequestState, approvals, limits, officers, schema, tx};
+use crate::{RequestFilter, RequestState, addresses, approvals, limits, officers, schema, tx};
 
 fn store(directory: &std::path::Path) -> Link {
     let path = directory.join("store.sqlite");
@@ -60,6 +60,8 @@ fn no_hot_statement_walks_a_table() {
         tx::sql::ACTIVATE,
         tx::sql::USE_NONCE,
         tx::sql::KEEP_WRAPPED,
+        addresses::sql::ADDRESSES,
+        addresses::sql::PUT_ADDRESSES,
         approvals::sql::APPROVE,
         approvals::sql::APPROVALS,
         approvals::sql::DECIDE_AGAIN,

@@ -95,8 +95,7 @@ async fn a_newer_format_is_refused_and_left_alone() {
 /// Would catch a release that cannot start over the state of one before, or that loses something of it.
 #[tokio::test]
 async fn a_store_of_an_older_format_is_taken_along() {
-    const TO_3: &str =
-        "DROP TABLE account; DROP TABLE session; DROP TABLE enrolment; PRAGMA user_version = 3;";
+    const TO_3: &str = "DROP TABLE account; DROP TABLE session; DROP TABLE enrolment; DROP TABLE address; PRAGMA user_version = 3;";
     const FROM_3_TO_2: &str = "DROP TABLE approval; DROP TRIGGER request_decided_again; DROP INDEX request_by_again; \
          ALTER TABLE request DROP COLUMN again_ms; DROP TABLE nonce; PRAGMA user_version = 2;";
     let to_2 = format!("{TO_3} {FROM_3_TO_2}");

@@ -279,6 +279,8 @@ impl Asked {
             wallet: request.wallet.clone(),
             algorithm: Algorithm::Secp256k1,
             public_key: public.serialize().as_slice().into(),
+            tier: Default::default(),
+            signers: Vec::new(),
             payload: request.payload.kind().to_owned(),
             request_digest: Digest::of(b""),
             signing_digest: Digest::of(&[b"signing", n.to_be_bytes().as_slice()].concat()),

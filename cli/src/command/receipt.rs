@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use chancery_audit::{End, Trust, Verdict};
+use chancery_audit::{End, HexBytes, Trust, Verdict};
 use chancery_core::{ClientId, RequestId, UnixMillis, WalletId};
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -145,6 +145,9 @@ fn check(bytes: &[u8], trust: &Trust) -> Result<Found, String> {
     let key = decision.public_key.as_bytes();
     let again = recheck(&receipt.payload, &receipt.intent, decision.signing_digest.as_bytes(), Some(key))?;
     let mut checked = verified.findings();
+    if !decision.signers.iter().map(HexBytes::as_bytes).eq(again.signers.iter().map(<[u8; 33]>::as_slice)) {
+        return Err("the keys that sign are not those that the descriptor derives".to_owned());
+    }
     checked.extend(again.checked);
     Ok(Found {
         request_id: decision.request_id,

@@ -1,7 +1,7 @@
 //! `chancery wallet`: keys and what they may be used on.
 
 use chancery_core::WalletId;
-use clap::{ArgGroup, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::sign::asked;
@@ -18,7 +18,9 @@ pub enum Wallet {
         after_help = "Examples:\n  chancery wallet create treasury --chain-id 1\n  \
         chancery wallet create ops --chain-id 1 --chain-id 10 --json\n  \
         chancery wallet create vault --bitcoin mainnet\n  \
-        chancery wallet create joint --bitcoin signet --descriptor 'wsh(sortedmulti(2,@0,02..,03..))'",
+        chancery wallet create joint --bitcoin signet --descriptor 'wsh(sortedmulti(2,@0,02..,03..))'\n  \
+        chancery wallet create deposits --bitcoin mainnet --hd\n  \
+        chancery wallet create customer-8 --chain-id 1 --beside customer-7",
         group(ArgGroup::new("where").required(true).args(["chain_id", "bitcoin"]))
     )]
     Create {
@@ -30,9 +32,48 @@ pub enum Wallet {
         /// A Bitcoin wallet, on this network
         #[arg(long, value_name = "NETWORK", value_parser = ["mainnet", "testnet4", "signet", "regtest"])]
         bitcoin: Option<String>,
-        /// Its output descriptor, with `@0` for the key that is made
-        #[arg(long, value_name = "DESCRIPTOR", requires = "bitcoin", default_value = "wpkh(@0)")]
-        descriptor: String,
+        /// Its output descriptor, with `@0` for the key that is made; `wpkh(@0)` without, or `wpkh(@0/<0;1>/*)` with an account
+        #[arg(long, value_name = "DESCRIPTOR", requires = "bitcoin")]
+        descriptor: Option<String>,
+        #[command(flatten)]
+        keys: KeysFrom,
+    },
+    /// Show addresses of a wallet with many
+    #[command(
+        after_help = "Examples:\n  chancery wallet addresses deposits\n  chancery wallet addresses deposits --branch 1 --from 40"
+    )]
+    Addresses {
+        /// The wallet
+        id: WalletId,
+        /// 0 receives, 1 takes change, mostly
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        branch: u32,
+        /// The first index
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        from: u32,
+        /// How many
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        count: u32,
+    },
+    /// Take the next address of a wallet with many (client)
+    #[command(
+        after_help = "Examples:\n  chancery wallet next deposits\n  chancery wallet next deposits --used 17"
+    )]
+    Next {
+        /// The wallet
+        id: WalletId,
+        /// 0 receives, 1 takes change, mostly
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        branch: u32,
+        /// An index at which you have seen coins
+        #[arg(long, value_name = "N")]
+        used: Option<u32>,
+    },
+    /// Print what a wallet that watches needs: descriptors, or the extended public key
+    #[command(after_help = "Examples:\n  chancery wallet export deposits")]
+    Export {
+        /// The wallet
+        id: WalletId,
     },
     /// List the wallets
     #[command(after_help = "Examples:\n  chancery wallet list")]
@@ -47,16 +88,44 @@ pub enum Wallet {
     },
 }
 
+/// Where the keys of a new wallet come from; one key in the HSM without.
+#[derive(Args, Debug)]
+#[group(multiple = false)]
+pub struct KeysFrom {
+    /// From a seed that is made inside and kept encrypted by the HSM
+    #[arg(long)]
+    hd: bool,
+    /// From the account of this Ethereum wallet: its next address
+    #[arg(long, value_name = "WALLET", conflicts_with = "bitcoin")]
+    beside: Option<WalletId>,
+}
+
+impl KeysFrom {
+    fn body(&self) -> Value {
+        match self {
+            Self { hd: true, .. } => json!({ "from": "seed" }),
+            Self { beside: Some(wallet), .. } => json!({ "from": "beside", "wallet": wallet }),
+            _ => json!({ "from": "hsm" }),
+        }
+    }
+
+    fn descriptor(&self) -> &'static str {
+        if self.hd { "wpkh(@0/<0;1>/*)" } else { "wpkh(@0)" }
+    }
+}
+
 impl Wallet {
     pub fn run(&self, connection: &Connection, output: &Output) -> Result<Exit, Error> {
         let api = Api::open(connection, output)?;
         match self {
-            Self::Create { id, chain_id, bitcoin, descriptor } => {
+            Self::Create { id, chain_id, bitcoin, descriptor, keys } => {
+                let key = keys.body();
                 let body = match bitcoin {
-                    None => json!({ "id": id, "chain": "ethereum", "chain_ids": chain_id }),
-                    Some(network) => {
-                        json!({ "id": id, "chain": "bitcoin", "network": network, "descriptor": descriptor })
-                    }
+                    None => json!({ "id": id, "chain": "ethereum", "chain_ids": chain_id, "key": key }),
+                    Some(network) => json!({
+                        "id": id, "chain": "bitcoin", "network": network, "key": key,
+                        "descriptor": descriptor.as_deref().unwrap_or(keys.descriptor()),
+                    }),
                 };
                 let answer = api.call(&Call::post(&["wallets"], body))?;
                 let document = answer.json()?;
@@ -65,6 +134,34 @@ impl Wallet {
                 }
                 show(&answer, output)?;
             }
+            Self::Addresses { id, branch, from, count } => {
+                let path = ["wallets", id.as_str(), "addresses"];
+                let call = [("branch", branch), ("from", from), ("count", count)]
+                    .into_iter()
+                    .fold(Call::get(&path), |call, (name, value)| call.query(name, Some(value.to_string())));
+                let document = api.call(&call)?.json()?;
+                if output.is_json() {
+                    output.document(&document)?;
+                } else {
+                    let rows = document.get("addresses").and_then(Value::as_array).into_iter().flatten();
+                    let rows: Vec<_> =
+                        rows.map(|row| ["/index", "/address"].map(|at| cell(row, at))).collect();
+                    output.table(["INDEX", "ADDRESS"], &rows)?;
+                    let [given, used] = ["/given", "/used"].map(|at| cell(&document, at));
+                    output.say(&format!("{given} were handed out, those below {used} with one that is used"));
+                }
+            }
+            Self::Next { id, branch, used } => {
+                let body = json!({ "branch": branch, "used": used });
+                let answer = api.call(&Call::post(&["wallets", id.as_str(), "addresses"], body))?;
+                let document = answer.json()?;
+                if output.is_json() {
+                    output.document(&document)?;
+                } else {
+                    output.line(&answer.text(&document, "/address")?)?;
+                }
+            }
+            Self::Export { id } => export(&api.call(&Call::get(&["wallets", id.as_str()]))?, output)?,
             Self::Show { id } => show(&api.call(&Call::get(&["wallets", id.as_str()]))?, output)?,
             Self::List => {
                 let wallets = api.pages("wallets", &["wallets"], &[], usize::MAX)?;
@@ -78,6 +175,29 @@ impl Wallet {
         }
         Ok(Exit::Ok)
     }
+}
+
+/// Descriptors, one a line, or the account where the wallet has none.
+fn export(answer: &Answer, output: &Output) -> Result<(), Error> {
+    let wallet = answer.json()?;
+    let pick = |name: &str| wallet.get(name).cloned().unwrap_or(Value::Null);
+    if output.is_json() {
+        let names =
+            ["id", "tier", "address", "public_key", "account", "index", "descriptor", "branch_descriptors"];
+        let picked: serde_json::Map<_, _> = names
+            .into_iter()
+            .map(|name| (name.to_owned(), pick(name)))
+            .filter(|(_, value)| !value.is_null())
+            .collect();
+        return output.document(&Value::Object(picked));
+    }
+    let lines: Vec<String> = match (pick("branch_descriptors"), pick("descriptor"), pick("account")) {
+        (Value::Array(lines), _, _) => lines.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        (_, Value::String(descriptor), _) => vec![descriptor],
+        (_, _, Value::String(account)) => vec![account],
+        _ => vec![answer.text(&wallet, "/public_key")?],
+    };
+    lines.iter().try_for_each(|line| output.line(line))
 }
 
 fn row(wallet: &Value) -> [String; 3] {
@@ -96,13 +216,15 @@ fn show(answer: &Answer, output: &Output) -> Result<(), Error> {
     }
     for (name, pointer) in [
         ("wallet", "/id"),
+        ("tier", "/tier"),
         ("address", "/address"),
         ("chains", chains(&wallet)),
         ("descriptor", "/descriptor"),
+        ("account", "/account"),
         ("public key", "/public_key"),
         ("algorithm", "/algorithm"),
     ] {
-        if pointer == "/descriptor" && wallet.get("descriptor").is_none() {
+        if matches!(pointer, "/descriptor" | "/account") && wallet.pointer(pointer).is_none() {
             continue;
         }
         output.line(&format!("{name:<10}  {}", cell(&wallet, pointer)))?;

@@ -98,6 +98,8 @@ impl Log {
             wallet: request.wallet.clone(),
             algorithm: Algorithm::Secp256k1,
             public_key: public_key().as_slice().into(),
+            tier: Default::default(),
+            signers: Vec::new(),
             payload: payload.kind().to_owned(),
             signing_digest: Digest::from_bytes(*intent.signing_digest()),
             intent_commitment: intent_commitment(&salt, &stated).unwrap(),

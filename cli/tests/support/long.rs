@@ -76,6 +76,8 @@ impl Entries {
                 wallet: "treasury".parse().unwrap(),
                 algorithm: Algorithm::Secp256k1,
                 public_key: vec![2; 33].into(),
+                tier: Default::default(),
+                signers: Vec::new(),
                 payload: "ethereum.message".to_owned(),
                 request_digest: digest,
                 signing_digest: digest,

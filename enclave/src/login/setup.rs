@@ -12,7 +12,7 @@ use super::Logins;
 use crate::house::House;
 use crate::kept;
 use crate::refusal::Refusal;
-use crate::seed::kek_of;
+use crate::signer::key_id;
 
 /// The record in the store.
 #[derive(Serialize, Deserialize)]
@@ -62,6 +62,6 @@ impl Logins {
     }
 
     fn kek(&self) -> KeyId {
-        kek_of(&format!("chancery login kek v1\n{}", self.origin))
+        key_id(&format!("chancery login kek v1\n{}", self.origin))
     }
 }

@@ -28,6 +28,7 @@ use crate::disk::Disk;
 use crate::enact::Brought;
 use crate::house::Books;
 use crate::in_flight::Walks;
+use crate::keys::Keys;
 use crate::manage::put_in_force;
 use crate::policy::Policies;
 use crate::refusal::Refusal;
@@ -132,8 +133,10 @@ fn open(folder: &Path, wall: i64) -> (Arc<Books>, Arc<ManualClock>) {
     let wallets = Wallets::default();
     for id in wallet_ids() {
         let public = PublicKey::parse(Curve::Secp256k1, &hex::decode(KEY).unwrap()).unwrap();
-        let (key, design) =
-            (KeyRef { id: KeyId::from_bytes([0; 16]), public }, Design::Ethereum { chain_ids: vec![1] });
+        let (key, design) = (
+            Keys::Token(KeyRef { id: KeyId::from_bytes([0; 16]), public }),
+            Design::Ethereum { chain_ids: vec![1] },
+        );
         wallets.add(Wallet::around(key, Tenant::default(), id, design, UnixMillis(0)).unwrap());
     }
     let there = Arc::clone(&clock);
@@ -225,6 +228,7 @@ impl Real {
             tenant: &request.tenant,
             client: PEOPLE.clients[ask.client].0.id(),
             wallet: &wallet.id,
+            tier: wallet.tier(),
             description: intent.description(),
             now,
             met: &Met::default(),
@@ -308,7 +312,8 @@ impl Real {
                     transaction_sha256: None,
                     reason: None,
                 };
-                let release = Release { outcome, released: b"{}".to_vec(), enactment: None };
+                let release =
+                    Release { outcome, released: b"{}".to_vec(), used: Vec::new(), enactment: None };
                 record_release(&self.books, release).await.unwrap();
             }
         });

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use chancery_audit::{self as audit, Appended};
 use chancery_core::{Code, RequestId};
-use chancery_hsm::Message;
 use chancery_intent::{Intent, Scheme};
 use chancery_policy::Permit;
 
@@ -71,10 +70,9 @@ impl Recorded {
         }
         let mut signatures = Vec::with_capacity(signings.len());
         for signing in signings {
-            let signature = house.hsm.sign(&self.wallet.key, Message::Digest(signing.digest)).await;
-            signatures.push(signature.map_err(|error| {
-                tracing::warn!(request = %self.id, wallet = %self.wallet.id, %error, "not signed");
-                Refusal::from(error)
+            let signature = self.wallet.keys.sign(&house.hsm, signing).await;
+            signatures.push(signature.inspect_err(|refusal| {
+                tracing::warn!(request = %self.id, wallet = %self.wallet.id, %refusal, "not signed");
             })?);
         }
         Ok(signatures)

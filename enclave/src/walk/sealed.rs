@@ -47,7 +47,8 @@ impl Sealed {
 
         // ORDER: the outcome first. A crash before this commit leaves a permit that the resolver ends as failed; nobody
         // has seen the signature. A crash after it leaves a released request, which a retry answers from the store.
-        let release = Release { outcome: outcome.clone(), released: kept::write(&opened)?, enactment };
+        let used = intent.signings().iter().filter_map(|signing| Some(signing.key?.steps)).collect();
+        let release = Release { outcome: outcome.clone(), released: kept::write(&opened)?, used, enactment };
         let (ended, changed) = record_release(&house.books, release).await?;
         if let Some((enactment, leaf)) = changed {
             enactment.take_effect(house, leaf);
@@ -72,6 +73,8 @@ pub(crate) struct Release {
     pub outcome: audit::Outcome,
     /// What was released.
     pub released: Vec<u8>,
+    /// The addresses that are spent from, of a wallet with many.
+    pub used: Vec<[u32; 2]>,
     /// What changes with it.
     pub enactment: Option<Enactment>,
 }
@@ -118,6 +121,11 @@ impl Release {
         let id = self.outcome.request_id;
         tx.finish_request(id, RequestState::Released, Some(leaf.index()), Some(&self.released))?;
         tx.settle(id)?;
+        if let Some(row) = tx.request(id)?.filter(|_| !self.used.is_empty()) {
+            for [branch, index] in &self.used {
+                tx.used_address(&row.tenant, &row.wallet, *branch, *index)?;
+            }
+        }
         Ok((Some(leaf), changed))
     }
 }

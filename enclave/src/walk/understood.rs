@@ -165,6 +165,7 @@ impl Understood {
             tenant: &self.request.tenant,
             client: &self.asker.id,
             wallet: &self.request.wallet,
+            tier: self.wallet.tier(),
             intent: &self.intent,
             now,
             met,
@@ -202,8 +203,15 @@ impl Understood {
             client: self.asker.id.clone(),
             certificate: self.asker.certificate,
             wallet: self.wallet.id.clone(),
+            tier: self.wallet.tier(),
             algorithm: audit::Algorithm::Secp256k1,
             public_key: self.wallet.public_key().into(),
+            signers: self
+                .intent
+                .signings()
+                .iter()
+                .filter_map(|signing| signing.key.map(|key| key.public.as_slice().into()))
+                .collect(),
             payload: self.request.payload.kind().to_owned(),
             request_digest: self.digest,
             signing_digest: Digest::from_bytes(*self.intent.signing_digest()),

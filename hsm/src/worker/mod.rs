@@ -7,6 +7,7 @@ pub(crate) mod fault;
 pub(crate) mod keys;
 pub(crate) mod module;
 pub(crate) mod probe;
+mod seeds;
 mod session;
 
 use std::process::ExitCode;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use cryptoki::object::ObjectHandle;
 use cryptoki::session::{Session, SessionState};
 
-use super::keys;
 use super::module::Slot;
+use super::{keys, seeds};
 use crate::key::Algorithm;
 use crate::signature::Message;
 use crate::wire::{Class, Fault, Reply, Request};
@@ -54,6 +54,18 @@ impl Signer {
             Request::Destroy { key } => {
                 self.once(|session| keys::destroy(session, &key).map(|()| Reply::Done))
             }
+            Request::NewSeed(sealing) => self.twice(|signer| {
+                let _using = signer.slot.using();
+                seeds::make(&signer.session, &sealing)
+            }),
+            Request::Derive(derived) => self.twice(|signer| {
+                let _using = signer.slot.using();
+                seeds::derive(&signer.session, &derived)
+            }),
+            Request::SignDerived(derived, message) => self.twice(|signer| {
+                let _using = signer.slot.using();
+                seeds::sign(&signer.session, &derived, &message)
+            }),
             Request::Find { key } => self.twice(|signer| {
                 let _using = signer.slot.using();
                 let found = keys::find_public(&signer.session, &key)?;
@@ -129,11 +141,7 @@ impl Signer {
             }
         };
         self.last = Some(id);
-        let bytes = match message {
-            Message::Digest(digest) => digest.as_slice(),
-            Message::Bytes(bytes) => bytes,
-        };
-        Ok(Reply::Signature(self.session.sign(&keys::mechanism(algorithm), handle, bytes)?))
+        Ok(Reply::Signature(self.session.sign(&keys::mechanism(algorithm), handle, message.bytes())?))
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod faults;
 mod place;
+mod seeds;
 mod signing;
 mod tamper;
 mod trust;
@@ -43,6 +44,9 @@ tests![
     wrap::a_secret_comes_back_to_the_next_appliance_and_from_nothing_else,
     wrap::a_key_that_was_brought_from_outside_wraps_nothing,
     wrap::a_wrapped_secret_is_left_in_no_memory,
+    seeds::derived_keys_are_those_of_the_library_and_sign,
+    seeds::a_seed_is_left_in_no_memory,
+    seeds::the_cost_of_opening_a_seed_is_measured,
     tamper::a_flipped_signature_is_never_released,
     tamper::a_replayed_or_foreign_signature_is_never_released,
     tamper::a_key_that_proves_nothing_is_not_taken,

@@ -21,18 +21,18 @@ pub(super) fn signature(signature: &Signature, sighash: Sighash) -> Result<ecdsa
 
 impl Spending {
     /// Puts each signature into its input.
-    pub(super) fn finish(&self, key: &PublicKey, signatures: &[Signature]) -> Result<Artifact, IntentError> {
+    pub(super) fn finish(&self, signatures: &[Signature]) -> Result<Artifact, IntentError> {
         let ecdsa = self.signings.iter().all(|signing| signing.scheme == Scheme::Ecdsa);
         if !ecdsa || signatures.len() != self.signings.len() {
             return Err(IntentError::Signatures);
         }
         let mut psbt = self.psbt.clone();
         for (index, made) in self.signed_inputs.iter().zip(signatures) {
-            let sighash = self.spent.get(*index).and_then(|spent| spent.sighash);
-            let (Some(sighash), Some(input)) = (sighash, psbt.inputs.get_mut(*index)) else {
+            let spent = self.spent.get(*index).and_then(|spent| spent.own.as_ref().zip(spent.sighash));
+            let (Some((own, sighash)), Some(input)) = (spent, psbt.inputs.get_mut(*index)) else {
                 return Err(IntentError::Signatures);
             };
-            input.sign(key, &signature(made, sighash)?);
+            input.sign(&own.key, &signature(made, sighash)?);
         }
         psbt.fix(!self.open);
         let mut transaction = psbt.transaction.clone();

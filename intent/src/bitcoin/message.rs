@@ -10,7 +10,7 @@ use bitcoin::opcodes::all::OP_RETURN;
 use bitcoin::script::Builder;
 use bitcoin::sighash::SighashCache;
 use bitcoin::transaction::Version;
-use bitcoin::{Amount, OutPoint, PublicKey, Script, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness};
+use bitcoin::{Amount, OutPoint, Script, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness};
 use chancery_core::limit;
 
 use super::finish::{satisfied, signature};
@@ -46,7 +46,7 @@ impl Proof {
         let mut cache = SighashCache::new(&to_sign);
         let (sighash, signings) = if is_taproot(&own) {
             let sighash = Sighash::Default;
-            (sighash, schnorr_digests(&mut cache, 0, &[spent], &own, sighash, wallet.key())?)
+            (sighash, schnorr_digests(&mut cache, 0, &[spent], &own, sighash)?)
         } else {
             (Sighash::All, vec![ecdsa_digest(&mut cache, 0, &spent, &own, Sighash::All)?])
         };
@@ -54,23 +54,23 @@ impl Proof {
         if !is_taproot(&proof.own) {
             // Any signature: whether ours alone is enough does not depend on its bytes.
             let any = Signature { r: [1; 32], s: [1; 32], y_parity: false };
-            proof.witness(wallet.key(), &any)?;
+            proof.witness(&any)?;
         }
         Ok(proof)
     }
 
-    fn witness(&self, key: &PublicKey, made: &Signature) -> Result<Witness, IntentError> {
-        let signatures = [(*key, signature(made, self.sighash)?)];
+    fn witness(&self, made: &Signature) -> Result<Witness, IntentError> {
+        let signatures = [(self.own.key, signature(made, self.sighash)?)];
         let (witness, _) = satisfied(&self.own, &self.to_sign, 0, &signatures)
             .ok_or_else(|| IntentError::malformed("this wallet's messages need other signers too"))?;
         Ok(witness)
     }
 
     /// The witness, in base64: what the BIP calls a simple signature.
-    pub fn finish(&self, key: &PublicKey, signatures: &[Signature]) -> Result<Artifact, IntentError> {
+    pub fn finish(&self, signatures: &[Signature]) -> Result<Artifact, IntentError> {
         match (signatures, self.signings.as_slice()) {
             ([made], [Signing { scheme: Scheme::Ecdsa, .. }]) => {
-                let witness = self.witness(key, made)?;
+                let witness = self.witness(made)?;
                 Ok(Artifact::Proof { simple: STANDARD.encode(serialize(&witness)) })
             }
             _ => Err(IntentError::Signatures),

@@ -12,14 +12,12 @@ mod wallet;
 use crate::signing::{Signature, Signing, commitment};
 use crate::{Artifact, Contracts, Description, IntentError};
 
+pub(crate) use wallet::SECP;
 pub use wallet::{Network, OWN_KEY, Wallet};
 
 /// What is left to do once signatures exist.
 #[derive(Clone, Debug)]
-pub(crate) struct Document {
-    key: ::bitcoin::PublicKey,
-    asked: Asked,
-}
+pub(crate) struct Document(Asked);
 
 #[derive(Clone, Debug)]
 enum Asked {
@@ -43,7 +41,7 @@ pub(crate) fn psbt(
     let psbt = psbt::Psbt::read(data)?;
     let spending = spend::Spending::of(psbt, wallet, contracts.anyone_can_pay())?;
     let description = spending.describe(wallet)?;
-    Ok(understood(description, spending.signings.clone(), wallet, Asked::Spending(Box::new(spending))))
+    Ok(understood(description, spending.signings.clone(), Asked::Spending(Box::new(spending))))
 }
 
 /// The unsigned transaction of a PSBT, as the network encodes it. Nothing is understood by it: this is what other readers
@@ -58,19 +56,18 @@ pub fn unsigned_transaction(psbt: &[u8]) -> Result<Vec<u8>, IntentError> {
 pub(crate) fn message(data: &[u8], wallet: &Wallet) -> Result<Understood, IntentError> {
     let proof = message::Proof::of(data, wallet)?;
     let description = describe::message(wallet, data)?;
-    Ok(understood(description, proof.signings.clone(), wallet, Asked::Proof(Box::new(proof))))
+    Ok(understood(description, proof.signings.clone(), Asked::Proof(Box::new(proof))))
 }
 
-fn understood(description: Description, signings: Vec<Signing>, wallet: &Wallet, asked: Asked) -> Understood {
-    let document = Document { key: *wallet.key(), asked };
-    Understood { description, preimage: commitment(&signings), signings, document }
+fn understood(description: Description, signings: Vec<Signing>, asked: Asked) -> Understood {
+    Understood { description, preimage: commitment(&signings), signings, document: Document(asked) }
 }
 
 impl Document {
     pub fn finish(&self, signatures: &[Signature]) -> Result<Artifact, IntentError> {
-        match &self.asked {
-            Asked::Spending(spending) => spending.finish(&self.key, signatures),
-            Asked::Proof(proof) => proof.finish(&self.key, signatures),
+        match &self.0 {
+            Asked::Spending(spending) => spending.finish(signatures),
+            Asked::Proof(proof) => proof.finish(signatures),
         }
     }
 }

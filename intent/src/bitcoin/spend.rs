@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bitcoin::hashes::Hash as _;
 use bitcoin::secp256k1::Message;
 use bitcoin::sighash::{Prevouts, SighashCache};
-use bitcoin::{Amount, EcdsaSighashType, PublicKey, TapSighashType, Transaction, TxOut};
+use bitcoin::{Amount, EcdsaSighashType, TapSighashType, Transaction, TxOut};
 use chancery_core::limit;
 use miniscript::{Descriptor, ToPublicKey as _};
 
@@ -123,7 +123,7 @@ impl Spending {
                 .map(|own| Sighash::of(index, input.sighash, is_taproot(own), anyone_can_pay))
                 .transpose()?;
             if let Some(own) = &own {
-                checked_input(index, input, own, wallet.key(), &output)?;
+                checked_input(index, input, own, &output)?;
             }
             spent.push(Spent { output, own, sighash });
         }
@@ -154,7 +154,7 @@ impl Spending {
             open,
         };
         spending.checked_fee()?;
-        spending.digest(wallet.key())?;
+        spending.digest()?;
         Ok(spending)
     }
 
@@ -176,16 +176,16 @@ impl Spending {
     }
 
     /// The digests to sign, and whether the signatures that are there already are over them.
-    fn digest(&mut self, key: &PublicKey) -> Result<(), IntentError> {
+    fn digest(&mut self) -> Result<(), IntentError> {
         let outputs: Vec<TxOut> = self.spent.iter().map(|spent| spent.output.clone()).collect();
         let mut cache = SighashCache::new(&self.psbt.transaction);
         for (index, (spent, input)) in self.spent.iter().zip(&self.psbt.inputs).enumerate() {
             let (Some(own), Some(sighash)) = (&spent.own, spent.sighash) else { continue };
             let digests = match &own.descriptor {
-                Descriptor::Tr(_) => schnorr_digests(&mut cache, index, &outputs, own, sighash, key)?,
+                Descriptor::Tr(_) => schnorr_digests(&mut cache, index, &outputs, own, sighash)?,
                 _ => vec![ecdsa_digest(&mut cache, index, &spent.output, own, sighash)?],
             };
-            if let [Signing { scheme: Scheme::Ecdsa, digest }] = digests.as_slice() {
+            if let [Signing { scheme: Scheme::Ecdsa, digest, .. }] = digests.as_slice() {
                 checked_signatures(input, own, sighash, digest)?;
             }
             self.signed_inputs.extend(digests.iter().map(|_| index));
@@ -250,14 +250,8 @@ fn proved(psbt: &Psbt, spent: &[Spent]) -> Result<(), IntentError> {
     }
 }
 
-fn checked_input(
-    index: usize,
-    said: &Input,
-    own: &Own,
-    key: &PublicKey,
-    output: &TxOut,
-) -> Result<(), IntentError> {
-    if said.finalised || said.schnorr_signed || said.signatures.iter().any(|(signer, _)| signer == key) {
+fn checked_input(index: usize, said: &Input, own: &Own, output: &TxOut) -> Result<(), IntentError> {
+    if said.finalised || said.schnorr_signed || said.signatures.iter().any(|(signer, _)| *signer == own.key) {
         return Err(IntentError::AlreadySigned);
     }
     // BIP-322 signs for an output of nothing: through this door a message would pass for a transaction.
@@ -374,7 +368,7 @@ pub(super) fn ecdsa_digest(
             .map_err(undigestible)?
             .to_byte_array(),
     };
-    Ok(Signing { scheme: Scheme::Ecdsa, digest })
+    Ok(own.signing(Scheme::Ecdsa, digest))
 }
 
 /// The key path where the key is the internal one, else every leaf that it stands in.
@@ -384,13 +378,11 @@ pub(super) fn schnorr_digests(
     outputs: &[TxOut],
     own: &Own,
     sighash: Sighash,
-    key: &PublicKey,
 ) -> Result<Vec<Signing>, IntentError> {
     let Descriptor::Tr(tr) = &own.descriptor else { return Ok(Vec::new()) };
     let all = Prevouts::All(outputs);
-    let schnorr =
-        |digest: bitcoin::TapSighash| Signing { scheme: Scheme::Schnorr, digest: digest.to_byte_array() };
-    let key = key.inner.x_only_public_key().0;
+    let schnorr = |digest: bitcoin::TapSighash| own.signing(Scheme::Schnorr, digest.to_byte_array());
+    let key = own.key.inner.x_only_public_key().0;
     if tr.internal_key().to_x_only_pubkey() == key {
         let digest =
             cache.taproot_key_spend_signature_hash(index, &all, sighash.taproot()).map_err(undigestible)?;

@@ -20,6 +20,7 @@ use miniscript::descriptor::{
 use serde::{Deserialize, Serialize};
 
 use crate::IntentError;
+use crate::signing::{Derived, Scheme, Signing};
 
 /// Starts the spelling of a script without an address, in letters that CAIP-10 allows.
 const SCRIPT: &str = "script-";
@@ -27,7 +28,7 @@ const SCRIPT: &str = "script-";
 /// How a descriptor that is given for a wallet names the wallet's own key (as BIP-388 numbers keys).
 pub const OWN_KEY: &str = "@0";
 
-pub(super) static SECP: LazyLock<Secp256k1<VerifyOnly>> = LazyLock::new(Secp256k1::verification_only);
+pub(crate) static SECP: LazyLock<Secp256k1<VerifyOnly>> = LazyLock::new(Secp256k1::verification_only);
 
 /// A Bitcoin network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -124,7 +125,7 @@ impl Network {
         }
     }
 
-    pub(super) fn kind(self) -> NetworkKind {
+    pub(crate) fn kind(self) -> NetworkKind {
         NetworkKind::from(self.rules())
     }
 }
@@ -139,7 +140,8 @@ impl fmt::Display for Network {
 #[derive(Clone, Debug)]
 pub struct Wallet {
     network: Network,
-    key: PublicKey,
+    /// The wallet's key as it stands in the descriptor: itself, or the account that its keys are derived from.
+    own: DescriptorPublicKey,
     descriptor: Descriptor<DescriptorPublicKey>,
     /// The descriptor's paths apart (BIP-389): payments and change, mostly.
     branches: Vec<Descriptor<DescriptorPublicKey>>,
@@ -147,7 +149,7 @@ pub struct Wallet {
 
 impl Wallet {
     /// Reads a descriptor: `pkh`, `sh(wpkh)`, `wpkh`, `wsh` of a sane miniscript, or `tr`. The wallet's key stands in it as
-    /// `@0` or in hexadecimal, and is one key: the token derives none. The other keys may be extended, with one `/*`.
+    /// `@0` or in hexadecimal, or as an [`AccountKey`](crate::AccountKey) with a branch and `/*`. The other keys may be extended, with one `/*`.
     ///
     /// # Errors
     /// [`IntentError::Descriptor`] says what such a descriptor is not; [`IntentError::PublicKey`].
@@ -173,8 +175,17 @@ impl Wallet {
         if !matches!(descriptor.desc_type(), Pkh | ShWpkh | Wpkh | Wsh | WshSortedMulti | Tr) {
             return Err(wrong("it is none of `pkh`, `sh(wpkh)`, `wpkh`, `wsh`, `tr`"));
         }
-        if !descriptor.iter_pk().any(|other| is(&other, &key)) {
-            return Err(wrong("the wallet's key does not stand in it; write `@0` for it"));
+        let mut own = descriptor.iter_pk().filter(|other| is(other, &key));
+        let own = match (own.next(), own.next()) {
+            (Some(own), None) => own,
+            (Some(own @ DescriptorPublicKey::Single(_)), Some(_)) => own,
+            (None, _) => return Err(wrong("the wallet's key does not stand in it; write `@0` for it")),
+            (Some(_), Some(_)) => return Err(wrong("the wallet's account stands in it twice")),
+        };
+        if !own.clone().into_single_keys().iter().all(has_branch) {
+            return Err(wrong(
+                "the wallet's account needs one branch and `/*` behind it, as in `@0/<0;1>/*`",
+            ));
         }
         let hardened =
             |key: DescriptorPublicKey| key.wildcard() == Some(Wildcard::Hardened) || key.has_hardened_step();
@@ -193,7 +204,7 @@ impl Wallet {
             .clone()
             .into_single_descriptors()
             .map_err(|error| IntentError::Descriptor(error.to_string().into()))?;
-        let wallet = Self { network, key, descriptor, branches };
+        let wallet = Self { network, own, descriptor, branches };
         // Derivable at all: the deepest path is 255 steps.
         wallet.derive(0)?;
         Ok(wallet)
@@ -219,8 +230,32 @@ impl Wallet {
         Ok(self.network.spelled(&self.first()?.script()))
     }
 
-    pub(super) fn key(&self) -> &PublicKey {
-        &self.key
+    /// Addresses of a branch (0 receives, 1 takes change, mostly) at `count` indexes from `first`. None of a branch that
+    /// the descriptor does not have; of a descriptor without `/*` its one address.
+    ///
+    /// # Errors
+    /// [`IntentError::Descriptor`] for indexes at or above 2^31.
+    pub fn addresses(
+        &self,
+        branch: usize,
+        first: u32,
+        count: u32,
+    ) -> Result<Vec<(u32, String)>, IntentError> {
+        let Some(descriptor) = self.branches.get(branch) else { return Ok(Vec::new()) };
+        let past =
+            if descriptor.has_wildcard() { first.saturating_add(count) } else { first.saturating_add(1) };
+        let address = |index| {
+            let own = self.derive(index)?.into_iter().nth(branch);
+            let own = own.ok_or_else(|| IntentError::Descriptor("it derives nothing".into()))?;
+            Ok((index, self.network.spelled(&own.script())))
+        };
+        (first..past).map(address).collect()
+    }
+
+    /// Each branch's descriptor by itself, with its checksum, as watching wallets import them.
+    #[must_use]
+    pub fn branch_descriptors(&self) -> Vec<String> {
+        self.branches.iter().map(ToString::to_string).collect()
     }
 
     pub(super) fn first(&self) -> Result<Own, IntentError> {
@@ -235,9 +270,42 @@ impl Wallet {
             let derived = descriptor
                 .derived_descriptor(&SECP, index.unwrap_or(0))
                 .map_err(|error| IntentError::Descriptor(error.to_string().into()))?;
-            Ok(Own { descriptor: derived, branch, index })
+            let (key, steps) = self.own_at(branch, index.unwrap_or(0))?;
+            Ok(Own { descriptor: derived, branch, index, key, steps })
         };
         self.branches.iter().enumerate().map(derive).collect()
+    }
+}
+
+impl Wallet {
+    /// The wallet's key at an index of a branch, and the steps to it where it is derived.
+    fn own_at(&self, branch: usize, index: u32) -> Result<(PublicKey, Option<[u32; 2]>), IntentError> {
+        let nothing = || IntentError::Descriptor("its key cannot be derived".into());
+        let mut branches = self.own.clone().into_single_keys();
+        let own = if branches.len() > branch {
+            branches.swap_remove(branch)
+        } else {
+            branches.pop().ok_or_else(nothing)?
+        };
+        let steps = match &own {
+            DescriptorPublicKey::XPub(account) => {
+                let branch = account.derivation_path.to_u32_vec().first().copied().ok_or_else(nothing)?;
+                Some([branch, index])
+            }
+            _ => None,
+        };
+        let definite = own.at_derivation_index(index).map_err(|_| nothing())?;
+        Ok((definite.derive_public_key(&*SECP), steps))
+    }
+}
+
+/// Whether an account, of which keys are derived, has exactly a branch and an index below it.
+fn has_branch(own: &DescriptorPublicKey) -> bool {
+    match own {
+        DescriptorPublicKey::XPub(account) => {
+            account.derivation_path.len() == 1 && account.wildcard == Wildcard::Unhardened
+        }
+        _ => true,
     }
 }
 
@@ -247,7 +315,8 @@ fn is(other: &DescriptorPublicKey, key: &PublicKey) -> bool {
         DescriptorPublicKey::Single(SinglePub { key: SinglePubKey::XOnly(x), .. }) => {
             *x == key.inner.x_only_public_key().0
         }
-        _ => false,
+        DescriptorPublicKey::XPub(account) => account.xkey.public_key == key.inner,
+        DescriptorPublicKey::MultiXPub(account) => account.xkey.public_key == key.inner,
     }
 }
 
@@ -258,11 +327,21 @@ pub(super) struct Own {
     pub branch: usize,
     /// Where the wallet has many.
     pub index: Option<u32>,
+    /// The wallet's own key in it.
+    pub key: PublicKey,
+    /// The steps to that key from the account, where it is derived.
+    pub steps: Option<[u32; 2]>,
 }
 
 impl Own {
     pub fn script(&self) -> ScriptBuf {
         self.descriptor.script_pubkey()
+    }
+
+    /// The digest that the wallet's key signs for it.
+    pub fn signing(&self, scheme: Scheme, digest: [u8; 32]) -> Signing {
+        let key = self.steps.map(|steps| Derived { steps, public: self.key.inner.serialize() });
+        Signing { scheme, digest, key }
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chancery_core::limit as bounds;
+use chancery_core::{Tier, limit as bounds};
 use chancery_intent::model::Kind;
 use serde_json::Value;
 
@@ -167,6 +167,7 @@ fn of_chains(addresses: &BTreeSet<String>) -> Vec<String> {
 fn ranges(approvers: &[String]) -> Vec<String> {
     let mut premises: Vec<String> = [
         "context.amount >= 0".to_owned(),
+        Tier::ALL.map(|tier| format!("context.tier == \"{tier}\"")).join(" || "),
         "context.fee >= 0".to_owned(),
         format!("context.effects >= 1 && context.effects <= {}", bounds::EFFECTS),
         "context.waited_s >= 0".to_owned(),

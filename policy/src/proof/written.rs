@@ -1,6 +1,7 @@
 //! A solver's request written down as a test case of the bundle, as an officer would write it.
 
 use alloy_primitives::U256;
+use chancery_core::Tier;
 use chancery_intent::model::{Argument, Method};
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -71,6 +72,9 @@ impl Written<'_> {
             if let Some(text) = text.filter(|_| text != usual) {
                 lines.push(key, text);
             }
+        }
+        if let Some(tier) = self.text("tier").filter(|tier| *tier != Tier::default().as_str()) {
+            lines.push("tier", tier);
         }
         if self.long("waited_s") > 0 {
             lines.push("waited", &format!("{}s", self.long("waited_s")));

@@ -7,7 +7,7 @@
 )]
 
 use alloy_primitives::U256;
-use chancery_core::{ClientId, Tenant, UnixMillis, WalletId};
+use chancery_core::{ClientId, Tenant, Tier, UnixMillis, WalletId};
 use chancery_intent::model::{Description, Effect, Fee, Kind};
 use chancery_policy::{
     Bundle, BundleError, Evaluation, FindingCode, Met, Question, Source, Spending, SupposedSpending,
@@ -182,6 +182,7 @@ impl Ask {
             tenant,
             client: &self.client,
             wallet: &self.wallet,
+            tier: Tier::Hsm,
             description: &self.description,
             now: self.now,
             met: &self.met,

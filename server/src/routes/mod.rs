@@ -79,6 +79,7 @@ pub fn router(enclave: Enclave, wallet: config::Rate, sessioned: Vec<Sessioned>)
         .route("/v1/preview", post(sign::preview))
         .route("/v1/wallets", get(wallets::list).post(wallets::create))
         .route("/v1/wallets/{id}", get(wallets::show))
+        .route("/v1/wallets/{id}/addresses", get(wallets::addresses).post(wallets::next_address))
         .route("/v1/requests", get(requests::list))
         .route("/v1/requests/{id}", get(requests::show))
         .route("/v1/requests/{id}/receipt", get(requests::receipt))
@@ -119,6 +120,8 @@ pub fn body_limits() -> BodyLimits {
         wallets::list,
         wallets::create,
         wallets::show,
+        wallets::addresses,
+        wallets::next_address,
         requests::list,
         requests::show,
         requests::receipt,

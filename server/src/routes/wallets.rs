@@ -7,14 +7,16 @@ use axum::response::{IntoResponse, Response};
 use chancery_core::WalletId;
 use chancery_enclave::{Design, Enclave, Made};
 
-use super::peer::{Anyone, AsOperator};
+use super::peer::{Anyone, AsClient, AsOperator};
 use super::sign::idempotency_key;
-use super::wire::{NewWallet, Page, Pending, ProblemSchema, Wallet, Wallets};
+use super::wire::{
+    Address, Addresses, AskAddress, NewWallet, Page, Pending, ProblemSchema, Range, Wallet, Wallets,
+};
 use super::{asked, blocking, name, rows};
 use crate::problem::Problem;
 
-/// Make a wallet around a fresh key in the HSM, or ask for it where the policy in force governs changes: then under the
-/// `Idempotency-Key` that is sent, or a fresh one.
+/// Make a wallet: around a fresh key in the HSM, a fresh seed, or another address of an account. Where the policy in force
+/// governs changes it is asked for, under the `Idempotency-Key` that is sent, or a fresh one.
 #[utoipa::path(
     post, path = "/v1/wallets", tag = "wallets", request_body = NewWallet,
     responses(
@@ -31,12 +33,15 @@ pub(crate) async fn create(
     headers: HeaderMap,
     Json(wanted): Json<NewWallet>,
 ) -> Result<Response, Problem> {
-    let key = headers.contains_key("idempotency-key").then(|| idempotency_key(&headers)).transpose()?;
-    let (id, design) = match wanted {
-        NewWallet::Ethereum { id, chain_ids } => (id, Design::Ethereum { chain_ids }),
-        NewWallet::Bitcoin { id, network, descriptor } => (id, Design::Bitcoin { network, descriptor }),
+    let idempotency =
+        headers.contains_key("idempotency-key").then(|| idempotency_key(&headers)).transpose()?;
+    let (id, design, key) = match wanted {
+        NewWallet::Ethereum { id, chain_ids, key } => (id, Design::Ethereum { chain_ids }, key),
+        NewWallet::Bitcoin { id, network, descriptor, key } => {
+            (id, Design::Bitcoin { network, descriptor }, key)
+        }
     };
-    Ok(match enclave.create_wallet(operator, key, id, design).await? {
+    Ok(match enclave.create_wallet(operator, idempotency, id, design, key.into()).await? {
         Made::Wallet(wallet) => (StatusCode::CREATED, Json(Wallet::from(&*wallet))).into_response(),
         Made::Pending(pending) => asked(pending),
     })
@@ -74,4 +79,49 @@ pub(crate) async fn show(
 ) -> Result<Json<Wallet>, Problem> {
     let wallet = enclave.wallet(peer.tenant(), &name("id", &id)?)?;
     Ok(Json(Wallet::from(&*wallet)))
+}
+
+/// Show addresses of a wallet with many, whether or not they were handed out.
+#[utoipa::path(
+    get, path = "/v1/wallets/{id}/addresses", tag = "wallets",
+    params(("id" = String, Path, description = "The wallet"), Range),
+    responses(
+        (status = 200, description = "The addresses", body = Addresses),
+        (status = 400, description = "The wallet is one address, or has no such branch", body = ProblemSchema),
+        (status = 404, description = "No such wallet", body = ProblemSchema),
+    )
+)]
+pub(crate) async fn addresses(
+    State(enclave): State<Enclave>,
+    Anyone(peer): Anyone,
+    Path(id): Path<String>,
+    Query(Range { branch, from, count }): Query<Range>,
+) -> Result<Json<Addresses>, Problem> {
+    let id: WalletId = name("id", &id)?;
+    let (addresses, known) =
+        blocking(move || enclave.addresses(peer.tenant(), &id, branch, from, count)).await?;
+    let addresses = addresses.into_iter().map(Address::from).collect();
+    Ok(Json(Addresses { addresses, given: known.given, used: known.used }))
+}
+
+/// Hand out the next address of a wallet with many.
+#[utoipa::path(
+    post, path = "/v1/wallets/{id}/addresses", tag = "wallets", request_body = AskAddress,
+    params(("id" = String, Path, description = "The wallet")),
+    responses(
+        (status = 201, description = "Nobody was given it before", body = Address),
+        (status = 400, description = "The wallet is one address, or has no such branch", body = ProblemSchema),
+        (status = 403, description = "Needs the role `client`", body = ProblemSchema),
+        (status = 409, description = "Too many in a row are not known to be used", body = ProblemSchema),
+    )
+)]
+pub(crate) async fn next_address(
+    State(enclave): State<Enclave>,
+    AsClient(client): AsClient,
+    Path(id): Path<String>,
+    Json(AskAddress { branch, used }): Json<AskAddress>,
+) -> Result<(StatusCode, Json<Address>), Problem> {
+    let id: WalletId = name("id", &id)?;
+    let address = enclave.next_address(client.tenant(), &id, branch, used).await?;
+    Ok((StatusCode::CREATED, Json(address.into())))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chancery_audit::{self as audit, HexBytes, Receipt};
-use chancery_core::{ClientId, Payload, RequestId, Tenant, UnixMillis, WalletId};
+use chancery_core::{ClientId, Payload, RequestId, Tenant, Tier, UnixMillis, WalletId};
 use chancery_enclave::{self as enclave, Network};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -203,6 +203,9 @@ pub(crate) enum NewWallet {
         id: WalletId,
         /// The EIP-155 chain ids it may sign for, 1 to 16.
         chain_ids: Vec<u64>,
+        /// Where its key comes from.
+        #[serde(default)]
+        key: NewKey,
     },
     /// The scripts of an output descriptor.
     Bitcoin {
@@ -212,10 +215,45 @@ pub(crate) enum NewWallet {
         /// `mainnet`, `testnet4`, `signet` or `regtest`.
         #[schema(value_type = String)]
         network: Network,
-        /// `pkh`, `sh(wpkh)`, `wpkh`, `wsh` or `tr` (BIP-380), with `@0` for the wallet's own key.
+        /// `pkh`, `sh(wpkh)`, `wpkh`, `wsh` or `tr` (BIP-380), with `@0` for the wallet's own key; `@0/<0;1>/*` where keys
+        /// are derived.
         #[schema(value_type = String, example = "wpkh(@0)")]
         descriptor: String,
+        /// Where its keys come from.
+        #[serde(default)]
+        key: NewKey,
     },
+}
+
+/// Where the keys of a new wallet come from.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(tag = "from", rename_all = "lowercase", deny_unknown_fields)]
+pub(crate) enum NewKey {
+    /// One key that the HSM makes and never lets go.
+    #[default]
+    Hsm,
+    /// A seed that is made inside and kept encrypted by the HSM.
+    Seed {
+        /// The account (BIP-44).
+        #[serde(default)]
+        account: u32,
+    },
+    /// The next address of the account of an Ethereum wallet.
+    Beside {
+        /// That wallet.
+        #[schema(value_type = String)]
+        wallet: WalletId,
+    },
+}
+
+impl From<NewKey> for enclave::Source {
+    fn from(key: NewKey) -> Self {
+        match key {
+            NewKey::Hsm => Self::Token,
+            NewKey::Seed { account } => Self::Seed { account },
+            NewKey::Beside { wallet } => Self::Beside(wallet),
+        }
+    }
 }
 
 /// A kind of chain.
@@ -241,10 +279,19 @@ pub(crate) struct Wallet {
     pub id: WalletId,
     /// The kind of chain.
     pub chain: Chain,
+    /// Where its keys live: `hsm` or `hd`.
+    #[schema(value_type = String)]
+    pub tier: Tier,
     /// The kind of key: `secp256k1`.
     pub algorithm: &'static str,
-    /// The public key: compressed SEC 1, hexadecimal.
+    /// The public key: compressed SEC 1, hexadecimal; of a wallet with all addresses of an account, the account's.
     pub public_key: String,
+    /// The account that its keys are derived from: `[fingerprint/path]xpub...` (BIP-380).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// Which address of its account it is, where it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index: Option<u32>,
     /// The account it controls: EIP-55 text, or the first address of a Bitcoin wallet.
     pub address: String,
     /// The EIP-155 chain ids it may sign for.
@@ -256,6 +303,9 @@ pub(crate) struct Wallet {
     /// The descriptor with the wallet's key in it and its checksum.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub descriptor: Option<String>,
+    /// Each branch's descriptor by itself, as watching wallets import them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub branch_descriptors: Vec<String>,
     /// When it was made.
     #[schema(value_type = i64)]
     pub created_ms: UnixMillis,
@@ -279,16 +329,85 @@ impl From<&enclave::Wallet> for Wallet {
             tenant: wallet.tenant.clone(),
             id: wallet.id.clone(),
             chain,
+            tier: wallet.tier(),
             algorithm: "secp256k1",
             public_key: hex::encode(wallet.public_key()),
+            account: wallet.account_key().map(ToString::to_string),
+            index: wallet.index(),
             address,
             chain_ids,
             network,
             descriptor: wallet.descriptor(),
+            branch_descriptors: match &wallet.holding {
+                enclave::Holding::Bitcoin(held) if wallet.account_key().is_some() => {
+                    held.branch_descriptors()
+                }
+                _ => Vec::new(),
+            },
             created_ms: wallet.created_ms,
             leaf: wallet.leaf,
         }
     }
+}
+
+/// Which addresses.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Range {
+    /// 0 receives, 1 takes change, mostly.
+    #[serde(default)]
+    pub branch: u32,
+    /// The first index.
+    #[serde(default)]
+    pub from: u32,
+    /// How many: 1 to 100.
+    #[serde(default = "gap")]
+    pub count: u32,
+}
+
+fn gap() -> u32 {
+    enclave::GAP
+}
+
+/// Which branch's next address is wanted.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AskAddress {
+    /// 0 receives, 1 takes change, mostly.
+    #[serde(default)]
+    pub branch: u32,
+    /// An index of the branch at which the client has seen coins.
+    #[serde(default)]
+    pub used: Option<u32>,
+}
+
+/// One address of a wallet with many.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Address {
+    /// The branch.
+    pub branch: u32,
+    /// The index.
+    pub index: u32,
+    /// The address.
+    pub address: String,
+}
+
+impl From<enclave::Address> for Address {
+    fn from(enclave::Address { branch, index, address }: enclave::Address) -> Self {
+        Self { branch, index, address }
+    }
+}
+
+/// Addresses of a branch.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Addresses {
+    /// The addresses, by index.
+    pub addresses: Vec<Address>,
+    /// How many of the branch were handed out.
+    pub given: u32,
+    /// Above the highest index that is known to be used.
+    pub used: u32,
 }
 
 /// One page of wallets, by name.

@@ -12,6 +12,8 @@ use super::Finding;
 const ROOMS: &[(&str, &[&str])] = &[
     ("chancery-core", &[]),
     ("chancery-secret", &["chancery-core"]),
+    // Opens seeds and nothing else: the worker that holds one runs it, and the machine of a cold wallet.
+    ("chancery-hd", &["chancery-secret"]),
     ("chancery-store", &["chancery-core", "chancery-secret"]),
     ("chancery-identity", &["chancery-core", "chancery-secret", "chancery-store"]),
     ("chancery-intent", &["chancery-core"]),
@@ -30,7 +32,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     // A witness is another organisation's program: of this house it shares the formats and nothing that signs or decides.
     ("chancery-witness", &["chancery-core", "chancery-audit"]),
-    ("chancery-hsm", &["chancery-core", "chancery-secret"]),
+    ("chancery-hsm", &["chancery-core", "chancery-secret", "chancery-hd"]),
     (
         "chancery-enclave",
         &[

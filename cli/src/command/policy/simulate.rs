@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use chancery_core::{ClientId, Payload, Tenant, UnixMillis, WalletId};
+use chancery_core::{ClientId, Payload, Tenant, Tier, UnixMillis, WalletId};
 use chancery_intent::bitcoin::{Network, Wallet};
 use chancery_intent::{Account, Address, Description, ethereum, understand};
 use chancery_policy::{Bundle, Explanation, Met, Outcome, Question, SupposedSpending};
@@ -37,7 +37,7 @@ pub struct Simulate {
     /// One of the bundle's own test cases, by its name
     #[arg(long, value_name = "NAME", conflicts_with_all = [
         "request", "wallet", "PayloadArgs", "client_name", "chain_id", "bitcoin", "spent", "approvals", "factor", "veto", "waited",
-        "request_signed",
+        "request_signed", "tier",
     ])]
     case: Option<String>,
     #[command(flatten)]
@@ -63,6 +63,9 @@ pub struct Simulate {
     /// The Bitcoin wallet's output descriptor, with `@0` for its key
     #[arg(long, value_name = "DESCRIPTOR", requires = "bitcoin", default_value = "wpkh(@0)")]
     descriptor: String,
+    /// Where the wallet's key lives: `hsm` or `hd`
+    #[arg(long, value_name = "TIER", default_value = "hsm", value_parser = tier)]
+    tier: Tier,
     /// What a limit has used up already, in its own unit; give it again for more
     #[arg(long, value_name = "LIMIT=N", value_parser = counted)]
     spent: Vec<(String, i64)>,
@@ -164,6 +167,7 @@ impl Simulate {
                     hint: "name the client with `--client-name`",
                 })?,
                 wallet: &asked.wallet,
+                tier: self.tier,
                 description: intent.description(),
                 now: self.at,
                 met: &met,
@@ -263,6 +267,10 @@ fn unknown(bundle: &Bundle, name: &str) -> Error {
 }
 
 /// `daily=500`.
+fn tier(text: &str) -> Result<Tier, String> {
+    Tier::ALL.into_iter().find(|tier| tier.as_str() == text).ok_or_else(|| "hsm or hd".to_owned())
+}
+
 fn counted(text: &str) -> Result<(String, i64), String> {
     let wrong = || "a name of the bundle, `=`, and a whole number".to_owned();
     let (name, number) = text.split_once('=').ok_or_else(wrong)?;

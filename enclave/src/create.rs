@@ -1,0 +1,274 @@
+//! Wallets are made: keys first, then the log's entry and the registry's row in one transaction. A crash between the two
+//! leaves a key or a seed that no wallet names and nothing can use. Where the policy in force governs changes, a wallet is
+//! asked for, and made with the release of that request.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chancery_audit::{self as audit, V1};
+use chancery_core::{Change, Code, IdempotencyKey, KeyId, RequestId, Tenant, UnixMillis, WalletId};
+use chancery_hsm::{Algorithm, Hsm, KeyRef};
+use chancery_identity::Operator;
+use chancery_store::{RequestFilter, RequestState, Tx, WalletRow};
+use serde_json::{Value, json};
+use tokio::sync::OwnedMutexGuard;
+
+use crate::answer::{Answer, Pending};
+use crate::asker::Asker;
+use crate::house::House;
+use crate::kept;
+use crate::keys::{Derived, GAP, Keys, new_account};
+use crate::manage::{ask, governed};
+use crate::refusal::Refusal;
+use crate::start::Enclave;
+use crate::wallet::{Design, Source, Wallet};
+
+/// What came of asking for a wallet.
+#[derive(Debug)]
+pub enum Made {
+    /// It is there.
+    Wallet(Arc<Wallet>),
+    /// It is asked for, and waits for those who must agree.
+    Pending(Pending),
+}
+
+impl Enclave {
+    /// Makes a wallet around fresh keys; where the policy in force governs changes, asks for it under `key`.
+    ///
+    /// # Errors
+    /// [`Code::BadRequest`] for its chains or its descriptor, [`Code::AlreadyExists`] for its name, [`Code::GapLimit`], what
+    /// denies the change, and what the HSM or store answer.
+    pub async fn create_wallet(
+        &self,
+        operator: Operator,
+        key: Option<IdempotencyKey>,
+        id: WalletId,
+        design: Design,
+        source: Source,
+    ) -> Result<Made, Refusal> {
+        let house = Arc::clone(self.house());
+        self.run(async move {
+            let tenant = operator.tenant();
+            if !governed(&house, tenant) {
+                return create_wallet(&house, &operator, id, design, source).await.map(Made::Wallet);
+            }
+            let before = |key| house.store.read(|rows| rows.request_by_key(tenant, operator.id(), key));
+            // Asked once more under its key, a wallet that was made is no name that is taken.
+            if key.as_ref().map(before).transpose()?.flatten().is_none() {
+                check(&house, tenant, &id, &design, &source)?;
+            }
+            let change = Change::Wallet { wallet: id.clone(), design: written(&design, &source)? };
+            match ask(&house, &operator, key, change).await? {
+                Answer::Pending(pending) => Ok(Made::Pending(pending)),
+                Answer::Released(_) => house.wallets.find(tenant, &id).map(Made::Wallet),
+            }
+        })
+        .await
+    }
+}
+
+pub(crate) async fn create_wallet(
+    house: &Arc<House>,
+    operator: &Operator,
+    id: WalletId,
+    design: Design,
+    source: Source,
+) -> Result<Arc<Wallet>, Refusal> {
+    house.disk.admit()?;
+    let (request, by, tenant) = (RequestId::fresh(), operator.into(), operator.tenant().clone());
+    let making = Making::begin(house, request, &by, tenant, id, design, source).await?;
+    let made = house.store.write(move |tx| Ok::<_, Refusal>((making.write(tx)?, making))).await?;
+    let (leaf, making) = made.into_inner();
+    Ok(making.take_effect(house, leaf))
+}
+
+/// The member of a design that says which account of a fresh seed its keys are.
+const ACCOUNT: &str = "seed_account";
+/// The one that says beside which wallet its address is.
+const BESIDE: &str = "beside";
+
+/// A wallet's design, and where its keys come from, as a change carries them.
+fn written(design: &Design, source: &Source) -> Result<BTreeMap<String, Value>, Refusal> {
+    let mut written: BTreeMap<String, Value> = kept::parse("design", kept::value(design)?)?;
+    match source {
+        Source::Token => None,
+        Source::Seed { account } => written.insert(ACCOUNT.to_owned(), json!(account)),
+        Source::Beside(of) => written.insert(BESIDE.to_owned(), json!(of)),
+    };
+    Ok(written)
+}
+
+/// The same, read back.
+pub(crate) fn read(mut written: BTreeMap<String, Value>) -> Result<(Design, Source), Refusal> {
+    let source = match (written.remove(ACCOUNT), written.remove(BESIDE)) {
+        (None, None) => Source::Token,
+        (Some(account), None) => Source::Seed { account: kept::parse("account", account)? },
+        (None, Some(of)) => Source::Beside(kept::parse("wallet", of)?),
+        (Some(_), Some(_)) => return Err(Refusal::new(Code::BadRequest, "keys come from one place")),
+    };
+    Ok((kept::parse("design", Value::from_iter(written))?, source))
+}
+
+/// Whether a wallet can be made so.
+fn check(
+    house: &House,
+    tenant: &Tenant,
+    id: &WalletId,
+    design: &Design,
+    source: &Source,
+) -> Result<(), Refusal> {
+    design.check(source)?;
+    if house.store.read(|rows| rows.wallet(tenant, id))?.is_some() {
+        return Err(taken(id));
+    }
+    Ok(())
+}
+
+fn taken(id: &WalletId) -> Refusal {
+    Refusal::new(Code::AlreadyExists, format!("a wallet `{id}` exists already"))
+}
+
+/// A wallet whose keys are made, and which no row names yet.
+pub(crate) struct Making {
+    wallet: Wallet,
+    record: audit::Record,
+    row: Vec<u8>,
+    created_ms: UnixMillis,
+    unnamed: Unnamed,
+    /// Two that take the next address of one account must not take the same.
+    _one_at_a_time: OwnedMutexGuard<()>,
+}
+
+/// A key of the token that no wallet names: dropped so, it leaves the token again.
+struct Unnamed(Option<(Hsm, KeyId)>);
+
+impl Drop for Unnamed {
+    fn drop(&mut self) {
+        let Some((hsm, key)) = self.0.take() else { return };
+        tokio::spawn(async move {
+            if let Err(error) = hsm.destroy(key).await {
+                tracing::warn!(%key, %error, "a key that no wallet names stays in the token");
+            }
+        });
+    }
+}
+
+impl Making {
+    /// Makes the keys.
+    pub async fn begin(
+        house: &House,
+        request: RequestId,
+        by: &Asker,
+        tenant: Tenant,
+        id: WalletId,
+        design: Design,
+        source: Source,
+    ) -> Result<Self, Refusal> {
+        let one_at_a_time = Arc::clone(&house.wallets.making).lock_owned().await;
+        check(house, &tenant, &id, &design, &source)?;
+        // ORDER: the keys first. A crash before the row is durable leaves keys that no wallet names and nothing can use.
+        let keys = make_keys(house, &tenant, &id, &design, source).await?;
+        let unnamed = Unnamed(match &keys {
+            Keys::Token(key) => Some((house.hsm.clone(), key.id)),
+            Keys::Seed(_) => None,
+        });
+        let now = house.clock.now()?;
+        let wallet = Wallet::around(keys, tenant.clone(), id.clone(), design, now)?;
+        let record = audit::Record::Wallet(audit::Wallet {
+            v: V1,
+            tenant,
+            request_id: request,
+            time_ms: now,
+            client: by.id.clone(),
+            certificate: by.certificate,
+            wallet: id,
+            tier: wallet.tier(),
+            algorithm: audit::Algorithm::Secp256k1,
+            public_key: wallet.public_key().into(),
+            account: wallet.account_key().map(ToString::to_string),
+            index: wallet.index(),
+            chains: wallet.chains(),
+            descriptor: wallet.descriptor(),
+        });
+        let row = wallet.record()?;
+        Ok(Self { wallet, record, row, created_ms: now, unnamed, _one_at_a_time: one_at_a_time })
+    }
+
+    /// Its transaction; it runs on the store's writer. The log index of its making.
+    pub fn write(&self, tx: &mut Tx<'_>) -> Result<u64, Refusal> {
+        let Wallet { tenant, id, .. } = &self.wallet;
+        let leaf = audit::append(tx, &self.record)?.index();
+        let row = WalletRow {
+            tenant: tenant.clone(),
+            id: id.clone(),
+            created_ms: self.created_ms,
+            leaf,
+            record: self.row.clone(),
+        };
+        tx.insert_wallet(&row).map_err(|error| {
+            let refusal = Refusal::from(error);
+            if refusal.code == Code::AlreadyExists { taken(id) } else { refusal }
+        })?;
+        Ok(leaf)
+    }
+
+    /// It can be asked for signatures from here on.
+    pub fn take_effect(mut self, house: &House, leaf: u64) -> Arc<Wallet> {
+        self.unnamed.0 = None;
+        house.wallets.add(self.wallet.recorded_at(leaf))
+    }
+}
+
+async fn make_keys(
+    house: &House,
+    tenant: &Tenant,
+    id: &WalletId,
+    design: &Design,
+    source: Source,
+) -> Result<Keys, Refusal> {
+    let derived = match source {
+        Source::Token => {
+            let key = KeyId::fresh();
+            let label = format!("chancery/{tenant}/{id}");
+            let public = house.hsm.generate(key, &label, Algorithm::Secp256k1).await?;
+            return Ok(Keys::Token(KeyRef { id: key, public }));
+        }
+        Source::Seed { account } => {
+            let path = design.account_path(account)?;
+            let (account, seed) = new_account(&house.hsm, tenant, id, design.network(), &path).await?;
+            Derived::new(account, design.first_index(), seed)?
+        }
+        Source::Beside(of) => next_address(house, tenant, &of)?,
+    };
+    Ok(Keys::Seed(Box::new(derived)))
+}
+
+/// The next address of an account. Wallets that recover from the seed look no further than [`GAP`] unused ones in a row.
+fn next_address(house: &House, tenant: &Tenant, of: &WalletId) -> Result<Derived, Refusal> {
+    let wallet = house.wallets.find(tenant, of)?;
+    let Some(known) = wallet.keys.derived().filter(|known| known.index.is_some()) else {
+        let detail = format!("wallet `{of}` is no address of an account");
+        return Err(Refusal::new(Code::BadRequest, detail));
+    };
+    let mut unused = 0;
+    let mut next = 0;
+    for sibling in house.wallets.of_account(tenant, &known.account) {
+        let filter = RequestFilter {
+            wallet: Some(sibling.id.clone()),
+            state: Some(RequestState::Released),
+            limit: 1,
+            ..RequestFilter::all(tenant.clone())
+        };
+        let used = !house.store.read(|rows| rows.requests(&filter))?.is_empty();
+        unused = if used { 0 } else { unused + 1 };
+        next = sibling.index().map_or(next, |index| index + 1);
+    }
+    if unused >= GAP {
+        let detail = format!(
+            "the last {GAP} addresses of this account have signed nothing: a wallet that recovers from the seed would not \
+             find another"
+        );
+        return Err(Refusal::new(Code::GapLimit, detail));
+    }
+    Derived::new(known.account.clone(), Some(next), known.seed.clone())
+}

@@ -1,0 +1,185 @@
+//! Where a wallet's keys are: one in the token, or those of an account, whose seed the token keeps encrypted. Public keys
+//! are pinned here: what signs is named by one, and believed when it verifies.
+//! If this is wrong, a signature is asked of, or believed from, another key.
+
+use chancery_core::{Code, KeyId, Tenant, Tier, WalletId};
+use chancery_hsm::{
+    Algorithm, HARDENED, Hsm, HsmError, KeyRef, Message, Path, PublicKey, Sealed, Seed, Wrapped,
+};
+use chancery_intent::{AccountKey, Signing};
+use serde::{Deserialize, Serialize};
+
+use crate::refusal::Refusal;
+
+/// LIMIT: addresses in a row of which none is known to be used (BIP-44, "Address gap limit").
+pub const GAP: u32 = 20;
+
+/// Where a wallet's keys are.
+#[derive(Clone, Debug)]
+pub(crate) enum Keys {
+    /// One in the token.
+    Token(KeyRef),
+    /// Those of an account, derived from its seed.
+    Seed(Box<Derived>),
+}
+
+/// The keys of an account, or one of them.
+#[derive(Clone, Debug)]
+pub(crate) struct Derived {
+    pub account: AccountKey,
+    /// The one address of the account that the wallet is; of a wallet with all of them, nothing.
+    pub index: Option<u32>,
+    /// The key at that address, else the account's own.
+    pub public: PublicKey,
+    pub seed: OwnSeed,
+}
+
+/// An encrypted seed, and the wallet that it was made for: others may be addresses of the same account.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnSeed {
+    pub of: WalletId,
+    pub seed: Seed,
+}
+
+impl Keys {
+    pub fn tier(&self) -> Tier {
+        match self {
+            Self::Token(_) => Tier::Hsm,
+            Self::Seed(_) => Tier::Hd,
+        }
+    }
+
+    pub fn public(&self) -> &PublicKey {
+        match self {
+            Self::Token(key) => &key.public,
+            Self::Seed(derived) => &derived.public,
+        }
+    }
+
+    pub fn derived(&self) -> Option<&Derived> {
+        match self {
+            Self::Token(_) => None,
+            Self::Seed(derived) => Some(derived),
+        }
+    }
+
+    /// The public key that a signature must verify under.
+    fn signer(&self, signing: &Signing) -> Result<PublicKey, Refusal> {
+        match &signing.key {
+            None => Ok(self.public().clone()),
+            Some(derived) => PublicKey::parse(Algorithm::Secp256k1, &derived.public)
+                .map_err(|_| Refusal::new(Code::Internal, "a derived key is none")),
+        }
+    }
+
+    /// Has the HSM sign.
+    pub async fn sign(&self, hsm: &Hsm, signing: &Signing) -> Result<Sealed, Refusal> {
+        let message = Message::Digest(signing.digest);
+        let derived = match self {
+            Self::Token(key) => return Ok(hsm.sign(key, message).await?),
+            Self::Seed(derived) => derived,
+        };
+        let steps = match (&signing.key, derived.index) {
+            (Some(key), None) => key.steps,
+            (None, Some(index)) => [0, index],
+            _ => {
+                return Err(Refusal::new(
+                    Code::Internal,
+                    "the payload names another key than the wallet has",
+                ));
+            }
+        };
+        let path = below(&derived.account, steps)?;
+        Ok(hsm.sign_derived(&derived.seed.seed, &path, &self.signer(signing)?, message).await?)
+    }
+}
+
+impl Derived {
+    /// An account, or its address at an index.
+    pub fn new(account: AccountKey, index: Option<u32>, seed: OwnSeed) -> Result<Self, Refusal> {
+        let public = public_key(&account, index)?;
+        Ok(Self { account, index, public, seed })
+    }
+}
+
+fn public_key(account: &AccountKey, index: Option<u32>) -> Result<PublicKey, Refusal> {
+    let public = index.map_or_else(|| Ok(account.public()), |index| account.derive([0, index]))?;
+    PublicKey::parse(Algorithm::Secp256k1, &public)
+        .map_err(|_| Refusal::new(Code::Internal, "an account's key is none"))
+}
+
+/// The path of a key below an account.
+fn below(account: &AccountKey, steps: [u32; 2]) -> Result<Path, Refusal> {
+    Path::new([account.path(), &steps].concat())
+        .map_err(|error| Refusal::new(Code::BadRequest, error.to_string()))
+}
+
+/// Makes a seed and the account at `path` of it, and has the account's first key sign: what cannot sign shall have no
+/// address.
+pub(crate) async fn new_account(
+    hsm: &Hsm,
+    tenant: &Tenant,
+    of: &WalletId,
+    network: chancery_intent::bitcoin::Network,
+    path: &Path,
+) -> Result<(AccountKey, OwnSeed), Refusal> {
+    let kek = kek(tenant);
+    match hsm.generate_kek(kek, &format!("chancery/{tenant}/wallet seeds")).await {
+        Ok(()) | Err(HsmError::KeyExists { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let seed = hsm.new_seed(kek, &context(tenant, of)).await?;
+    let root = hsm.derive(&seed, Algorithm::Secp256k1, &Path::default()).await?;
+    let known = hsm.derive(&seed, Algorithm::Secp256k1, path).await?;
+    let (master, parent) = (root.public.bytes(), &known.parent);
+    let account =
+        AccountKey::new(network, master, path.steps(), parent, known.public.bytes(), known.chain_code)?;
+    let first = public_key(&account, Some(0))?;
+    let proof = KeyRef { id: kek, public: first.clone() }.proof();
+    hsm.sign_derived(&seed, &below(&account, [0, 0])?, &first, proof).await?;
+    Ok((account, OwnSeed { of: of.clone(), seed }))
+}
+
+/// The account of a purpose (BIP-43): three hardened steps, and of BIP-48 a fourth.
+pub(crate) fn account_path(purpose: u32, coin: u32, account: u32) -> Result<Path, Refusal> {
+    if account >= HARDENED {
+        return Err(Refusal::new(Code::BadRequest, "an account is a number below 2^31"));
+    }
+    let path = Path::account(purpose, coin, account);
+    // BIP-48: script type 2 is `wsh`.
+    let path = if purpose == 48 { path.then(&[2 | HARDENED]) } else { Ok(path) };
+    path.map_err(|error| Refusal::new(Code::Internal, error.to_string()))
+}
+
+/// What a seed is bound to: it opens as this wallet's and no other's.
+fn context(tenant: &Tenant, of: &WalletId) -> Vec<u8> {
+    format!("chancery wallet seed v1\n{tenant}\n{of}").into_bytes()
+}
+
+/// The id of the key that a tenant's seeds are encrypted under.
+fn kek(tenant: &Tenant) -> KeyId {
+    crate::signer::key_id(&format!("chancery wallet kek v1\n{tenant}"))
+}
+
+/// How the registry's row writes a seed.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KeptSeed {
+    of: WalletId,
+    kek: KeyId,
+    wrapped: Wrapped,
+}
+
+impl From<&OwnSeed> for KeptSeed {
+    fn from(OwnSeed { of, seed }: &OwnSeed) -> Self {
+        Self { of: of.clone(), kek: seed.kek, wrapped: seed.wrapped.clone() }
+    }
+}
+
+impl KeptSeed {
+    pub fn open(self, tenant: &Tenant) -> OwnSeed {
+        let Self { of, kek, wrapped } = self;
+        let context = context(tenant, &of);
+        OwnSeed { of, seed: Seed { kek, context, wrapped } }
+    }
+}

@@ -1,0 +1,62 @@
+//! Seeds in the worker: one is opened by the token for one signature, in secret memory, and gone with it. What is derived
+//! from it never leaves this file but as public keys and signatures. If this is wrong, a seed stays in a worker's memory.
+
+use chancery_hd::{Curve, HdError, Key, Path, SEED_BYTES, scrub_stack};
+use chancery_secret::SecretBytes;
+use cryptoki::session::Session;
+
+use super::keys;
+use crate::key::Algorithm;
+use crate::signature::Message;
+use crate::wire::{Class, Derived, Fault, Reply, Sealing};
+
+/// Makes a seed and answers it encrypted.
+pub(super) fn make(session: &Session, sealing: &Sealing) -> Result<Reply, Fault> {
+    let seed =
+        SecretBytes::random(SEED_BYTES).map_err(|error| Fault::new(Class::Retry, error.to_string()))?;
+    keys::encrypt(session, sealing, &seed).map(Reply::Wrapped)
+}
+
+/// What may be known of a derived key.
+pub(super) fn derive(session: &Session, derived: &Derived) -> Result<Reply, Fault> {
+    let known = opened(session, derived, Key::extended)?;
+    Ok(Reply::Extended {
+        public: encoded(derived.algorithm, &known.public).to_vec(),
+        chain_code: known.chain_code,
+        parent: known.parent.to_vec(),
+    })
+}
+
+/// A signature by a derived key.
+pub(super) fn sign(session: &Session, derived: &Derived, message: &Message) -> Result<Reply, Fault> {
+    opened(session, derived, |curve, seed, path| Key::derive(curve, seed, path)?.sign(message.bytes()))
+        .map(|signature| Reply::Signature(signature.to_vec()))
+}
+
+/// Opens the seed for as long as `act` takes.
+fn opened<T>(
+    session: &Session,
+    derived: &Derived,
+    act: impl FnOnce(Curve, &SecretBytes, &Path) -> Result<T, HdError>,
+) -> Result<T, Fault> {
+    let refused = |error: HdError| Fault::new(Class::Refused, error.to_string());
+    let curve = match derived.algorithm {
+        Algorithm::Secp256k1 => Curve::Secp256k1,
+        Algorithm::Ed25519 => Curve::Ed25519,
+        Algorithm::P256 => return Err(Fault::new(Class::Refused, "no P-256 key is derived from a seed")),
+    };
+    let path = Path::new(derived.path.clone()).map_err(refused)?;
+    let seed = keys::decrypt(session, &derived.sealing, &derived.wrapped)?;
+    let done = act(curve, &seed, &path);
+    drop(seed);
+    scrub_stack();
+    done.map_err(refused)
+}
+
+/// SLIP-10 writes an Ed25519 key behind a zero.
+fn encoded(algorithm: Algorithm, public: &[u8; 33]) -> &[u8] {
+    match (algorithm, public) {
+        (Algorithm::Ed25519, [_, key @ ..]) => key,
+        (_, key) => key,
+    }
+}

@@ -1,0 +1,325 @@
+//! HD wallets from outside: seeds that the token keeps, addresses that are derived, PSBTs with inputs of several keys, and
+//! a policy that tells tiers apart. What comes out is judged by Bitcoin's consensus code, and by receipts.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code"
+)]
+
+mod appliance;
+
+use std::str::FromStr as _;
+
+use alloy_consensus::{SignableTransaction as _, TxEip1559};
+use alloy_primitives::{TxKind, U256, address};
+use appliance::{Answer, Appliance, Peer};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bitcoin::bip32::{ChildNumber, DerivationPath, Fingerprint, Xpub};
+use bitcoin::psbt::Psbt;
+use bitcoin::secp256k1::Secp256k1;
+use bitcoin::{
+    Address, Amount, CompressedPublicKey, KnownHrp, Network, OutPoint, ScriptBuf, Sequence, Transaction,
+    TxIn, TxOut, absolute, transaction,
+};
+use serde_json::{Value, json};
+
+const EXCHANGE: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
+
+/// Allows what keys of a seed sign, and nothing of any other tier.
+fn policy() -> Value {
+    let bundle = "version = 1\nname = \"tiers\"\n";
+    let rule = "@id(\"derived\") permit(principal, action in Action::\"sign\", resource) when { context.tier == \"hd\" };";
+    json!({ "files": { "bundle.toml": bundle, "policies/tiers.cedar": rule } })
+}
+
+/// An account as a wallet that watches knows it.
+struct Watched {
+    master: Fingerprint,
+    path: DerivationPath,
+    xpub: Xpub,
+}
+
+impl Watched {
+    fn of(wallet: &Answer) -> Self {
+        let (origin, xpub) = wallet.body["account"].as_str().unwrap()[1..].split_once(']').unwrap();
+        let (master, path) = origin.split_once('/').unwrap();
+        Self {
+            master: master.parse().unwrap(),
+            path: path.parse().unwrap(),
+            xpub: Xpub::from_str(xpub).unwrap(),
+        }
+    }
+
+    fn key(&self, steps: [u32; 2]) -> CompressedPublicKey {
+        let below = steps.map(|index| ChildNumber::Normal { index });
+        CompressedPublicKey(self.xpub.derive_pub(&Secp256k1::verification_only(), &below).unwrap().public_key)
+    }
+
+    fn address(&self, steps: [u32; 2]) -> Address {
+        Address::p2wpkh(&self.key(steps), KnownHrp::Regtest)
+    }
+
+    /// One entry of BIP-174's derivation fields.
+    fn origin(
+        &self,
+        steps: [u32; 2],
+    ) -> std::collections::BTreeMap<bitcoin::secp256k1::PublicKey, (Fingerprint, DerivationPath)> {
+        let path = self.path.extend(steps.map(|index| ChildNumber::Normal { index }));
+        [(self.key(steps).0, (self.master, path))].into()
+    }
+}
+
+/// Inputs of 60,000 sat at these addresses, 20,000 to the exchange, the rest but 1,000 back to a change address.
+fn payment(wallet: &Watched, from: &[[u32; 2]], change: [u32; 2]) -> Psbt {
+    let paying = |script: ScriptBuf, sat| TxOut { value: Amount::from_sat(sat), script_pubkey: script };
+    let funding: Vec<Transaction> = from
+        .iter()
+        .zip(0..)
+        .map(|(steps, salt)| Transaction {
+            version: transaction::Version::TWO,
+            lock_time: absolute::LockTime::ZERO,
+            input: vec![TxIn {
+                previous_output: OutPoint::new("11".repeat(32).parse().unwrap(), salt),
+                ..TxIn::default()
+            }],
+            output: vec![paying(wallet.address(*steps).script_pubkey(), 60_000)],
+        })
+        .collect();
+    let exchange = EXCHANGE.parse::<Address<_>>().unwrap().require_network(Network::Regtest).unwrap();
+    let held = 60_000 * funding.len() as u64;
+    let spend = |from: &Transaction| TxIn {
+        previous_output: OutPoint::new(from.compute_txid(), 0),
+        sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
+        ..TxIn::default()
+    };
+    let mut psbt = Psbt::from_unsigned_tx(Transaction {
+        version: transaction::Version::TWO,
+        lock_time: absolute::LockTime::ZERO,
+        input: funding.iter().map(spend).collect(),
+        output: vec![
+            paying(exchange.script_pubkey(), 20_000),
+            paying(wallet.address(change).script_pubkey(), held - 21_000),
+        ],
+    })
+    .unwrap();
+    for ((input, spent), steps) in psbt.inputs.iter_mut().zip(funding).zip(from) {
+        input.non_witness_utxo = Some(spent);
+        input.bip32_derivation = wallet.origin(*steps);
+    }
+    psbt.outputs[1].bip32_derivation = wallet.origin(change);
+    psbt
+}
+
+fn ask(wallet: &str, psbt: &Psbt) -> Value {
+    json!({ "wallet": wallet, "payload": { "type": "bitcoin.psbt", "data": STANDARD.encode(psbt.serialize()) } })
+}
+
+/// Whether the network would take it.
+fn check_consensus(answer: &Answer, psbt: &Psbt) {
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let raw = answer.body["signed_transaction"].as_str().unwrap().strip_prefix("0x").unwrap();
+    let raw = hex::decode(raw).unwrap();
+    for (index, input) in psbt.inputs.iter().enumerate() {
+        let spent = &input.non_witness_utxo.as_ref().unwrap().output[0];
+        let flags = bitcoinconsensus::VERIFY_ALL_PRE_TAPROOT;
+        let (script, value) = (spent.script_pubkey.as_bytes(), spent.value.to_sat());
+        bitcoinconsensus::verify_with_flags(script, value, &raw, None, index, flags).unwrap();
+    }
+}
+
+async fn make(operator: &Peer, wallet: Value) -> Answer {
+    let made = operator.post("/v1/wallets", &wallet, None).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    made
+}
+
+fn bitcoin(id: &str, descriptor: &str, key: Value) -> Value {
+    json!({ "id": id, "chain": "bitcoin", "network": "regtest", "descriptor": descriptor, "key": key })
+}
+
+#[tokio::test]
+async fn a_payment_of_several_derived_keys_is_good_for_the_network() {
+    let Some(mut appliance) = Appliance::prepare() else { return };
+    appliance.start();
+    let (operator, backend) = (appliance.peer("operator", "op"), appliance.peer("client", "backend"));
+    assert_eq!(operator.put("/v1/policy", &policy()).await.status, 200);
+    let made = make(&operator, bitcoin("deposits", "wpkh(@0/<0;1>/*)", json!({ "from": "seed" }))).await;
+    assert_eq!(made.body["tier"], "hd");
+    let watched = Watched::of(&made);
+    assert_eq!(watched.path.to_string(), "84'/1'/0'", "where wallets that recover look");
+    assert_eq!(made.body["address"], watched.address([0, 0]).to_string());
+    let branches = made.body["branch_descriptors"].as_array().unwrap();
+    assert!(branches[1].as_str().unwrap().contains("/1/*)#"), "{branches:?}");
+
+    let psbt = payment(&watched, &[[0, 0], [0, 5], [1, 2]], [1, 3]);
+    let answer = backend.post("/v1/sign", &ask("deposits", &psbt), Some("payment-1")).await;
+    check_consensus(&answer, &psbt);
+    assert_eq!(answer.body["intent"]["effects"].as_array().unwrap().len(), 1, "change is no effect");
+    let trust = appliance.trust().await;
+    let receipt = answer.verified(&trust);
+    let signers = &receipt.receipt().decision.signers;
+    let expected = [[0, 0], [0, 5], [1, 2]].map(|steps| watched.key(steps).to_bytes());
+    assert!(signers.iter().map(|key| key.as_bytes()).eq(expected.iter().map(|key| &key[..])), "{signers:?}");
+
+    // Which key signs what is part of the record: a receipt that names another does not verify.
+    let mut swapped = answer.body["receipt"].clone();
+    let keys = swapped["decision"]["signers"].as_array_mut().unwrap();
+    keys.swap(0, 1);
+    assert!(chancery_audit::verify(swapped.to_string().as_bytes(), &trust).is_err());
+
+    // Nothing tells where these inputs stand: they are nobody's, and nothing is signed.
+    let mut nowhere = psbt.clone();
+    nowhere.inputs.iter_mut().for_each(|input| input.bip32_derivation.clear());
+    let refused = backend.post("/v1/sign", &ask("deposits", &nowhere), Some("payment-2")).await;
+    assert_eq!(refused.code(), "nothing-to-sign", "{refused:?}");
+    // Change that is said to be ours and is not: a payment to a stranger, and shown as one.
+    let mut foreign = psbt.clone();
+    foreign.unsigned_tx.output[1].script_pubkey = foreign.unsigned_tx.output[0].script_pubkey.clone();
+    let shown = backend.post("/v1/preview", &ask("deposits", &foreign), None).await;
+    assert_eq!(shown.body["intent"]["effects"].as_array().unwrap().len(), 2, "{shown:?}");
+
+    // The seed is opened again after a restart, and stays bound to its wallet.
+    appliance.stop();
+    appliance.start();
+    let backend = appliance.peer("client", "backend");
+    check_consensus(&backend.post("/v1/sign", &ask("deposits", &psbt), Some("payment-3")).await, &psbt);
+
+    // A key of the token is of another tier, which this policy does not allow.
+    let operator = appliance.peer("operator", "op");
+    make(&operator, bitcoin("vault", "wpkh(@0)", json!({ "from": "hsm" }))).await;
+    let message = json!({ "wallet": "vault", "payload": { "type": "bitcoin.message", "data": "0x6869" } });
+    let denied = backend.post("/v1/sign", &message, Some("message-1")).await;
+    assert_eq!((denied.status, denied.code()), (403, "policy-denied"), "{denied:?}");
+    let message = json!({ "wallet": "deposits", "payload": { "type": "bitcoin.message", "data": "0x6869" } });
+    let proof = backend.post("/v1/sign", &message, Some("message-2")).await;
+    assert_eq!(proof.status, 200, "{proof:?}");
+}
+
+#[tokio::test]
+async fn addresses_are_handed_out_once_and_no_further_than_a_recovery_looks() {
+    let Some(mut appliance) = Appliance::prepare() else { return };
+    appliance.start();
+    let (operator, backend) = (appliance.peer("operator", "op"), appliance.peer("client", "backend"));
+    assert_eq!(operator.put("/v1/policy", &policy()).await.status, 200);
+    let made = make(&operator, bitcoin("deposits", "wpkh(@0/<0;1>/*)", json!({ "from": "seed" }))).await;
+    let watched = Watched::of(&made);
+    let path = "/v1/wallets/deposits/addresses";
+    for index in 0..20_u32 {
+        let next = backend.post(path, &json!({}), None).await;
+        assert_eq!(next.status, 201, "{next:?}");
+        assert_eq!(next.body["index"], index);
+        assert_eq!(next.body["address"], watched.address([0, index]).to_string());
+    }
+    let full = backend.post(path, &json!({}), None).await;
+    assert_eq!((full.status, full.code()), (409, "gap-limit"), "{full:?}");
+    // Spending from an address shows that it is used; a client that watches the chain can say so too.
+    let psbt = payment(&watched, &[[0, 0]], [1, 0]);
+    check_consensus(&backend.post("/v1/sign", &ask("deposits", &psbt), Some("p-1")).await, &psbt);
+    assert_eq!(backend.post(path, &json!({}), None).await.body["index"], 20);
+    assert_eq!(backend.post(path, &json!({}), None).await.code(), "gap-limit");
+    assert_eq!(backend.post(path, &json!({ "used": 9 }), None).await.body["index"], 21);
+
+    appliance.stop();
+    appliance.start();
+    let shown = appliance.peer("auditor", "ann").get(&format!("{path}?from=20&count=2")).await;
+    assert_eq!(shown.body["given"], 22, "{shown:?}");
+    assert_eq!(shown.body["used"], 10);
+    assert_eq!(shown.body["addresses"][1]["address"], watched.address([0, 21]).to_string());
+    let backend = appliance.peer("client", "backend");
+    let change = backend.post(path, &json!({ "branch": 1 }), None).await;
+    assert_eq!(change.body["address"], watched.address([1, 0]).to_string());
+    for (body, why) in
+        [(json!({ "branch": 2 }), "no such branch"), (json!({ "used": 0x8000_0000_u32 }), "hardened")]
+    {
+        assert_eq!(backend.post(path, &body, None).await.status, 400, "{why}");
+    }
+    assert_eq!(appliance.peer("auditor", "ann").post(path, &json!({}), None).await.status, 403);
+}
+
+fn transfer(nonce: u64) -> TxEip1559 {
+    TxEip1559 {
+        chain_id: 1,
+        nonce,
+        gas_limit: 21_000,
+        max_fee_per_gas: 2_000_000_000,
+        max_priority_fee_per_gas: 1_000_000_000,
+        to: TxKind::Call(address!("70997970C51812dc3A010C7d01b50e0d17dc79C8")),
+        value: U256::from(7),
+        ..TxEip1559::default()
+    }
+}
+
+#[tokio::test]
+async fn addresses_of_one_ethereum_account_are_wallets_beside_one_another() {
+    let Some(mut appliance) = Appliance::prepare() else { return };
+    appliance.start();
+    let (operator, backend) = (appliance.peer("operator", "op"), appliance.peer("client", "backend"));
+    assert_eq!(operator.put("/v1/policy", &policy()).await.status, 200);
+    let wallet =
+        |id: &str, key: Value| json!({ "id": id, "chain": "ethereum", "chain_ids": [1], "key": key });
+    let first = make(&operator, wallet("customer-0", json!({ "from": "seed" }))).await;
+    let watched = Watched::of(&first);
+    assert_eq!((watched.path.to_string(), &first.body["index"]), ("44'/60'/0'".to_owned(), &json!(0)));
+    let beside = json!({ "from": "beside", "wallet": "customer-0" });
+    let second = make(&operator, wallet("customer-1", beside.clone())).await;
+    assert_eq!(second.body["account"], first.body["account"]);
+    let address = chancery_intent::address_of(&watched.key([0, 1]).to_bytes()).unwrap();
+    assert_eq!(second.body["address"], address.to_string());
+
+    let trust = appliance.trust().await;
+    for (id, made) in [("customer-0", &first), ("customer-1", &second)] {
+        let answer = backend.sign(id, &transfer(0).encoded_for_signing(), id).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        // The receipt verifies the signature under this key, whose address must be the wallet's.
+        let receipt = answer.verified(&trust);
+        let signer = chancery_intent::address_of(receipt.receipt().decision.public_key.as_bytes()).unwrap();
+        assert_eq!(signer.to_string(), made.body["address"], "{id}");
+    }
+
+    // Twenty that nobody used, and not one more.
+    for index in 2..22 {
+        make(&operator, wallet(&format!("customer-{index}"), beside.clone())).await;
+    }
+    let full = operator.post("/v1/wallets", &wallet("customer-22", beside.clone()), None).await;
+    assert_eq!((full.status, full.code()), (409, "gap-limit"), "{full:?}");
+    let answer = backend.sign("customer-21", &transfer(0).encoded_for_signing(), "late").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let more = make(&operator, wallet("customer-22", beside)).await;
+    assert_eq!(more.body["index"], 22);
+    make(&operator, wallet("plain", json!({ "from": "hsm" }))).await;
+    let refused = operator
+        .post("/v1/wallets", &wallet("x", json!({ "from": "beside", "wallet": "plain" })), None)
+        .await;
+    assert_eq!((refused.status, refused.code()), (400, "bad-request"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn accounts_are_those_of_the_bips_and_taproot_is_derived_but_not_signed() {
+    let Some(mut appliance) = Appliance::prepare() else { return };
+    appliance.start();
+    let (operator, backend) = (appliance.peer("operator", "op"), appliance.peer("client", "backend"));
+    assert_eq!(operator.put("/v1/policy", &policy()).await.status, 200);
+    for (id, descriptor, path) in [
+        ("pkh", "pkh(@0/<0;1>/*)", "44'/1'/0'"),
+        ("sh", "sh(wpkh(@0/<0;1>/*))", "49'/1'/0'"),
+        ("wsh", "wsh(pk(@0/<0;1>/*))", "48'/1'/0'/2'"),
+        ("tr", "tr(@0/<0;1>/*)", "86'/1'/0'"),
+    ] {
+        let made = make(&operator, bitcoin(id, descriptor, json!({ "from": "seed" }))).await;
+        assert_eq!(Watched::of(&made).path.to_string(), path);
+    }
+    let shown = backend.get("/v1/wallets/tr/addresses").await;
+    assert!(shown.body["addresses"][0]["address"].as_str().unwrap().starts_with("bcrt1p"), "{shown:?}");
+    let message = json!({ "wallet": "tr", "payload": { "type": "bitcoin.message", "data": "0x6869" } });
+    let refused = backend.post("/v1/sign", &message, Some("m")).await;
+    assert_eq!((refused.status, refused.code()), (501, "schnorr-unavailable"), "{refused:?}");
+    for descriptor in
+        ["wpkh(@0)", "wpkh(@0/*)", "wpkh(@0/0/1/*)", "wpkh(@0/<0;1>)", "wsh(multi(1,@0/0/*,@0/1/*))"]
+    {
+        let wallet = bitcoin("w", descriptor, json!({ "from": "seed" }));
+        let refused = operator.post("/v1/wallets", &wallet, None).await;
+        assert_eq!((refused.status, refused.code()), (400, "bad-request"), "{descriptor}: {refused:?}");
+    }
+}
