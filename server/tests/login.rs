@@ -11,68 +11,20 @@
 
 mod appliance;
 mod passkey;
+mod people;
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
-use appliance::{Answer, Appliance, Peer, finish, treasury};
+use appliance::{Answer, Appliance, Peer, finish};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chancery_audit::{Folder, LoginEvent, Record, Start, Stream};
-use chancery_core::{ClientId, Tenant, UnixMillis};
 use chancery_identity::login::{Agreed, Code, Enrolling, Entering, TotpSecret};
 use passkey::Passkey;
+use people::{Person, bundle, now};
 use serde_json::{Value, json};
 
-const ORIGIN: &str = "https://chancery.example";
 const PASSWORD: &[u8] = b"correct horse battery staple";
-
-/// One person: a passkey, and the code of an enrolment.
-struct Person {
-    name: &'static str,
-    roles: &'static str,
-    passkey: Passkey,
-    code: Code,
-    until: &'static str,
-}
-
-impl Person {
-    fn new(name: &'static str, roles: &'static str) -> Self {
-        let passkey = Passkey::fresh("chancery.example", ORIGIN);
-        Self { name, roles, passkey, code: Code::fresh().unwrap(), until: "2100-01-01T00:00:00Z" }
-    }
-
-    fn entry(&self) -> String {
-        let id: ClientId = self.name.parse().unwrap();
-        let digest = hex::encode(self.code.digest(&Tenant::default(), &id));
-        format!(
-            "\n[[officer]]\nid = \"{}\"\nroles = [\"{}\"]\nenrolment = {{ code_sha256 = \"{digest}\", until = \"{}\" }}\n{}",
-            self.name,
-            self.roles,
-            self.until,
-            self.passkey.entry()
-        )
-    }
-}
-
-/// The example bundle with these people.
-fn bundle<'a>(people: impl IntoIterator<Item = &'a Person>) -> Value {
-    with_officers(&people.into_iter().map(Person::entry).collect::<String>())
-}
-
-/// The example bundle without its quorum, which nobody here stands in, and with these entries.
-fn with_officers(entries: &str) -> Value {
-    let mut bundle = treasury();
-    let files = bundle["files"].as_object_mut().unwrap();
-    files.retain(|path, _| !path.starts_with("tests/"));
-    let ether = files["policies/ether.cedar"].as_str().unwrap().replace("@quorum(\"treasury, 2\")\n", "");
-    files["policies/ether.cedar"] = ether.into();
-    let manifest = files["bundle.toml"].as_str().unwrap();
-    let party = format!("[webauthn]\nrp_id = \"chancery.example\"\norigins = [\"{ORIGIN}\"]\n");
-    files["bundle.toml"] = format!("{manifest}\n{party}{entries}").into();
-    bundle
-}
 
 /// A running appliance that asks officers and auditors for sessions, with these people in its bundle.
 async fn open(people: &[Person], session_s: u32) -> Option<Appliance> {
@@ -92,11 +44,6 @@ fn text(bytes: &[u8]) -> String {
 
 fn decoded(body: &Value, name: &str) -> Vec<u8> {
     URL_SAFE_NO_PAD.decode(body[name].as_str().unwrap_or_else(|| panic!("{name} of {body}"))).unwrap()
-}
-
-fn now() -> UnixMillis {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    UnixMillis(i64::try_from(now.as_millis()).unwrap())
 }
 
 /// Takes both steps of an enrolment; what the first or the second is refused with.
@@ -482,141 +429,4 @@ async fn a_session_ends_with_its_time() {
     tokio::time::sleep(Duration::from_secs(4)).await;
     refused(&get(&a, "/v1/approvals", &token).await, 401, "session-required");
     refused(&get(&a, "/v1/sessions", &token).await, 401, "session-required");
-}
-
-fn chancery() -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_BIN_EXE_chanceryd")).with_file_name("chancery");
-    if !path.is_file() {
-        println!("skipped: no `chancery` beside `chanceryd`; `cargo build -p chancery-cli` makes it");
-    }
-    path.is_file().then_some(path)
-}
-
-fn run(arguments: &[&str]) -> (i32, Value, String) {
-    let output = Command::new(chancery().unwrap()).arg("--json").args(arguments).output().unwrap();
-    let talk = String::from_utf8_lossy(&output.stderr).into_owned();
-    (output.status.code().unwrap(), serde_json::from_slice(&output.stdout).unwrap_or(Value::Null), talk)
-}
-
-/// The way of an officer with the real command line. Would catch a command that says more than it should, keeps a session open
-/// to others, or forgets to send it.
-#[tokio::test]
-async fn officers_use_the_command_line() {
-    use std::os::unix::fs::PermissionsExt as _;
-    if chancery().is_none() {
-        return;
-    }
-    let Some(mut appliance) = Appliance::prepare() else { return };
-    appliance.reconfigure("rate =", "officers = { require_session = [\"officer\"] }\nrate =");
-    appliance.start();
-    let at = |name: &str| appliance.at(name).to_str().unwrap().to_owned();
-    let secret = |name: &str, text: &str| {
-        std::fs::write(appliance.at(name), text).unwrap();
-        std::fs::set_permissions(appliance.at(name), std::fs::Permissions::from_mode(0o600)).unwrap();
-    };
-    let party = ["--rp-id", "chancery.example", "--origin", ORIGIN];
-    let [passkey, code] = ["ann.passkey", "ann.code"].map(at);
-    let (_, made, talk) = run(&[&["officer", "passkey", "ann", "--out", &passkey][..], &party].concat());
-    let (exit, invited, _) = run(&["officer", "invite", "ann", "--out", &code]);
-    assert_eq!((exit, &invited["code"]), (0, &Value::Null), "a code in a file is not printed: {talk}");
-    let text = |value: &Value, name: &str| value[name].as_str().unwrap().to_owned();
-    let entry = format!(
-        "[[officer]]\nid = \"ann\"\nroles = [\"approver\"]\n\
-         enrolment = {{ code_sha256 = \"{}\", until = \"{}\" }}\n\
-         [[officer.credential]]\nid = \"{}\"\nkey = \"{}\"\nheld = \"software\"\n",
-        text(&invited, "code_sha256"),
-        text(&invited, "until"),
-        text(&made, "id"),
-        text(&made, "key"),
-    );
-    let bundle = with_officers(&entry);
-    appliance.furnish("treasury", &bundle).await;
-    let ann = appliance.client_directory("officer", "ann");
-    let ann = ann.to_str().unwrap();
-    let [password, totp] = ["ann.password", "ann.totp"].map(at);
-    secret("ann.password", "correct horse battery staple\n");
-    let call = |arguments: &[&str]| run(&[&["--client", ann][..], arguments].concat());
-
-    let (exit, _, talk) = call(&["approval", "list"]);
-    assert!(exit != 0 && talk.contains("session-required") && talk.contains("officer login"), "{talk}");
-    let with = ["--password-file", &password];
-    let (exit, enrolled, talk) = call(&[&["officer", "enrol", "--code-file", &code][..], &with].concat());
-    assert_eq!(exit, 0, "{talk}");
-    let uri = enrolled["totp"]["uri"].as_str().unwrap();
-    assert!(uri.starts_with("otpauth://totp/Chancery:ann?secret="), "{uri}");
-    let base32 = enrolled["totp"]["secret"].as_str().unwrap();
-    secret("ann.totp", &totp_of(base32));
-    let (exit, entered, talk) =
-        call(&[&["officer", "login", "--passkey", &passkey, "--code-file", &totp][..], &with].concat());
-    assert_eq!((exit, &entered["roles"]), (0, &json!(["approver"])), "{talk}");
-    assert!(talk.contains("unusual (new-device, new-network)"), "{talk}");
-    let kept = Path::new(ann).join("session.json");
-    assert_eq!(std::fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(call(&["approval", "list"]).0, 0);
-    let (_, listed, _) = call(&["session", "list"]);
-    assert_eq!(
-        (&listed["sessions"][0]["officer"], &listed["sessions"][0]["own"]),
-        (&json!("ann"), &json!(true))
-    );
-
-    secret("ann.password", "incorrect horse battery staple\n");
-    let (exit, _, talk) = call(&[&["officer", "login", "--passkey", &passkey][..], &with].concat());
-    assert!(exit != 0 && talk.contains("the password is another") && !talk.contains("horse"), "{talk}");
-    assert!(!kept.exists(), "a login begins without the session before it");
-    secret("ann.password", "correct horse battery staple\n");
-    assert_eq!(call(&[&["officer", "login", "--passkey", &passkey][..], &with].concat()).0, 0);
-    assert_eq!(call(&["officer", "logout"]).0, 0);
-    assert!(!kept.exists() && call(&["approval", "list"]).0 != 0);
-
-    // At a terminal nothing is shown of what is typed; without one nobody is asked.
-    let typed = typed(
-        &["--client", ann, "officer", "login", "--passkey", &passkey],
-        "correct horse battery staple\n",
-    );
-    assert!(typed.contains("roles     approver") && !typed.contains("horse"), "{typed}");
-    let mut alone = Command::new("setsid");
-    alone.arg("--wait").arg(chancery().unwrap());
-    let alone = alone.args(["--client", ann, "officer", "login", "--passkey", &passkey]).output().unwrap();
-    let talk = String::from_utf8_lossy(&alone.stderr);
-    assert!(!alone.status.success() && talk.contains("there is no terminal"), "{talk}");
-}
-
-/// What a terminal shows of a command that asks for something, and is answered.
-fn typed(arguments: &[&str], answer: &str) -> String {
-    use std::io::{Read as _, Write as _};
-    let command = format!("{} {}", chancery().unwrap().display(), arguments.join(" "));
-    let mut terminal = Command::new("script")
-        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut shown = terminal.stdout.take().unwrap();
-    let mut text = Vec::new();
-    while !text.ends_with(b"password: ") {
-        let mut byte = [0];
-        assert_eq!(shown.read(&mut byte).unwrap(), 1, "it ended: {}", String::from_utf8_lossy(&text));
-        text.extend(byte);
-    }
-    terminal.stdin.take().unwrap().write_all(answer.as_bytes()).unwrap();
-    shown.read_to_end(&mut text).unwrap();
-    assert!(terminal.wait().unwrap().success(), "{}", String::from_utf8_lossy(&text));
-    String::from_utf8_lossy(&text).into_owned()
-}
-
-/// What an application for one-time codes shows for a secret in base32 (RFC 4648).
-fn totp_of(base32: &str) -> String {
-    let mut bits = 0_u64;
-    let mut count = 0;
-    let mut bytes = Vec::new();
-    for symbol in base32.bytes() {
-        let value = if symbol.is_ascii_uppercase() { symbol - b'A' } else { symbol - b'2' + 26 };
-        bits = (bits << 5) | u64::from(value);
-        count += 5;
-        if count >= 8 {
-            count -= 8;
-            bytes.push(u8::try_from((bits >> count) & 0xff).unwrap());
-        }
-    }
-    TotpSecret::new(bytes.into()).unwrap().code(now()).unwrap()
 }

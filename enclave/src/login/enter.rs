@@ -255,7 +255,8 @@ impl Attempt {
         let code = proven.code || step.is_some();
         let device = proven.credential.as_ref().map(Mark::of_device);
         let signs = account.known().signs(device.as_ref(), &network, now);
-        if !signs.is_empty() && !(code && device.is_some()) {
+        let both = code && device.is_some();
+        if !signs.is_empty() && !both {
             who.put(tx, &account)?;
             let event = Event { signs: signs.clone(), ..event(LoginEvent::SteppedUp) };
             who.record(tx, now, event)?;
