@@ -74,7 +74,11 @@ pub fn rows(entries: impl IntoIterator<Item = (u64, Record)>, filter: &Filter) -
                     row.end = Some(outcome);
                 }
             }
-            Record::Decision(_) | Record::Approval(_) | Record::Wallet(_) | Record::Policy(_) => {}
+            Record::Decision(_)
+            | Record::Approval(_)
+            | Record::Wallet(_)
+            | Record::Policy(_)
+            | Record::Ceremony(_) => {}
         }
     }
     rows.into_values().filter(|row| filter.passes(row)).collect()

@@ -14,6 +14,7 @@ mod error;
 mod export;
 mod feed;
 mod files;
+mod key_id;
 mod log;
 pub mod merkle;
 mod mirror;
@@ -48,6 +49,7 @@ pub use endorsement::{Endorsed, Endorsement, EndorsementError, Endorsers};
 pub use error::{AuditError, SignerError};
 pub use export::{ExportError, Filter, Row, rows, write_csv, write_json_lines};
 pub use feed::{Feed, LogObserver, feed};
+pub use key_id::{kek_id, log_key_id};
 pub use log::{Keeper, Log, LogOptions, Standing};
 pub use mirror::{Folder, Mirror, MirrorError};
 pub use ml_dsa::{ML_DSA_SEED_BYTES, MlDsaError, MlDsaSigner};
@@ -55,8 +57,8 @@ pub use note::{CosignerKey, MlDsaKey, NOTE_BYTES, NOTE_SIGNATURES, NamedKey, Not
 pub use proof::{ProofError, Proven, TlogProof};
 pub use receipt::{Approved, RECEIPT_BYTES, Receipt, ReceiptError, signing_commitment};
 pub use record::{
-    Algorithm, Decision, End, Outcome, Policy, Record, RecordError, Salt, Verdict, Wallet, intent_commitment,
-    request_digest,
+    Algorithm, Ceremony, Decision, End, Outcome, Policy, Record, RecordError, Salt, Verdict, Wallet,
+    intent_commitment, request_digest,
 };
 pub use request_signature::RequestSignature;
 pub use source::LeafSource;

@@ -1,4 +1,4 @@
-//! What a log entry says, format 1: canonical JSON of one of five kinds. No personal data and no secrets: a decision
+//! What a log entry says, format 1: canonical JSON of one of six kinds. No personal data and no secrets: a decision
 //! commits to its intent by a salted hash. Reading is strict: bytes that would be written otherwise are refused.
 
 use chancery_core::{ClientId, Payload, RequestId, SignRequest, Tenant, UnixMillis, WalletId, limit};
@@ -26,6 +26,8 @@ pub enum Record {
     Wallet(Wallet),
     /// A policy bundle came into force.
     Policy(Policy),
+    /// A key ceremony's transcript was put on record.
+    Ceremony(Ceremony),
 }
 
 /// What was decided about one sign request.
@@ -223,6 +225,31 @@ pub struct Policy {
     pub signatures: Vec<Endorsement>,
 }
 
+/// A key ceremony's transcript was put on record. The log vouches for the time and for who brought it; what happened is
+/// verified with the transcript itself, offline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ceremony {
+    /// The format: 1.
+    pub v: V1,
+    /// Whose keys.
+    pub tenant: Tenant,
+    /// The request that brought it.
+    pub request_id: RequestId,
+    /// When, in milliseconds since 1970.
+    pub time_ms: UnixMillis,
+    /// Who brought it.
+    pub client: ClientId,
+    /// SHA-256 of that client's certificate (DER).
+    pub certificate: Digest,
+    /// What the ceremony was for, such as `restore`.
+    pub ceremony: String,
+    /// SHA-256 of its script.
+    pub script: Digest,
+    /// SHA-256 of its transcript's last entry, which by its chain stands for all.
+    pub transcript: Digest,
+}
+
 /// Why bytes are not a record.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
@@ -253,6 +280,7 @@ impl Record {
             Self::Outcome(outcome) => (outcome.time_ms, outcome.decision_leaf),
             Self::Wallet(wallet) => (wallet.time_ms, 0),
             Self::Policy(policy) => (policy.time_ms, 0),
+            Self::Ceremony(ceremony) => (ceremony.time_ms, 0),
         };
         if let Self::Decision(decision) = self
             && !decision.missing.iter().all(numbers_are_exact)

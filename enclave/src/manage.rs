@@ -19,19 +19,59 @@ use crate::refusal::Refusal;
 use crate::start::Enclave;
 use crate::wallet::{Design, Wallet};
 
+/// LIMIT: what names a kind of ceremony, in bytes.
+const CEREMONY_BYTES: usize = 32;
+
 impl Enclave {
-    /// Makes a wallet around a fresh key in the HSM.
+    /// Makes a wallet around a fresh key in the HSM, or around one that a ceremony made for it.
     ///
     /// # Errors
-    /// [`Code::BadRequest`] for its chains or its descriptor, [`Code::AlreadyExists`] for its name, and what the HSM or store answer.
+    /// [`Code::BadRequest`] for its chains, its descriptor or a key of another kind, [`Code::AlreadyExists`] for its name or a key
+    /// that another wallet has, [`Code::NotFound`] for a key that the HSM has not, and what the HSM or store answer.
     pub async fn create_wallet(
         &self,
         operator: Operator,
         id: WalletId,
         design: Design,
+        key: Option<KeyId>,
     ) -> Result<Arc<Wallet>, Refusal> {
         let house = Arc::clone(self.house());
-        self.run(async move { create_wallet(&house, &operator, id, design).await }).await
+        self.run(async move { create_wallet(&house, &operator, id, design, key).await }).await
+    }
+
+    /// Puts a key ceremony's transcript on record by its hash, and answers the log index.
+    ///
+    /// # Errors
+    /// [`Code::BadRequest`] for what cannot name a kind of ceremony, and what the store answers.
+    pub async fn record_ceremony(
+        &self,
+        operator: Operator,
+        ceremony: String,
+        script: Digest,
+        transcript: Digest,
+    ) -> Result<u64, Refusal> {
+        let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+        if !(1..=CEREMONY_BYTES).contains(&ceremony.len()) || !plain(&ceremony) {
+            return Err(Refusal::new(Code::BadRequest, "`kind` must be 1 to 32 of a-z and `-`"));
+        }
+        let house = Arc::clone(self.house());
+        self.run(async move {
+            house.disk.admit()?;
+            let record = audit::Record::Ceremony(audit::Ceremony {
+                v: V1,
+                tenant: operator.tenant().clone(),
+                request_id: RequestId::fresh(),
+                time_ms: house.clock.now()?,
+                client: operator.id().clone(),
+                certificate: Digest::from_bytes(*operator.fingerprint().as_bytes()),
+                ceremony,
+                script,
+                transcript,
+            });
+            let written = house.store.write(move |tx| Ok::<_, Refusal>(audit::append(tx, &record)?.index()));
+            Ok(written.await?.into_inner())
+        })
+        .await
     }
 
     /// Looks who signed a bundle, and has it compiled, tested and proved, its limits count what is still in their windows,
@@ -86,6 +126,7 @@ async fn create_wallet(
     operator: &Operator,
     id: WalletId,
     design: Design,
+    made: Option<KeyId>,
 ) -> Result<Arc<Wallet>, Refusal> {
     design.check()?;
     house.disk.admit()?;
@@ -95,11 +136,22 @@ async fn create_wallet(
         return Err(taken());
     }
 
+    // Held until the wallet is known to all: two wallets on one key would be two policies over it.
+    let _one_at_a_time = match made {
+        Some(_) => Some(house.wallets.adopting.lock().await),
+        None => None,
+    };
     // ORDER: the key first. A crash before the row is durable leaves a key that no wallet names and nothing can use.
-    let key = KeyId::fresh();
-    let public = house.hsm.generate(key, &format!("chancery/{tenant}/{id}"), Algorithm::Secp256k1).await?;
-    let now = house.clock.now()?;
-    let wallet = Wallet::around(KeyRef { id: key, public }, tenant.clone(), id.clone(), design, now)?;
+    let key = match made {
+        Some(key) => adopt(house, key).await?,
+        None => {
+            let key = KeyId::fresh();
+            let label = format!("chancery/{tenant}/{id}");
+            KeyRef { id: key, public: house.hsm.generate(key, &label, Algorithm::Secp256k1).await? }
+        }
+    };
+    let (now, key_id) = (house.clock.now()?, key.id);
+    let wallet = Wallet::around(key, tenant.clone(), id.clone(), design, now)?;
     let record = audit::Record::Wallet(audit::Wallet {
         v: V1,
         tenant: tenant.clone(),
@@ -125,12 +177,33 @@ async fn create_wallet(
     match written {
         Ok(leaf) => Ok(house.wallets.add(wallet.recorded_at(leaf.into_inner()))),
         Err(refusal) => {
-            if let Err(error) = house.hsm.destroy(key).await {
-                tracing::warn!(%key, %error, "a key that no wallet names stays in the token");
+            // A key that a ceremony made is not ours to destroy.
+            if made.is_none()
+                && let Err(error) = house.hsm.destroy(key_id).await
+            {
+                tracing::warn!(key = %key_id, %error, "a key that no wallet names stays in the token");
             }
             Err(if refusal.code == Code::AlreadyExists { taken() } else { refusal })
         }
     }
+}
+
+/// A key that is in the HSM already, once it has proved itself and no wallet has it.
+async fn adopt(house: &House, id: KeyId) -> Result<KeyRef, Refusal> {
+    if house.wallets.has_key(id) {
+        return Err(Refusal::new(Code::AlreadyExists, format!("a wallet has the key `{id}` already")));
+    }
+    let absent = || Refusal::new(Code::NotFound, format!("the HSM has no key `{id}`"));
+    let public = house.hsm.find(id).await?.ok_or_else(absent)?;
+    if public.algorithm() != Algorithm::Secp256k1 {
+        return Err(Refusal::new(
+            Code::BadRequest,
+            format!("the key `{id}` is of another kind than wallets have"),
+        ));
+    }
+    let key = KeyRef { id, public };
+    house.hsm.sign(&key, key.proof()).await?;
+    Ok(key)
 }
 
 /// A bundle on its way into force.

@@ -218,7 +218,11 @@ impl Wallet {
 
 /// Every wallet, by tenant and name.
 #[derive(Default)]
-pub(crate) struct Wallets(RwLock<HashMap<(Tenant, WalletId), Arc<Wallet>>>);
+pub(crate) struct Wallets {
+    all: RwLock<HashMap<(Tenant, WalletId), Arc<Wallet>>>,
+    /// Held by whoever takes a key that is in the HSM already, from the look whether another wallet has it.
+    pub adopting: tokio::sync::Mutex<()>,
+}
 
 impl Wallets {
     pub fn load(&self, row: WalletRow) -> Result<(), Refusal> {
@@ -227,16 +231,21 @@ impl Wallets {
     }
 
     pub fn find(&self, tenant: &Tenant, id: &WalletId) -> Result<Arc<Wallet>, Refusal> {
-        let wallets = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let wallets = self.all.read().unwrap_or_else(PoisonError::into_inner);
         wallets
             .get(&(tenant.clone(), id.clone()))
             .cloned()
             .ok_or_else(|| Refusal::new(Code::NotFound, format!("no wallet `{id}`")))
     }
 
+    pub fn has_key(&self, id: KeyId) -> bool {
+        let wallets = self.all.read().unwrap_or_else(PoisonError::into_inner);
+        wallets.values().any(|wallet| wallet.key.id == id)
+    }
+
     pub fn add(&self, wallet: Wallet) -> Arc<Wallet> {
         let wallet = Arc::new(wallet);
-        let mut wallets = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut wallets = self.all.write().unwrap_or_else(PoisonError::into_inner);
         wallets.insert((wallet.tenant.clone(), wallet.id.clone()), Arc::clone(&wallet));
         wallet
     }

@@ -197,7 +197,7 @@ impl World {
             }
             What::Wallet(id) => {
                 let design = Design::Ethereum { chain_ids: vec![CHAIN_ID] };
-                match enclave.create_wallet(self.people.operator.clone(), id.clone(), design).await {
+                match enclave.create_wallet(self.people.operator.clone(), id.clone(), design, None).await {
                     Err(refusal) if refusal.code == Code::AlreadyExists => {
                         enclave.wallet(&Tenant::default(), id).map(Some)
                     }

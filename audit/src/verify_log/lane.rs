@@ -30,6 +30,7 @@ pub(super) enum Step {
     Approval(Box<Approval>),
     Outcome(Box<Outcome>),
     Wallet,
+    Ceremony,
     Policy(Box<Policy>),
 }
 
@@ -42,6 +43,7 @@ impl From<Record> for Step {
             Record::Approval(approval) => Self::Approval(Box::new(approval)),
             Record::Outcome(outcome) => Self::Outcome(Box::new(outcome)),
             Record::Wallet(_) => Self::Wallet,
+            Record::Ceremony(_) => Self::Ceremony,
             Record::Policy(policy) => Self::Policy(Box::new(policy)),
         }
     }

@@ -67,6 +67,9 @@ pub struct Counts {
     pub wallets: u64,
     /// Policy bundles applied.
     pub policies: u64,
+    /// Key ceremonies put on record.
+    #[serde(default)]
+    pub ceremonies: u64,
 }
 
 /// What a verified log holds.
@@ -259,6 +262,7 @@ impl<'a> Pass<'a> {
                 self.end(index, &outcome)?;
             }
             Step::Wallet => self.counts.wallets += 1,
+            Step::Ceremony => self.counts.ceremonies += 1,
             Step::Policy(policy) => {
                 self.counts.policies += 1;
                 self.is_endorsed(index, &policy)?;

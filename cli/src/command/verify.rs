@@ -190,6 +190,7 @@ fn tell(
             "outcomes": counts.outcomes,
             "wallets": counts.wallets,
             "policies": counts.policies,
+            "ceremonies": counts.ceremonies,
             "policy_keys": keys.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "policy_signatures": needed,
             "open": report.open,
@@ -213,6 +214,7 @@ fn tell(
         needed => format!("each signed by {needed} of the {} policy keys", keys.len()),
     };
     output.line(&format!("policies  {} ({signed})", counts.policies))?;
+    output.line(&format!("ceremonies {}", counts.ceremonies))?;
     if let (Some(all), Some(newest)) = (timestamps, newest) {
         let (time, by) = (when::show(newest.timestamp.time()), visible(newest.timestamp.authority()));
         output.line(&format!(

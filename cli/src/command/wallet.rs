@@ -1,6 +1,6 @@
 //! `chancery wallet`: keys and what they may be used on.
 
-use chancery_core::WalletId;
+use chancery_core::{KeyId, WalletId};
 use clap::{ArgGroup, Subcommand};
 use serde_json::{Value, json};
 
@@ -32,6 +32,9 @@ pub enum Wallet {
         /// Its output descriptor, with `@0` for the key that is made
         #[arg(long, value_name = "DESCRIPTOR", requires = "bitcoin", default_value = "wpkh(@0)")]
         descriptor: String,
+        /// A key that a ceremony made for it; without, a fresh one is made
+        #[arg(long, value_name = "ID")]
+        key: Option<KeyId>,
     },
     /// List the wallets
     #[command(after_help = "Examples:\n  chancery wallet list")]
@@ -50,13 +53,16 @@ impl Wallet {
     pub fn run(&self, connection: &Connection, output: &Output) -> Result<Exit, Error> {
         let api = Api::open(connection, output)?;
         match self {
-            Self::Create { id, chain_id, bitcoin, descriptor } => {
-                let body = match bitcoin {
+            Self::Create { id, chain_id, bitcoin, descriptor, key } => {
+                let mut body = match bitcoin {
                     None => json!({ "id": id, "chain": "ethereum", "chain_ids": chain_id }),
                     Some(network) => {
                         json!({ "id": id, "chain": "bitcoin", "network": network, "descriptor": descriptor })
                     }
                 };
+                if let (Some(key), Some(members)) = (key, body.as_object_mut()) {
+                    members.insert("key".to_owned(), json!(key));
+                }
                 let answer = api.call(&Call::post(&["wallets"], body))?;
                 show(&answer, output)?;
             }

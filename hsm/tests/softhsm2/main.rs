@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test runner prints")]
 
+mod custody;
 mod faults;
 mod place;
 mod signing;
@@ -43,6 +44,8 @@ tests![
     wrap::a_secret_comes_back_to_the_next_appliance_and_from_nothing_else,
     wrap::a_key_that_was_brought_from_outside_wraps_nothing,
     wrap::a_wrapped_secret_is_left_in_no_memory,
+    custody::keys_outlive_their_token,
+    custody::a_key_leaves_under_a_trusted_key_alone,
     tamper::a_flipped_signature_is_never_released,
     tamper::a_replayed_or_foreign_signature_is_never_released,
     tamper::a_key_that_proves_nothing_is_not_taken,

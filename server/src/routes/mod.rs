@@ -2,6 +2,7 @@
 //! writes out the answer.
 
 mod approvals;
+mod ceremonies;
 mod log;
 mod peer;
 mod policy;
@@ -64,6 +65,7 @@ pub fn router(enclave: Enclave, wallet: config::Rate) -> Router {
         .route("/v1/policy/{hash}", get(policy::kept))
         .route("/v1/audit/decisions", get(requests::decisions))
         .route("/v1/audit/decisions/{id}", get(requests::decision))
+        .route("/v1/ceremonies", post(ceremonies::record))
         .route("/v1/log/checkpoint", get(log::checkpoint))
         .route("/v1/log/tile/{*path}", get(log::tile))
         .route("/v1/log/timestamps/{name}", get(log::timestamp))
@@ -105,6 +107,7 @@ pub fn body_limits() -> BodyLimits {
         policy::kept,
         requests::decisions,
         requests::decision,
+        ceremonies::record,
         log::checkpoint,
         log::tile,
         log::timestamp,

@@ -11,14 +11,15 @@ use super::wire::{NewWallet, Page, ProblemSchema, Wallet, Wallets};
 use super::{blocking, name, rows};
 use crate::problem::Problem;
 
-/// Make a wallet around a fresh key in the HSM.
+/// Make a wallet around a fresh key in the HSM, or one that a ceremony made for it.
 #[utoipa::path(
     post, path = "/v1/wallets", tag = "wallets", request_body = NewWallet,
     responses(
         (status = 201, description = "Made and on record", body = Wallet),
         (status = 400, description = "Such chains or such a descriptor cannot be a wallet's", body = ProblemSchema),
         (status = 403, description = "Needs the role `operator`", body = ProblemSchema),
-        (status = 409, description = "The name is taken", body = ProblemSchema),
+        (status = 404, description = "The HSM has no such key", body = ProblemSchema),
+        (status = 409, description = "The name or the key is taken", body = ProblemSchema),
     )
 )]
 pub(crate) async fn create(
@@ -26,11 +27,13 @@ pub(crate) async fn create(
     AsOperator(operator): AsOperator,
     Json(wanted): Json<NewWallet>,
 ) -> Result<(StatusCode, Json<Wallet>), Problem> {
-    let (id, design) = match wanted {
-        NewWallet::Ethereum { id, chain_ids } => (id, Design::Ethereum { chain_ids }),
-        NewWallet::Bitcoin { id, network, descriptor } => (id, Design::Bitcoin { network, descriptor }),
+    let (id, design, key) = match wanted {
+        NewWallet::Ethereum { id, chain_ids, key } => (id, Design::Ethereum { chain_ids }, key),
+        NewWallet::Bitcoin { id, network, descriptor, key } => {
+            (id, Design::Bitcoin { network, descriptor }, key)
+        }
     };
-    let wallet = enclave.create_wallet(operator, id, design).await?;
+    let wallet = enclave.create_wallet(operator, id, design, key).await?;
     Ok((StatusCode::CREATED, Json(Wallet::from(&*wallet))))
 }
 

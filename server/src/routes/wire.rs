@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use chancery_audit::{self as audit, HexBytes, Receipt};
-use chancery_core::{ClientId, Payload, RequestId, Tenant, UnixMillis, WalletId};
+use chancery_audit::{self as audit, Digest, HexBytes, Receipt};
+use chancery_core::{ClientId, KeyId, Payload, RequestId, Tenant, UnixMillis, WalletId};
 use chancery_enclave::{self as enclave, Network};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -247,6 +247,10 @@ pub(crate) enum NewWallet {
         id: WalletId,
         /// The EIP-155 chain ids it may sign for, 1 to 16.
         chain_ids: Vec<u64>,
+        /// A key that a ceremony made for it; without, a fresh one is made.
+        #[serde(default)]
+        #[schema(value_type = Option<String>)]
+        key: Option<KeyId>,
     },
     /// The scripts of an output descriptor.
     Bitcoin {
@@ -259,7 +263,33 @@ pub(crate) enum NewWallet {
         /// `pkh`, `sh(wpkh)`, `wpkh`, `wsh` or `tr` (BIP-380), with `@0` for the wallet's own key.
         #[schema(value_type = String, example = "wpkh(@0)")]
         descriptor: String,
+        /// A key that a ceremony made for it; without, a fresh one is made.
+        #[serde(default)]
+        #[schema(value_type = Option<String>)]
+        key: Option<KeyId>,
     },
+}
+
+/// A key ceremony that was held.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CeremonyHeld {
+    /// What for: letters and `-`, at most 32.
+    #[schema(example = "initialise")]
+    pub kind: String,
+    /// SHA-256 of its script.
+    #[schema(value_type = String)]
+    pub script: Digest,
+    /// SHA-256 of its transcript's last entry.
+    #[schema(value_type = String)]
+    pub transcript: Digest,
+}
+
+/// Where it is on record.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct CeremonyOnRecord {
+    /// The log index.
+    pub leaf: u64,
 }
 
 /// A kind of chain.
