@@ -14,9 +14,7 @@ use crate::{Error, Exit, Output, file, when};
 #[command(
     after_help = "Everybody who signs brings a key that `chancery policy keygen` made; every custodian an age recipient (`age-keygen`). \
     Hand the script round, and agree on its hash by another way than the file came.\n\n\
-    Examples:\n  chancery ceremony plan initialise --config chancery.toml --dir ceremonies/1 --operator ann+... --witness ben+... \\\n    \
-    --wallet treasury --threshold 3 --custodian cy=age1... --custodian di=age1... --custodian ed=age1...\n  \
-    chancery ceremony plan restore --config chancery.toml --dir ceremonies/2 --operator ann+... --witness ben+... --shares ceremonies/1"
+    Examples:\n  chancery ceremony plan initialise --dir ceremonies/1 --operator ann+... --witness ben+... --wallet treasury --threshold 2 --custodian cy=age1... --custodian di=age1...\n  chancery ceremony plan restore --dir ceremonies/2 --operator ann+... --witness ben+... --shares ceremonies/1"
 )]
 pub struct Plan {
     /// What for
