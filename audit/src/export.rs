@@ -78,7 +78,8 @@ pub fn rows(entries: impl IntoIterator<Item = (u64, Record)>, filter: &Filter) -
             | Record::Approval(_)
             | Record::Wallet(_)
             | Record::Policy(_)
-            | Record::Login(_) => {}
+            | Record::Login(_)
+            | Record::Ceremony(_) => {}
         }
     }
     rows.into_values().filter(|row| filter.passes(row)).collect()

@@ -14,6 +14,7 @@ mod error;
 mod export;
 mod feed;
 mod files;
+mod key_id;
 mod log;
 mod login;
 pub mod merkle;
@@ -49,6 +50,7 @@ pub use endorsement::{Endorsed, Endorsement, EndorsementError, Endorsers};
 pub use error::{AuditError, SignerError};
 pub use export::{ExportError, Filter, Row, rows, write_csv, write_json_lines};
 pub use feed::{Feed, LogObserver, feed};
+pub use key_id::{kek_id, key_id, log_key_id};
 pub use log::{Keeper, Log, LogOptions, Standing};
 pub use login::{Login, LoginEvent};
 pub use mirror::{Folder, Mirror, MirrorError};
@@ -57,7 +59,7 @@ pub use note::{CosignerKey, MlDsaKey, NOTE_BYTES, NOTE_SIGNATURES, NamedKey, Not
 pub use proof::{ProofError, Proven, TlogProof};
 pub use receipt::{Approved, RECEIPT_BYTES, Receipt, ReceiptError, signing_commitment};
 pub use record::{
-    Algorithm, Decision, End, Outcome, Policy, Record, RecordError, Salt, Stream, Verdict, Wallet,
+    Algorithm, Ceremony, Decision, End, Outcome, Policy, Record, RecordError, Salt, Stream, Verdict, Wallet,
     intent_commitment, request_digest,
 };
 pub use request_signature::RequestSignature;

@@ -29,6 +29,8 @@ pub enum Record {
     Policy(Policy),
     /// Something about an officer's login.
     Login(Login),
+    /// A key ceremony's transcript was put on record.
+    Ceremony(Ceremony),
 }
 
 /// For whom an entry is in the first place. All are in one log, so that none can be taken out.
@@ -252,6 +254,31 @@ pub struct Policy {
     pub signatures: Vec<Endorsement>,
 }
 
+/// A key ceremony's transcript was put on record. The log vouches for the time and for who brought it; what happened is
+/// verified with the transcript itself, offline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ceremony {
+    /// The format: 1.
+    pub v: V1,
+    /// Whose keys.
+    pub tenant: Tenant,
+    /// The request that brought it.
+    pub request_id: RequestId,
+    /// When, in milliseconds since 1970.
+    pub time_ms: UnixMillis,
+    /// Who brought it.
+    pub client: ClientId,
+    /// SHA-256 of that client's certificate (DER).
+    pub certificate: Digest,
+    /// What the ceremony was for, such as `restore`.
+    pub ceremony: String,
+    /// SHA-256 of its script.
+    pub script: Digest,
+    /// SHA-256 of its transcript's last entry, which by its chain stands for all.
+    pub transcript: Digest,
+}
+
 /// Why bytes are not a record.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
@@ -269,7 +296,7 @@ impl Record {
     pub fn stream(&self) -> Stream {
         match self {
             Self::Decision(_) | Self::Approval(_) | Self::Outcome(_) => Stream::Business,
-            Self::Wallet(_) | Self::Policy(_) => Stream::Audit,
+            Self::Wallet(_) | Self::Policy(_) | Self::Ceremony(_) => Stream::Audit,
             Self::Login(_) => Stream::Security,
         }
     }
@@ -293,6 +320,7 @@ impl Record {
             Self::Wallet(wallet) => (wallet.time_ms, 0),
             Self::Policy(policy) => (policy.time_ms, 0),
             Self::Login(login) => (login.time_ms, 0),
+            Self::Ceremony(ceremony) => (ceremony.time_ms, 0),
         };
         if let Self::Decision(decision) = self
             && !decision.missing.iter().all(numbers_are_exact)

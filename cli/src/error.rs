@@ -102,6 +102,9 @@ pub enum Error {
         /// How to run that step again.
         hint: String,
     },
+    /// A ceremony does not go on.
+    #[error(transparent)]
+    Ceremony(#[from] chancery_ceremony::CeremonyError),
     /// Standard output cannot be written.
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
@@ -129,7 +132,7 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Usage { .. } | Self::Name(_) => Exit::Usage,
-            Self::Failed(_) => Exit::Failed,
+            Self::Failed(_) | Self::Ceremony(_) => Exit::Failed,
             Self::Problem(problem) => problem.exit(),
             Self::Unreachable { .. } | Self::Timeout { .. } | Self::Answer { .. } => Exit::Unavailable,
             Self::Tls { .. }
@@ -149,6 +152,7 @@ impl Error {
         match self {
             Self::Usage { .. } | Self::Name(_) => "usage",
             Self::Failed(_) => "check-failed",
+            Self::Ceremony(error) => error.code(),
             Self::Problem(problem) => &problem.code,
             Self::Unreachable { .. } => "unreachable",
             Self::Timeout { .. } => "timeout",

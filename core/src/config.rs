@@ -141,6 +141,10 @@ pub struct Hsm {
     /// The reserved argument of `C_Initialize` (NSS softokn wants one).
     #[serde(default)]
     pub init_argument: Option<String>,
+    /// Keys made from now on can leave the token, wrapped under a trusted key alone: a ceremony can back them up. Without
+    /// it they never leave it, and are lost with it.
+    #[serde(default)]
+    pub recoverable: bool,
 }
 
 /// Where the PIN comes from: never the command line, never the environment.

@@ -82,7 +82,9 @@ pub(crate) async fn create_wallet(
     Ok(making.take_effect(house, leaf))
 }
 
-/// The member of a design that says which account of a fresh seed its keys are.
+/// The member of a design that names a key which a ceremony made.
+const KEY: &str = "key";
+/// The one that says which account of a fresh seed its keys are.
 const ACCOUNT: &str = "seed_account";
 /// The one that says beside which wallet its address is.
 const BESIDE: &str = "beside";
@@ -92,6 +94,7 @@ fn written(design: &Design, source: &Source) -> Result<BTreeMap<String, Value>, 
     let mut written: BTreeMap<String, Value> = kept::parse("design", kept::value(design)?)?;
     match source {
         Source::Token => None,
+        Source::Made(key) => written.insert(KEY.to_owned(), json!(key)),
         Source::Seed { account } => written.insert(ACCOUNT.to_owned(), json!(account)),
         Source::Beside(of) => written.insert(BESIDE.to_owned(), json!(of)),
     };
@@ -100,11 +103,12 @@ fn written(design: &Design, source: &Source) -> Result<BTreeMap<String, Value>, 
 
 /// The same, read back.
 pub(crate) fn read(mut written: BTreeMap<String, Value>) -> Result<(Design, Source), Refusal> {
-    let source = match (written.remove(ACCOUNT), written.remove(BESIDE)) {
-        (None, None) => Source::Token,
-        (Some(account), None) => Source::Seed { account: kept::parse("account", account)? },
-        (None, Some(of)) => Source::Beside(kept::parse("wallet", of)?),
-        (Some(_), Some(_)) => return Err(Refusal::new(Code::BadRequest, "keys come from one place")),
+    let source = match [KEY, ACCOUNT, BESIDE].map(|member| written.remove(member)) {
+        [None, None, None] => Source::Token,
+        [Some(key), None, None] => Source::Made(kept::parse("key", key)?),
+        [None, Some(account), None] => Source::Seed { account: kept::parse("account", account)? },
+        [None, None, Some(of)] => Source::Beside(kept::parse("wallet", of)?),
+        _ => return Err(Refusal::new(Code::BadRequest, "keys come from one place")),
     };
     Ok((kept::parse("design", Value::from_iter(written))?, source))
 }
@@ -135,7 +139,7 @@ pub(crate) struct Making {
     row: Vec<u8>,
     created_ms: UnixMillis,
     unnamed: Unnamed,
-    /// Two that take the next address of one account must not take the same.
+    /// Two that take the next address of one account must not take the same, nor two one key.
     _one_at_a_time: OwnedMutexGuard<()>,
 }
 
@@ -167,10 +171,12 @@ impl Making {
         let one_at_a_time = Arc::clone(&house.wallets.making).lock_owned().await;
         check(house, &tenant, &id, &design, &source)?;
         // ORDER: the keys first. A crash before the row is durable leaves keys that no wallet names and nothing can use.
+        // What a ceremony made is not ours to destroy.
+        let ours = matches!(source, Source::Token);
         let keys = make_keys(house, &tenant, &id, &design, source).await?;
         let unnamed = Unnamed(match &keys {
-            Keys::Token(key) => Some((house.hsm.clone(), key.id)),
-            Keys::Seed(_) => None,
+            Keys::Token(key) if ours => Some((house.hsm.clone(), key.id)),
+            Keys::Token(_) | Keys::Seed(_) => None,
         });
         let now = house.clock.now()?;
         let wallet = Wallet::around(keys, tenant.clone(), id.clone(), design, now)?;
@@ -233,6 +239,7 @@ async fn make_keys(
             let public = house.hsm.generate(key, &label, Algorithm::Secp256k1).await?;
             return Ok(Keys::Token(KeyRef { id: key, public }));
         }
+        Source::Made(id) => return adopt(house, id).await.map(Keys::Token),
         Source::Seed { account } => {
             let path = design.account_path(account)?;
             let (account, seed) = new_account(&house.hsm, tenant, id, design.network(), &path).await?;
@@ -241,6 +248,24 @@ async fn make_keys(
         Source::Beside(of) => next_address(house, tenant, &of)?,
     };
     Ok(Keys::Seed(Box::new(derived)))
+}
+
+/// A key that is in the HSM already, once it has proved itself and no wallet has it.
+async fn adopt(house: &House, id: KeyId) -> Result<KeyRef, Refusal> {
+    if house.wallets.has_key(id) {
+        return Err(Refusal::new(Code::AlreadyExists, format!("a wallet has the key `{id}` already")));
+    }
+    let absent = || Refusal::new(Code::NotFound, format!("the HSM has no key `{id}`"));
+    let public = house.hsm.find(id).await?.ok_or_else(absent)?;
+    if public.algorithm() != Algorithm::Secp256k1 {
+        return Err(Refusal::new(
+            Code::BadRequest,
+            format!("the key `{id}` is of another kind than wallets have"),
+        ));
+    }
+    let key = KeyRef { id, public };
+    house.hsm.sign(&key, key.proof()).await?;
+    Ok(key)
 }
 
 /// The next address of an account. Wallets that recover from the seed look no further than [`GAP`] unused ones in a row.

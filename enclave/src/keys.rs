@@ -158,7 +158,7 @@ fn context(tenant: &Tenant, of: &WalletId) -> Vec<u8> {
 
 /// The id of the key that a tenant's seeds are encrypted under.
 fn kek(tenant: &Tenant) -> KeyId {
-    crate::signer::key_id(&format!("chancery wallet kek v1\n{tenant}"))
+    chancery_audit::key_id("chancery wallet kek v1", tenant.as_str())
 }
 
 /// How the registry's row writes a seed.

@@ -23,7 +23,45 @@ use crate::start::Enclave;
 use crate::walk;
 use crate::wallet::{Design, Source};
 
+/// LIMIT: what names a kind of ceremony, in bytes.
+const CEREMONY_BYTES: usize = 32;
+
 impl Enclave {
+    /// Puts a key ceremony's transcript on record by its hash, and answers the log index.
+    ///
+    /// # Errors
+    /// [`Code::BadRequest`] for what cannot name a kind of ceremony, and what the store answers.
+    pub async fn record_ceremony(
+        &self,
+        operator: Operator,
+        ceremony: String,
+        script: Digest,
+        transcript: Digest,
+    ) -> Result<u64, Refusal> {
+        let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+        if !(1..=CEREMONY_BYTES).contains(&ceremony.len()) || !plain(&ceremony) {
+            return Err(Refusal::new(Code::BadRequest, "`kind` must be 1 to 32 of a-z and `-`"));
+        }
+        let house = Arc::clone(self.house());
+        self.run(async move {
+            house.disk.admit()?;
+            let record = audit::Record::Ceremony(audit::Ceremony {
+                v: V1,
+                tenant: operator.tenant().clone(),
+                request_id: RequestId::fresh(),
+                time_ms: house.clock.now()?,
+                client: operator.id().clone(),
+                certificate: Digest::from_bytes(*operator.fingerprint().as_bytes()),
+                ceremony,
+                script,
+                transcript,
+            });
+            let written = house.store.write(move |tx| Ok::<_, Refusal>(audit::append(tx, &record)?.index()));
+            Ok(written.await?.into_inner())
+        })
+        .await
+    }
+
     /// Looks who signed a bundle, and has it compiled, tested and proved, its limits count what is still in their windows,
     /// and it put in force from the next decision on. `notes` are signed notes over its hash. It goes on to its end whether
     /// or not anybody waits for [`PolicyChange::end`], which refuses with [`Code::BundleInvalid`] and every finding, failed

@@ -4,14 +4,12 @@
 
 use std::sync::Arc;
 
-use chancery_audit::{ML_DSA_SEED_BYTES, MlDsaError, MlDsaSigner, V1};
-use chancery_core::{Clock, KeyId};
+use chancery_audit::{ML_DSA_SEED_BYTES, MlDsaError, MlDsaSigner, V1, kek_id};
+use chancery_core::Clock;
 use chancery_hsm::{Hsm, HsmError, Wrapped};
 use chancery_secret::{SecretBytes, SecretError};
 use chancery_store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
-
-use crate::signer::key_id;
 
 /// Why the log has no ML-DSA key.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +59,7 @@ pub(crate) async fn find_or_make(
     if let Some(bytes) = store.read(|rows| rows.wrapped(&name))? {
         return open(hsm, origin, clock, &serde_json::from_slice(&bytes)?).await;
     }
-    match hsm.generate_kek(kek(origin), &format!("chancery/log/kek/{origin}")).await {
+    match hsm.generate_kek(kek_id(origin), &format!("chancery/log/kek/{origin}")).await {
         // Made before a crash that left no record.
         Ok(()) | Err(HsmError::KeyExists { .. }) => {}
         Err(error) => return Err(error.into()),
@@ -70,7 +68,7 @@ pub(crate) async fn find_or_make(
     let copy = SecretBytes::read_exact(seed.expose(), seed.len())?;
     let key = MlDsaSigner::new(origin, copy, Arc::clone(clock))?.key().to_string();
     let record =
-        Record { v: V1, wrapped: hsm.wrap(kek(origin), context(&key).as_bytes(), &seed).await?, key };
+        Record { v: V1, wrapped: hsm.wrap(kek_id(origin), context(&key).as_bytes(), &seed).await?, key };
     drop(seed);
     // ORDER: it is kept only once the token was seen to open it. A crash before this leaves a key that signed nothing.
     let signer = open(hsm, origin, clock, &record).await?;
@@ -86,7 +84,7 @@ async fn open(
     clock: &Arc<dyn Clock>,
     record: &Record,
 ) -> Result<MlDsaSigner, SeedError> {
-    let seed = hsm.unwrap(kek(origin), context(&record.key).as_bytes(), &record.wrapped).await?;
+    let seed = hsm.unwrap(kek_id(origin), context(&record.key).as_bytes(), &record.wrapped).await?;
     let signer = MlDsaSigner::new(origin, seed, Arc::clone(clock))?;
     if signer.key().to_string() == record.key {
         return Ok(signer);
@@ -96,8 +94,4 @@ async fn open(
 
 fn context(key: &str) -> String {
     format!("chancery log ml-dsa-44 seed v1\n{key}")
-}
-
-fn kek(origin: &str) -> KeyId {
-    key_id(&format!("chancery log kek v1\n{origin}"))
 }

@@ -3,8 +3,7 @@
 
 use std::sync::Arc;
 
-use chancery_audit::{CheckpointSigner, Digest, SignerError, Signing};
-use chancery_core::KeyId;
+use chancery_audit::{CheckpointSigner, SignerError, Signing, log_key_id};
 use chancery_hsm::{Algorithm, Hsm, HsmError, KeyRef, Message};
 
 /// Signs checkpoints in the HSM.
@@ -17,7 +16,7 @@ pub(crate) struct LogSigner {
 impl LogSigner {
     /// Finds the key of the log `origin`, or makes it where `empty` says that the log has no entries yet.
     pub async fn find_or_make(hsm: &Hsm, origin: &str, empty: bool) -> Result<Arc<Self>, HsmError> {
-        let id = key_id(&format!("chancery log key v1\n{origin}"));
+        let id = log_key_id(origin);
         let public = match hsm.find(id).await? {
             Some(public) => public,
             None if empty => hsm.generate(id, &format!("chancery/log/{origin}"), Algorithm::Ed25519).await?,
@@ -26,14 +25,6 @@ impl LogSigner {
         let bytes = public.bytes().try_into().map_err(|_| HsmError::KeyNotFound { key: id })?;
         Ok(Arc::new(Self { hsm: hsm.clone(), key: KeyRef { id, public }, public: bytes }))
     }
-}
-
-/// The id of a key that follows from what it is for.
-pub(crate) fn key_id(purpose: &str) -> KeyId {
-    let digest = Digest::of(purpose.as_bytes());
-    let mut id = [0; 16];
-    id.copy_from_slice(digest.as_bytes().split_at(16).0);
-    KeyId::from_bytes(id)
 }
 
 impl CheckpointSigner for LogSigner {

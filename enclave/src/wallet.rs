@@ -77,6 +77,8 @@ pub enum Design {
 pub enum Source {
     /// One that the token makes.
     Token,
+    /// One that is in the token already: a ceremony made it.
+    Made(KeyId),
     /// A seed that the HSM's worker makes: this account of it.
     Seed {
         /// The account (BIP-44), from 0.
@@ -154,7 +156,7 @@ impl Design {
             Self::Bitcoin { network, .. } => {
                 // Any key: what a descriptor may be does not depend on it.
                 let account = match source {
-                    Source::Token => None,
+                    Source::Token | Source::Made(_) => None,
                     Source::Seed { .. } => {
                         Some(AccountKey::new(*network, &ANY_KEY, &[0], &ANY_KEY, &ANY_KEY, [0; 32])?)
                     }
@@ -363,6 +365,12 @@ impl Wallets {
             .get(&(tenant.clone(), id.clone()))
             .cloned()
             .ok_or_else(|| Refusal::new(Code::NotFound, format!("no wallet `{id}`")))
+    }
+
+    /// Whether a wallet is around this key of the token.
+    pub fn has_key(&self, id: KeyId) -> bool {
+        let wallets = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        wallets.values().any(|wallet| matches!(&wallet.keys, Keys::Token(key) if key.id == id))
     }
 
     /// The wallets that are addresses of an account, by index.

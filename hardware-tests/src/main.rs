@@ -162,6 +162,7 @@ fn init(arguments: &Arguments, so_pin: &Pin, pin: &Pin) -> Result<Token, Failure
         call_ms: limit::HSM_CALL_MS,
         environment: arguments.environment.iter().cloned().collect(),
         init_argument: arguments.init_argument.clone(),
+        recoverable: false,
     };
     let new = NewToken { worker: std::env::current_exe()?, hsm };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

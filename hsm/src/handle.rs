@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::custody::wraps_under_trusted_keys_alone;
 use crate::error::HsmError;
 use crate::finding::{Finding, Verdict};
 use crate::key::{Algorithm, KeyRef, PublicKey};
@@ -160,7 +161,12 @@ impl Hsm {
         label: &str,
         algorithm: Algorithm,
     ) -> Result<PublicKey, HsmError> {
-        let request = Request::Generate { key: *id.as_bytes(), algorithm, label: label.to_owned() };
+        let request = Request::Generate {
+            key: *id.as_bytes(),
+            algorithm,
+            label: label.to_owned(),
+            recoverable: self.recoverable()?,
+        };
         let public = match self.call(id, request).await? {
             Reply::Public(made, bytes) if made == algorithm => PublicKey::parse(algorithm, &bytes)
                 .map_err(|_| HsmError::Protocol { what: "not a public key" })?,
@@ -181,7 +187,11 @@ impl Hsm {
     /// # Errors
     /// As [`Hsm::generate`].
     pub async fn generate_kek(&self, id: KeyId, label: &str) -> Result<(), HsmError> {
-        let request = Request::GenerateKek { key: *id.as_bytes(), label: label.to_owned() };
+        let request = Request::GenerateKek {
+            key: *id.as_bytes(),
+            label: label.to_owned(),
+            recoverable: self.recoverable()?,
+        };
         done(self.call(id, request).await?)
     }
 
@@ -273,6 +283,15 @@ impl Hsm {
         if let Some(supervisor) = supervisor {
             let _ = supervisor.await;
         }
+    }
+
+    /// Whether keys made now may leave the token under a trusted key: as configured, where the token was seen to hold such a
+    /// key to that.
+    fn recoverable(&self) -> Result<bool, HsmError> {
+        if !self.access.0.hsm.recoverable {
+            return Ok(false);
+        }
+        wraps_under_trusted_keys_alone(&self.shared.status().findings).map(|()| true)
     }
 
     /// What another worker for the same token needs.

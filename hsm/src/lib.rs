@@ -3,6 +3,7 @@
 //! If this is wrong, keys can be stolen through a lying token, or a wrong signature is released.
 
 pub mod conformance;
+mod custody;
 mod error;
 mod finding;
 mod handle;
@@ -15,6 +16,7 @@ mod worker;
 mod wrap;
 
 pub use chancery_hd::{HARDENED, Path};
+pub use custody::{BACKUP_KEY_BYTES, Custody, Found, KEYS, Survey, Use, WrappedKey};
 pub use error::HsmError;
 pub use finding::{Finding, Probe, Verdict};
 pub use handle::{Health, Hsm, NewToken, Settings, State, init_token};

@@ -5,6 +5,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::custody::{Found, WrappedKey};
 use crate::finding::Finding;
 use crate::key::Algorithm;
 use crate::signature::Message;
@@ -15,7 +16,8 @@ pub const PROTOCOL: u16 = 3;
 pub const FRAME_BYTES: usize = 256 * 1024;
 
 /// The first frame, from parent to worker. The PIN follows as bare bytes in a frame of its own (for
-/// [`Task::Initialise`], the security officer's PIN comes before it; for [`Task::Wrap`], the secret after it).
+/// [`Task::Initialise`] and [`Task::Entrust`], the security officer's PIN comes before it; for [`Task::Wrap`],
+/// [`Task::Entrust`] and [`Task::Restore`], the secret after it).
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Start {
     /// [`PROTOCOL`].
@@ -46,6 +48,24 @@ pub enum Task {
     /// To decrypt a secret and end. It follows as bare bytes once the parent has sent an empty frame, which says that it
     /// reads straight into secret memory from here on.
     Unwrap(Sealing, Vec<u8>),
+    /// To tell which keys the token has, and end.
+    Survey,
+    /// To put a backup key on the token, marked as trusted by the security officer, and end.
+    Entrust {
+        /// Its id.
+        key: [u8; 16],
+        /// Its label.
+        label: String,
+    },
+    /// To wrap keys under a backup key of the token, and end.
+    BackUp {
+        /// The backup key.
+        under: [u8; 16],
+        /// The keys.
+        keys: Vec<[u8; 16]>,
+    },
+    /// To unwrap keys that were wrapped under the backup key that is handed over, and end.
+    Restore(Vec<WrappedKey>),
 }
 
 /// What AES-256-GCM needs beside the secret.
@@ -90,6 +110,10 @@ pub enum Started {
     },
     /// The answer to [`Task::Wrap`]: ciphertext and tag.
     Wrapped(Vec<u8>),
+    /// The answer to [`Task::Survey`]: the keys with an id of ours, and how many others there are.
+    Surveyed(Vec<Found>, usize),
+    /// The answer to [`Task::BackUp`].
+    BackedUp(Vec<WrappedKey>),
     /// It cannot.
     Refused(Fault),
 }
@@ -116,6 +140,8 @@ pub enum Request {
         algorithm: Algorithm,
         /// Its label.
         label: String,
+        /// Whether it may leave the token under a trusted key.
+        recoverable: bool,
     },
     /// A new key that encrypts keys.
     GenerateKek {
@@ -123,6 +149,8 @@ pub enum Request {
         key: [u8; 16],
         /// Its label.
         label: String,
+        /// Whether it may leave the token under a trusted key.
+        recoverable: bool,
     },
     /// A new seed, made by the worker and answered encrypted.
     NewSeed(Sealing),

@@ -10,4 +10,4 @@ mod process;
 pub use bytes::{SecretBytes, SecretError};
 pub use page::{Protection, protection};
 pub use pin::{PIN_BYTES, Pin, PinError};
-pub use process::{exit_now, harden_process};
+pub use process::{exit_now, harden_process, inherited};

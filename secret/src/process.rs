@@ -30,8 +30,11 @@ pub fn exit_now(code: u8) -> ! {
 ///
 /// Descriptors opened by this process are close-on-exec, inherited ones cannot be: that tells them apart, so that
 /// nobody else's descriptor can be taken by a wrong number in the configuration.
+///
+/// # Errors
+/// A number that is not an inherited descriptor to read from.
 #[expect(unsafe_code, reason = "a number from outside becomes a descriptor")]
-pub(crate) fn inherited(fd: i32) -> io::Result<OwnedFd> {
+pub fn inherited(fd: i32) -> io::Result<OwnedFd> {
     if fd < 0 || fd == 1 || fd == 2 {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a descriptor to read from"));
     }

@@ -185,6 +185,7 @@ fn config(root: &Path) -> Config {
             call_ms: 1_500,
             environment: BTreeMap::new(),
             init_argument: None,
+            recoverable: false,
         },
         policy: Policy::default(),
         rate: Rates::default(),

@@ -127,6 +127,9 @@ fn read(entries: &[Vec<u8>], world: &World) -> Log {
             Ok(Record::Wallet(wallet)) => {
                 log.wallets.insert(wallet.wallet, wallet.public_key.as_bytes().to_vec());
             }
+            Ok(Record::Ceremony(_)) => {
+                world.seen(|account| account.breaks(format!("entry {index}: nobody held a ceremony here")));
+            }
             Ok(Record::Policy(policy)) => log.policies.push((index, policy.bundle)),
             Err(error) => world.seen(|account| account.breaks(format!("entry {index}: {error}"))),
         }

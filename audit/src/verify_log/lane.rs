@@ -31,6 +31,7 @@ pub(super) enum Step {
     Outcome(Box<Outcome>),
     Wallet,
     Login,
+    Ceremony,
     Policy(Box<Policy>),
 }
 
@@ -44,6 +45,7 @@ impl From<Record> for Step {
             Record::Outcome(outcome) => Self::Outcome(Box::new(outcome)),
             Record::Wallet(_) => Self::Wallet,
             Record::Login(_) => Self::Login,
+            Record::Ceremony(_) => Self::Ceremony,
             Record::Policy(policy) => Self::Policy(Box::new(policy)),
         }
     }

@@ -70,6 +70,9 @@ pub struct Counts {
     /// What happened at officers' logins.
     #[serde(default)]
     pub logins: u64,
+    /// Key ceremonies put on record.
+    #[serde(default)]
+    pub ceremonies: u64,
 }
 
 /// What a verified log holds.
@@ -263,6 +266,7 @@ impl<'a> Pass<'a> {
             }
             Step::Wallet => self.counts.wallets += 1,
             Step::Login => self.counts.logins += 1,
+            Step::Ceremony => self.counts.ceremonies += 1,
             Step::Policy(policy) => {
                 self.counts.policies += 1;
                 self.is_endorsed(index, &policy)?;

@@ -2,6 +2,7 @@
 
 mod approval;
 mod audit;
+mod ceremony;
 mod client;
 mod history;
 mod init;
@@ -94,6 +95,9 @@ enum Command {
     /// Fetch the keys that receipts are verified against
     #[command(subcommand)]
     Trust(trust::Trust),
+    /// Make, back up, restore and destroy keys before witnesses
+    #[command(subcommand)]
+    Ceremony(ceremony::Ceremony),
     /// Print a shell's completions
     Completions(page::Completions),
     /// Write the man pages
@@ -122,6 +126,7 @@ impl Cli {
             Command::Audit(command) => command.run(connection, output),
             Command::Receipt(command) => command.run(connection, output),
             Command::Trust(command) => command.run(connection, output),
+            Command::Ceremony(command) => command.run(connection, output),
             Command::Completions(command) => command.run(output),
             Command::Man(command) => command.run(output),
         }

@@ -191,6 +191,7 @@ fn tell(
             "wallets": counts.wallets,
             "policies": counts.policies,
             "logins": counts.logins,
+            "ceremonies": counts.ceremonies,
             "policy_keys": keys.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "policy_signatures": needed,
             "open": report.open,
@@ -215,6 +216,7 @@ fn tell(
     };
     output.line(&format!("policies  {} ({signed})", counts.policies))?;
     output.line(&format!("logins    {}", counts.logins))?;
+    output.line(&format!("ceremonies {}", counts.ceremonies))?;
     if let (Some(all), Some(newest)) = (timestamps, newest) {
         let (time, by) = (when::show(newest.timestamp.time()), visible(newest.timestamp.authority()));
         output.line(&format!(

@@ -1,6 +1,6 @@
 //! `chancery wallet`: keys and what they may be used on.
 
-use chancery_core::WalletId;
+use chancery_core::{KeyId, WalletId};
 use clap::{ArgGroup, Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -98,6 +98,9 @@ pub struct KeysFrom {
     /// From the account of this Ethereum wallet: its next address
     #[arg(long, value_name = "WALLET", conflicts_with = "bitcoin")]
     beside: Option<WalletId>,
+    /// A key that a ceremony made for it
+    #[arg(long, value_name = "ID")]
+    key: Option<KeyId>,
 }
 
 impl KeysFrom {
@@ -105,6 +108,7 @@ impl KeysFrom {
         match self {
             Self { hd: true, .. } => json!({ "from": "seed" }),
             Self { beside: Some(wallet), .. } => json!({ "from": "beside", "wallet": wallet }),
+            Self { key: Some(id), .. } => json!({ "from": "ceremony", "id": id }),
             _ => json!({ "from": "hsm" }),
         }
     }

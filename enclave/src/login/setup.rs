@@ -12,7 +12,6 @@ use super::Logins;
 use crate::house::House;
 use crate::kept;
 use crate::refusal::Refusal;
-use crate::signer::key_id;
 
 /// The record in the store.
 #[derive(Serialize, Deserialize)]
@@ -62,6 +61,6 @@ impl Logins {
     }
 
     fn kek(&self) -> KeyId {
-        key_id(&format!("chancery login kek v1\n{}", self.origin))
+        key_id("chancery login kek v1", &self.origin)
     }
 }

@@ -1,6 +1,7 @@
 //! Every target, by the room that parses.
 
 mod bitcoin;
+mod ceremony;
 mod ethereum;
 mod identity;
 mod log;
@@ -109,6 +110,18 @@ pub const TARGETS: &[Target] = &[
         from: "a request's `Signature-Input`, `Signature` and `Content-Digest`",
         check: identity::request_signature,
         seeds: identity::request_signatures,
+    },
+    Target {
+        name: "ceremony-script",
+        from: "whoever plans a ceremony",
+        check: ceremony::script,
+        seeds: ceremony::scripts,
+    },
+    Target {
+        name: "ceremony-transcript",
+        from: "whoever shows a ceremony",
+        check: ceremony::transcript,
+        seeds: ceremony::transcripts,
     },
     Target {
         name: "frames",

@@ -12,7 +12,7 @@ use super::Bench;
 use crate::error::HsmError;
 use crate::key::Algorithm;
 use crate::wire::Fault;
-use crate::worker::keys;
+use crate::worker::keys::{self, Keep};
 
 /// One measurement.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -41,7 +41,7 @@ impl Bench {
         time: Duration,
     ) -> Result<Rate, HsmError> {
         let id = KeyId::fresh();
-        let (_, key) = keys::generate(&self.session, algorithm, id.as_bytes(), "raw sign rate", true)?;
+        let (_, key) = keys::generate(&self.session, algorithm, id.as_bytes(), "raw sign rate", Keep::Token)?;
         let measured = self.measure(algorithm, key, threads, time);
         keys::destroy(&self.session, id.as_bytes())?;
         Ok(measured?)

@@ -14,6 +14,7 @@ use crate::key::{Algorithm, PublicKey};
 use crate::signature::{Message, seal};
 use crate::wire::{Class, Fault};
 use crate::worker::fault::name;
+use crate::worker::keys::Keep;
 use crate::worker::module::Slot;
 use crate::worker::{keys, probe};
 
@@ -84,7 +85,7 @@ fn raw_sign(
 fn signing(slot: &Slot, session: &Session, algorithm: Algorithm, rows: &mut Vec<Row>) {
     let subject = algorithm.as_str();
     let id = *b"chancery/conform";
-    let (public, key) = match keys::generate(session, algorithm, &id, "conformance", false) {
+    let (public, key) = match keys::generate(session, algorithm, &id, "conformance", Keep::Session) {
         Ok(made) => made,
         Err(fault) => return rows.push(row("generate", subject, Err(fault))),
     };
@@ -203,7 +204,7 @@ fn destroy(session: &Session, algorithm: Algorithm, id: &[u8], key: ObjectHandle
 
 fn kek(session: &Session, rows: &mut Vec<Row>) {
     let id = *b"chancery/conf-kk";
-    match keys::generate_kek(session, &id, "conformance", false) {
+    match keys::generate_kek(session, &id, "conformance", Keep::Session) {
         Ok(key) => {
             rows.push(row(
                 "generate",

@@ -67,20 +67,33 @@ struct Launched {
     body: Box<dyn Body>,
 }
 
-fn refusal(started: Started) -> HsmError {
-    match started {
-        Started::Refused(Fault { class: Class::Fatal, what }) => HsmError::Down { reason: what },
-        Started::Refused(Fault { class: Class::Refused | Class::Unguarded, what }) => {
-            HsmError::Refused { reason: what }
-        }
-        Started::Refused(Fault { what, .. }) => HsmError::Interrupted { reason: what },
-        Started::Ready { .. } | Started::Wrapped(_) => {
-            HsmError::Protocol { what: "the first frame is of another task" }
+impl Worker {
+    /// What a first frame that is not the answer to the task says.
+    pub(crate) fn refusal(started: Started) -> HsmError {
+        match started {
+            Started::Refused(Fault { class: Class::Fatal, what }) => HsmError::Down { reason: what },
+            Started::Refused(Fault { class, what })
+                if matches!(class, Class::Refused | Class::Unguarded | Class::Exists) =>
+            {
+                HsmError::Refused { reason: what }
+            }
+            Started::Refused(Fault { what, .. }) => HsmError::Interrupted { reason: what },
+            _ => HsmError::Protocol { what: "the first frame is of another task" },
         }
     }
-}
 
-impl Worker {
+    /// Starts a worker that does one thing and ends, and answers its first frame.
+    pub(crate) async fn errand(
+        settings: &Settings,
+        task: Task,
+        serial: Option<&str>,
+        secrets: &[&[u8]],
+    ) -> Result<Started, HsmError> {
+        let (launched, started) = Self::launch(settings, task, serial, secrets).await?;
+        ended(launched.body).await;
+        Ok(started)
+    }
+
     /// Starts a worker that serves, and refuses a token that lies where the mode says so.
     pub(crate) async fn start(
         settings: &Settings,
@@ -112,7 +125,7 @@ impl Worker {
             Started::Ready { token, mechanisms, findings } => {
                 Ok(Self { stream, inbox, token, mechanisms, findings, body })
             }
-            other => Err(refusal(other)),
+            other => Err(Self::refusal(other)),
         }
     }
 
@@ -151,11 +164,9 @@ impl Worker {
         secret: &SecretBytes,
     ) -> Result<Vec<u8>, HsmError> {
         let secrets = [pin.expose(), secret.expose()];
-        let (launched, started) = Self::launch(settings, Task::Wrap(sealing), Some(serial), &secrets).await?;
-        ended(launched.body).await;
-        match started {
+        match Self::errand(settings, Task::Wrap(sealing), Some(serial), &secrets).await? {
             Started::Wrapped(wrapped) => Ok(wrapped),
-            other => Err(refusal(other)),
+            other => Err(Self::refusal(other)),
         }
     }
 
@@ -170,7 +181,7 @@ impl Worker {
         let task = Task::Unwrap(sealing, wrapped);
         let (Launched { mut stream, body, .. }, started) =
             Self::launch(settings, task, Some(serial), &[pin.expose()]).await?;
-        let Started::Ready { .. } = started else { return Err(refusal(started)) };
+        let Started::Ready { .. } = started else { return Err(Self::refusal(started)) };
         // Only now does the worker send the secret: no read of ours went ahead, so no buffer of ours holds any of it.
         stream.write_all(&[0; 4]).await.map_err(|_| gone())?;
         let stream = stream.into_std().map_err(HsmError::Spawn)?;

@@ -45,14 +45,30 @@ pub(crate) fn curves(algorithm: Algorithm) -> &'static [&'static [u8]] {
     }
 }
 
-/// Makes a signing key and reads back that it is what was asked for. `token` false makes a session key, for tests of
-/// the token itself.
+/// How long a new key lives, and whether it may leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// Until the session ends: for tests of the token itself.
+    Session,
+    /// On the token, which it never leaves.
+    Token,
+    /// On the token, which it leaves under a key alone that the security officer marked as trusted.
+    Recoverable,
+}
+
+impl Keep {
+    pub(crate) fn on_token(recoverable: bool) -> Self {
+        if recoverable { Self::Recoverable } else { Self::Token }
+    }
+}
+
+/// Makes a signing key and reads back that it is what was asked for.
 pub(crate) fn generate(
     session: &Session,
     algorithm: Algorithm,
     id: &[u8],
     label: &str,
-    token: bool,
+    keep: Keep,
 ) -> Result<(PublicKey, ObjectHandle), Fault> {
     vacant(session, id, label)?;
     let make = match algorithm {
@@ -62,14 +78,14 @@ pub(crate) fn generate(
     let mut refused = Fault::new(Class::Refused, "no curve to try");
     for curve in curves(algorithm) {
         let public = [
-            Attribute::Token(token),
+            Attribute::Token(keep != Keep::Session),
             Attribute::Private(false),
             Attribute::EcParams(curve.to_vec()),
             Attribute::Verify(true),
             Attribute::Id(id.to_vec()),
             Attribute::Label(label.as_bytes().to_vec()),
         ];
-        let mut private = guarded(id, label, token);
+        let mut private = guarded(id, label, keep);
         private.extend([Attribute::Sign(true), Attribute::Derive(false), Attribute::Unwrap(false)]);
         // Modules differ in which restrictions they can keep; the strictest template that one accepts is used.
         let bound = Attribute::AllowedMechanisms(vec![mechanism_type(algorithm)]);
@@ -78,7 +94,7 @@ pub(crate) fn generate(
             let template = [&private[..], restrictions].concat();
             match session.generate_key_pair(&make, &public, &template) {
                 Ok((public, private)) => {
-                    return accept(session, algorithm, public, private).inspect_err(|_| {
+                    return accept(session, algorithm, public, private, keep).inspect_err(|_| {
                         let _ = session.destroy_object(private);
                         let _ = session.destroy_object(public);
                     });
@@ -99,8 +115,9 @@ fn accept(
     algorithm: Algorithm,
     public: ObjectHandle,
     private: ObjectHandle,
+    keep: Keep,
 ) -> Result<(PublicKey, ObjectHandle), Fault> {
-    is_guarded(session, private)?;
+    is_guarded(session, private, keep)?;
     Ok((public_key(session, algorithm, public)?, private))
 }
 
@@ -109,10 +126,10 @@ pub(crate) fn generate_kek(
     session: &Session,
     id: &[u8],
     label: &str,
-    token: bool,
+    keep: Keep,
 ) -> Result<ObjectHandle, Fault> {
     vacant(session, id, label)?;
-    let mut template = guarded(id, label, token);
+    let mut template = guarded(id, label, keep);
     template.extend([
         Attribute::ValueLen(32_u64.into()),
         Attribute::Encrypt(true),
@@ -122,7 +139,7 @@ pub(crate) fn generate_kek(
         Attribute::Sign(false),
     ]);
     let kek = session.generate_key(&Mechanism::AesKeyGen, &template)?;
-    is_guarded(session, kek).inspect_err(|_| {
+    is_guarded(session, kek, keep).inspect_err(|_| {
         let _ = session.destroy_object(kek);
     })?;
     Ok(kek)
@@ -131,7 +148,10 @@ pub(crate) fn generate_kek(
 /// Encrypts a secret under a KEK: ciphertext and tag (AES-256-GCM, NIST SP 800-38D).
 pub(crate) fn encrypt(session: &Session, sealing: &Sealing, secret: &SecretBytes) -> Result<Vec<u8>, Fault> {
     let mut nonce = sealing.nonce;
-    let (kek, gcm) = (kek(session, sealing)?, GcmParams::new(&mut nonce, &sealing.context, 128_u64.into())?);
+    let kek = kek(session, sealing)?;
+    let keep = if leaves(session, kek)? { Keep::Recoverable } else { Keep::Token };
+    is_guarded(session, kek, keep)?;
+    let gcm = GcmParams::new(&mut nonce, &sealing.context, 128_u64.into())?;
     let wrapped = session.encrypt(&Mechanism::AesGcm(gcm), kek, secret.expose())?;
     // A module in an approved mode may take a nonce of its own and append it, which nothing here would find again.
     if nonce == sealing.nonce && wrapped.len() == secret.len() + 16 {
@@ -143,6 +163,7 @@ pub(crate) fn encrypt(session: &Session, sealing: &Sealing, secret: &SecretBytes
 /// Decrypts what [`encrypt`] made, into secret memory.
 pub(crate) fn decrypt(session: &Session, sealing: &Sealing, wrapped: &[u8]) -> Result<SecretBytes, Fault> {
     let mut nonce = sealing.nonce;
+    // A restored KEK was not made here. That it is the one which encrypted this, the tag says.
     let (kek, gcm) = (kek(session, sealing)?, GcmParams::new(&mut nonce, &sealing.context, 128_u64.into())?);
     let opened = session.decrypt(&Mechanism::AesGcm(gcm), kek, wrapped);
     // Whatever the module calls it: the tag does not fit, and no other session or process will make it fit.
@@ -152,26 +173,37 @@ pub(crate) fn decrypt(session: &Session, sealing: &Sealing, wrapped: &[u8]) -> R
     SecretBytes::take(&mut opened).map_err(|error| Fault::new(Class::Retry, error.to_string()))
 }
 
-/// The KEK, believed because it was made here and never left.
 fn kek(session: &Session, sealing: &Sealing) -> Result<ObjectHandle, Fault> {
-    let kek = only(session, ObjectClass::SECRET_KEY, &sealing.kek, &search(session, &sealing.kek)?)?
-        .ok_or_else(|| Fault::new(Class::Refused, "the token has not the key that encrypts this secret"))?;
-    is_guarded(session, kek)?;
-    Ok(kek)
+    secret_key(session, &sealing.kek)?
+        .ok_or_else(|| Fault::new(Class::Refused, "the token has not the key that encrypts this secret"))
 }
 
-fn guarded(id: &[u8], label: &str, token: bool) -> Vec<Attribute> {
-    vec![
-        Attribute::Token(token),
+/// The secret key with this id.
+pub(super) fn secret_key(session: &Session, id: &[u8]) -> Result<Option<ObjectHandle>, Fault> {
+    only(session, ObjectClass::SECRET_KEY, id, &search(session, id)?)
+}
+
+/// Whether a key is marked as one that may leave its token.
+fn leaves(session: &Session, key: ObjectHandle) -> Result<bool, Fault> {
+    Ok(session.get_attributes(key, &[AttributeType::Extractable])?.contains(&Attribute::Extractable(true)))
+}
+
+pub(super) fn guarded(id: &[u8], label: &str, keep: Keep) -> Vec<Attribute> {
+    let mut template = vec![
+        Attribute::Token(keep != Keep::Session),
         Attribute::Private(true),
         Attribute::Sensitive(true),
-        Attribute::Extractable(false),
+        Attribute::Extractable(keep == Keep::Recoverable),
         Attribute::Id(id.to_vec()),
         Attribute::Label(label.as_bytes().to_vec()),
-    ]
+    ];
+    if keep == Keep::Recoverable {
+        template.push(Attribute::WrapWithTrusted(true));
+    }
+    template
 }
 
-fn vacant(session: &Session, id: &[u8], label: &str) -> Result<(), Fault> {
+pub(super) fn vacant(session: &Session, id: &[u8], label: &str) -> Result<(), Fault> {
     if label.is_empty() || label.len() > LABEL_BYTES {
         return Err(Fault::new(Class::Refused, "a key's label is 1 to 128 bytes long"));
     }
@@ -181,16 +213,23 @@ fn vacant(session: &Session, id: &[u8], label: &str) -> Result<(), Fault> {
     Err(Fault::new(Class::Exists, "the id is taken"))
 }
 
-/// Reads back that a key was made here, was always sensitive and never extractable, and is so now.
-fn is_guarded(session: &Session, key: ObjectHandle) -> Result<(), Fault> {
+/// Reads back that a key was made here, was always sensitive, and leaves the token as agreed or not at all.
+fn is_guarded(session: &Session, key: ObjectHandle, keep: Keep) -> Result<(), Fault> {
+    let leaving = match keep {
+        Keep::Recoverable => [Attribute::Extractable(true), Attribute::WrapWithTrusted(true)],
+        Keep::Token | Keep::Session => [Attribute::Extractable(false), Attribute::NeverExtractable(true)],
+    };
     let wanted = [
-        Attribute::Private(true),
-        Attribute::Sensitive(true),
-        Attribute::Extractable(false),
-        Attribute::AlwaysSensitive(true),
-        Attribute::NeverExtractable(true),
-        Attribute::Local(true),
-    ];
+        &[Attribute::Private(true), Attribute::Sensitive(true), Attribute::AlwaysSensitive(true)],
+        &leaving[..],
+        &[Attribute::Local(true)],
+    ]
+    .concat();
+    has(session, key, &wanted)
+}
+
+/// Reads back that a key has these attributes.
+pub(super) fn has(session: &Session, key: ObjectHandle, wanted: &[Attribute]) -> Result<(), Fault> {
     let types: Vec<_> = wanted.iter().map(Attribute::attribute_type).collect();
     let found = session.get_attributes(key, &types)?;
     match wanted.iter().find(|wanted| !found.contains(wanted)) {
@@ -271,7 +310,7 @@ pub(crate) fn believe(
 }
 
 /// The one of these objects that is of this class and has this id.
-fn only(
+pub(super) fn only(
     session: &Session,
     class: ObjectClass,
     id: &[u8],

@@ -3,6 +3,7 @@
 
 mod catalogue;
 mod channel;
+mod custody;
 pub(crate) mod fault;
 pub(crate) mod keys;
 pub(crate) mod module;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 use chancery_secret::{SecretBytes, exit_now, harden_process};
 
+use crate::custody::BACKUP_KEY_BYTES;
 use crate::wire::{Class, Fault, PROTOCOL, Start, Started, Task};
 use crate::wrap::SECRET_BYTES;
 use channel::{Channel, Jobs};
@@ -79,6 +81,13 @@ fn prepare(channel: &mut Channel, start: &Start) -> Result<(Started, Then), Faul
         let (so_pin, pin) = (channel.read_pin()?, channel.read_pin()?);
         return Ok((told(module.init_token(&start.token, &so_pin, &pin)?), Then::Leave));
     }
+    if let Task::Entrust { key, label } = &start.task {
+        let (so_pin, pin, secret) =
+            (channel.read_pin()?, channel.read_pin()?, channel.read_secret(BACKUP_KEY_BYTES)?);
+        let slot = module.open(&start.token, start.serial.as_deref())?;
+        custody::entrust(&slot, &so_pin, &pin, key, label, &secret)?;
+        return Ok((Started::BackedUp(Vec::new()), Then::Leave));
+    }
     let pin = channel.read_pin()?;
     let slot = module.open(&start.token, start.serial.as_deref())?;
     let first = slot.login(&pin)?;
@@ -92,7 +101,19 @@ fn prepare(channel: &mut Channel, start: &Start) -> Result<(Started, Then), Faul
             let secret = keys::decrypt(&first, sealing, wrapped)?;
             return Ok((told(slot.token().clone()), Then::HandOver(secret)));
         }
-        Task::Serve | Task::Initialise => {}
+        Task::Survey => {
+            let (keys, others) = custody::survey(&first)?;
+            return Ok((Started::Surveyed(keys, others), Then::Leave));
+        }
+        Task::BackUp { under, keys } => {
+            return Ok((Started::BackedUp(custody::back_up(&first, under, keys)?), Then::Leave));
+        }
+        Task::Restore(keys) => {
+            let secret = channel.read_secret(BACKUP_KEY_BYTES)?;
+            custody::restore(&first, &secret, keys)?;
+            return Ok((Started::BackedUp(Vec::new()), Then::Leave));
+        }
+        Task::Serve | Task::Initialise | Task::Entrust { .. } => {}
     }
     let findings = probe::ask(&slot, &first)?;
     let mechanisms = slot.mechanisms()?;

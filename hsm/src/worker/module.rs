@@ -154,8 +154,13 @@ impl Slot {
     /// Opens the first session and logs in. The login holds for every session of this process.
     pub(crate) fn login(&self, pin: &Pin) -> Result<Session, Fault> {
         let session = self.session()?;
-        session.login_with_raw(UserType::User, &RawAuthPin::new(Box::new(pin.expose().to_vec())))?;
+        self.enter(&session, UserType::User, pin)?;
         Ok(session)
+    }
+
+    /// Logs in on a session, as the user or as the security officer.
+    pub(super) fn enter(&self, session: &Session, who: UserType, pin: &Pin) -> Result<(), Fault> {
+        Ok(session.login_with_raw(who, &RawAuthPin::new(Box::new(pin.expose().to_vec())))?)
     }
 
     /// Opens a session.

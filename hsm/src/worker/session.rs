@@ -7,8 +7,9 @@ use std::sync::Arc;
 use cryptoki::object::ObjectHandle;
 use cryptoki::session::{Session, SessionState};
 
+use super::keys::{self, Keep};
 use super::module::Slot;
-use super::{keys, seeds};
+use super::seeds;
 use crate::key::Algorithm;
 use crate::signature::Message;
 use crate::wire::{Class, Fault, Reply, Request};
@@ -44,13 +45,14 @@ impl Signer {
             Request::Sign { key, algorithm, public, message } => {
                 self.twice(|signer| signer.sign(key, algorithm, &public, &message))
             }
-            Request::Generate { key, algorithm, label } => self.once(|session| {
-                let (public, _) = keys::generate(session, algorithm, &key, &label, true)?;
+            Request::Generate { key, algorithm, label, recoverable } => self.once(|session| {
+                let keep = Keep::on_token(recoverable);
+                let (public, _) = keys::generate(session, algorithm, &key, &label, keep)?;
                 Ok(Reply::Public(algorithm, public.bytes().to_vec()))
             }),
-            Request::GenerateKek { key, label } => {
-                self.once(|session| keys::generate_kek(session, &key, &label, true).map(|_| Reply::Done))
-            }
+            Request::GenerateKek { key, label, recoverable } => self.once(|session| {
+                keys::generate_kek(session, &key, &label, Keep::on_token(recoverable)).map(|_| Reply::Done)
+            }),
             Request::Destroy { key } => {
                 self.once(|session| keys::destroy(session, &key).map(|()| Reply::Done))
             }

@@ -334,6 +334,7 @@ pub fn be_a_parent(folder: &str) -> ExitCode {
         call_ms: 60_000,
         environment: [("SOFTHSM2_CONF".to_owned(), conf)].into(),
         init_argument: None,
+        recoverable: false,
     };
     let pin = Pin::new(SecretBytes::take(&mut PIN.to_owned().into_bytes()).unwrap()).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();

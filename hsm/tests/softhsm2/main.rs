@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test runner prints")]
 
+mod custody;
 mod faults;
 mod place;
 mod seeds;
@@ -47,6 +48,8 @@ tests![
     seeds::derived_keys_are_those_of_the_library_and_sign,
     seeds::a_seed_is_left_in_no_memory,
     seeds::the_cost_of_opening_a_seed_is_measured,
+    custody::keys_outlive_their_token,
+    custody::a_key_leaves_under_a_trusted_key_alone,
     tamper::a_flipped_signature_is_never_released,
     tamper::a_replayed_or_foreign_signature_is_never_released,
     tamper::a_key_that_proves_nothing_is_not_taken,

@@ -58,6 +58,7 @@ impl Place {
             call_ms: 60_000,
             environment: [("SOFTHSM2_CONF".to_owned(), conf.display().to_string())].into(),
             init_argument: None,
+            recoverable: false,
         };
         Self { folder, hsm }
     }

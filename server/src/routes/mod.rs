@@ -2,6 +2,7 @@
 //! writes out the answer.
 
 mod approvals;
+mod ceremonies;
 mod log;
 mod login;
 mod payload;
@@ -90,6 +91,7 @@ pub fn router(enclave: Enclave, wallet: config::Rate, sessioned: Vec<Sessioned>)
         .route("/v1/policy/{hash}", get(policy::kept))
         .route("/v1/audit/decisions", get(requests::decisions))
         .route("/v1/audit/decisions/{id}", get(requests::decision))
+        .route("/v1/ceremonies", post(ceremonies::record))
         .route("/v1/log/tile/{*path}", get(log::tile))
         .route("/v1/sessions", get(sessions::list))
         .route("/v1/sessions/{id}", delete(sessions::end))
@@ -134,6 +136,7 @@ pub fn body_limits() -> BodyLimits {
         policy::kept,
         requests::decisions,
         requests::decision,
+        ceremonies::record,
         log::checkpoint,
         log::tile,
         log::timestamp,

@@ -24,7 +24,8 @@ use crate::problem::Problem;
         (status = 202, description = "Asked for: the policy in force governs changes", body = Pending),
         (status = 400, description = "Such chains or such a descriptor cannot be a wallet's", body = ProblemSchema),
         (status = 403, description = "Needs the role `operator`; denied by policy", body = ProblemSchema),
-        (status = 409, description = "The name is taken", body = ProblemSchema),
+        (status = 404, description = "The HSM has no such key", body = ProblemSchema),
+        (status = 409, description = "The name or the key is taken", body = ProblemSchema),
     )
 )]
 pub(crate) async fn create(

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use chancery_audit::{self as audit, HexBytes, Receipt};
-use chancery_core::{ClientId, Payload, RequestId, Tenant, Tier, UnixMillis, WalletId};
+use chancery_audit::{self as audit, Digest, HexBytes, Receipt};
+use chancery_core::{ClientId, KeyId, Payload, RequestId, Tenant, Tier, UnixMillis, WalletId};
 use chancery_enclave::{self as enclave, Network};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -238,6 +238,12 @@ pub(crate) enum NewKey {
         #[serde(default)]
         account: u32,
     },
+    /// A key that a ceremony made for it.
+    Ceremony {
+        /// The key.
+        #[schema(value_type = String)]
+        id: KeyId,
+    },
     /// The next address of the account of an Ethereum wallet.
     Beside {
         /// That wallet.
@@ -251,9 +257,32 @@ impl From<NewKey> for enclave::Source {
         match key {
             NewKey::Hsm => Self::Token,
             NewKey::Seed { account } => Self::Seed { account },
+            NewKey::Ceremony { id } => Self::Made(id),
             NewKey::Beside { wallet } => Self::Beside(wallet),
         }
     }
+}
+
+/// A key ceremony that was held.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CeremonyHeld {
+    /// What for: letters and `-`, at most 32.
+    #[schema(example = "initialise")]
+    pub kind: String,
+    /// SHA-256 of its script.
+    #[schema(value_type = String)]
+    pub script: Digest,
+    /// SHA-256 of its transcript's last entry.
+    #[schema(value_type = String)]
+    pub transcript: Digest,
+}
+
+/// Where it is on record.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct CeremonyOnRecord {
+    /// The log index.
+    pub leaf: u64,
 }
 
 /// A kind of chain.

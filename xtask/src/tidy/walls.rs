@@ -33,6 +33,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     // A witness is another organisation's program: of this house it shares the formats and nothing that signs or decides.
     ("chancery-witness", &["chancery-core", "chancery-audit"]),
     ("chancery-hsm", &["chancery-core", "chancery-secret", "chancery-hd"]),
+    // A token before and beside the daemon, with people in the room: nothing that serves links it.
+    ("chancery-ceremony", &["chancery-core", "chancery-secret", "chancery-audit", "chancery-hsm"]),
     (
         "chancery-enclave",
         &[
@@ -71,6 +73,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "chancery-policy",
             "chancery-prove",
             "chancery-audit",
+            "chancery-ceremony",
         ],
     ),
     ("chancery-hardware-tests", &["chancery-core", "chancery-secret", "chancery-hsm"]),
@@ -84,6 +87,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "chancery-policy",
             "chancery-audit",
             "chancery-hsm",
+            "chancery-ceremony",
         ],
     ),
     // The tasks drive binaries and link no room.
@@ -155,6 +159,10 @@ const WALLS: &[(&str, &[&str], &str)] = &[
         "policies are evaluated in one place, stricter than Cedar alone; the prover passes its types on",
     ),
     ("cedar-policy-symcc", &["chancery-prove"], "solvers are run and believed in one place"),
+    ("age", &["chancery-ceremony"], "shares are sealed and opened in one place"),
+    ("vsss-rs", &["chancery-ceremony"], "secrets are dealt and joined in one place"),
+    ("p256", &["chancery-ceremony"], "the curve of the shares; all else is aws-lc"),
+    ("coset", &["chancery-ceremony"], "transcripts are written and read in one place"),
     // Server and enclave name it for their tests alone, which make transactions.
     (
         "alloy-consensus",

@@ -64,7 +64,7 @@ pub struct Sign {
 }
 
 /// A private key with its name.
-struct Signer {
+pub struct Signer {
     pair: Ed25519KeyPair,
     key: VerifierKey,
 }
@@ -95,7 +95,11 @@ impl Signer {
         }
     }
 
-    fn read(path: &Path) -> Result<Self, Error> {
+    /// Reads a private key as `chancery policy keygen` makes it.
+    ///
+    /// # Errors
+    /// [`Error::Content`] for what is none, or can be read by others.
+    pub fn read(path: &Path) -> Result<Self, Error> {
         if file::open_to_others(path)? != 0 {
             return Err(Error::content(
                 path,
@@ -104,6 +108,18 @@ impl Signer {
         }
         let text = Zeroizing::new(file::read_text(path)?);
         Self::parse(&text).map_err(|what| Error::content(path, what))
+    }
+}
+
+impl Signer {
+    /// Its public key.
+    pub fn public(&self) -> &VerifierKey {
+        &self.key
+    }
+
+    /// Signs with Ed25519.
+    pub fn sign(&self, message: &[u8]) -> Vec<u8> {
+        self.pair.sign(message).as_ref().to_vec()
     }
 }
 

@@ -14,7 +14,7 @@ mod prove;
 mod replay;
 mod simulate;
 
-pub use endorse::signatures;
+pub use endorse::{Signer, signatures};
 pub use replay::row as replayed;
 
 use super::request::time_cell;

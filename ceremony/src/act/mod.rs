@@ -1,0 +1,8 @@
+//! The acts of the steps, one file each kind of thing: what is done to the token, and what is shown of it.
+
+mod custodians;
+mod end;
+mod keys;
+mod token;
+
+pub(crate) use keys::prove;

@@ -1,0 +1,142 @@
+//! How a ceremony talks to the people in the room: questions and answers on the terminal, secrets read without echo, straight
+//! into secret memory. A test answers over an inherited descriptor; nothing is ever an argument or in the environment.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+
+use chancery_secret::{Pin, SecretBytes, inherited};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+
+use crate::error::CeremonyError;
+
+/// LIMIT: an age identity, in bytes.
+pub const IDENTITY_BYTES: usize = 256;
+/// LIMIT: an answer, in bytes.
+const ANSWER_BYTES: usize = 64;
+/// How often a question is put again.
+const TRIES: usize = 3;
+
+/// The people's end.
+pub struct Console {
+    input: File,
+    output: Box<dyn Write>,
+}
+
+/// Reads one line, byte by byte, so that nothing of the next is taken.
+struct Line<'a> {
+    input: &'a File,
+    ended: bool,
+    cut: bool,
+}
+
+impl Read for Line<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(one) = buffer.get_mut(..1).filter(|_| !self.ended) else { return Ok(0) };
+        let read = (&mut self.input).read(one)?;
+        self.cut = read == 0;
+        self.ended = read == 0 || one.first() == Some(&b'\n');
+        Ok(if self.ended { 0 } else { read })
+    }
+}
+
+/// The terminal as it was, which comes back when this is dropped.
+struct Quiet<'a>(&'a File, Termios);
+
+impl<'a> Quiet<'a> {
+    fn of(input: &'a File) -> io::Result<Option<Self>> {
+        if !rustix::termios::isatty(input) {
+            return Ok(None);
+        }
+        let before = tcgetattr(input)?;
+        let mut quiet = before.clone();
+        quiet.local_modes -= LocalModes::ECHO;
+        tcsetattr(input, OptionalActions::Flush, &quiet)?;
+        Ok(Some(Self(input, before)))
+    }
+}
+
+impl Drop for Quiet<'_> {
+    fn drop(&mut self) {
+        let _ = tcsetattr(self.0, OptionalActions::Now, &self.1);
+    }
+}
+
+fn mute(error: &dyn std::fmt::Display) -> CeremonyError {
+    CeremonyError::NoAnswer(error.to_string())
+}
+
+impl Console {
+    /// The terminal of this process.
+    ///
+    /// # Errors
+    /// [`CeremonyError::NoAnswer`] where it has none.
+    pub fn terminal() -> Result<Self, CeremonyError> {
+        let open = || File::options().read(true).write(true).open("/dev/tty");
+        let (input, output) = open()
+            .and_then(|input| Ok((input, open()?)))
+            .map_err(|error| mute(&format!("no terminal: {error}")))?;
+        Ok(Self { input, output: Box::new(output) })
+    }
+
+    /// Answers from an inherited descriptor, talk to standard error.
+    ///
+    /// # Errors
+    /// [`CeremonyError::NoAnswer`] for a number that was not inherited.
+    pub fn descriptor(fd: i32) -> Result<Self, CeremonyError> {
+        let input: OwnedFd = inherited(fd).map_err(|error| mute(&format!("descriptor {fd}: {error}")))?;
+        let output = io::stderr().as_fd().try_clone_to_owned().map_err(|error| mute(&error))?;
+        Ok(Self { input: File::from(input), output: Box::new(File::from(output)) })
+    }
+
+    /// Says something to everybody.
+    ///
+    /// # Errors
+    /// [`CeremonyError::NoAnswer`] where nobody can be reached.
+    pub fn say(&mut self, text: &str) -> Result<(), CeremonyError> {
+        self.output
+            .write_all(format!("{text}\n").as_bytes())
+            .and_then(|()| self.output.flush())
+            .map_err(|error| mute(&error))
+    }
+
+    /// Asks a question to which the answer is `yes` or `no`.
+    pub(crate) fn agrees(&mut self, question: &str) -> Result<bool, CeremonyError> {
+        for _ in 0..TRIES {
+            self.say(&format!("? {question} (`yes` or `no`)"))?;
+            let answer = self.line(ANSWER_BYTES)?;
+            match std::str::from_utf8(answer.expose()).map(str::trim) {
+                Ok("yes") => return Ok(true),
+                Ok("no") => return Ok(false),
+                _ => {}
+            }
+        }
+        Err(mute(&"neither `yes` nor `no`"))
+    }
+
+    /// Asks for a secret of at most `limit` bytes. An empty line is an answer too.
+    pub(crate) fn secret(&mut self, question: &str, limit: usize) -> Result<SecretBytes, CeremonyError> {
+        self.say(&format!("? {question}"))?;
+        self.line(limit)
+    }
+
+    /// Asks for a PIN that there is.
+    pub(crate) fn pin(&mut self, question: &str) -> Result<Pin, CeremonyError> {
+        Ok(Pin::new(self.secret(question, chancery_secret::PIN_BYTES)?)?)
+    }
+
+    /// Asks for a PIN that is to be, twice: one that was mistyped locks everybody out.
+    pub(crate) fn new_pin(&mut self, question: &str) -> Result<Pin, CeremonyError> {
+        let first = self.pin(question)?;
+        if self.pin("the same again")? == first { Ok(first) } else { Err(mute(&"the two are not the same")) }
+    }
+
+    fn line(&mut self, limit: usize) -> Result<SecretBytes, CeremonyError> {
+        let quiet = Quiet::of(&self.input).map_err(|error| mute(&error))?;
+        let mut line = Line { input: &self.input, ended: false, cut: false };
+        let read = SecretBytes::read_to_end(&mut line, limit)?;
+        let cut = line.cut;
+        drop(quiet);
+        if cut { Err(mute(&"the input has ended")) } else { Ok(read) }
+    }
+}

@@ -1,0 +1,28 @@
+//! Key ceremonies: what people agree to do with a token's keys, done step by step before witnesses, and provable later.
+//! The only place beside the enclave that reaches a token, and the only one where shares and the backup key are; none of
+//! it is in the daemon. If this is wrong, a wallet's keys are lost with their token, or fewer people than agreed have them.
+
+mod act;
+mod backup;
+mod console;
+mod drill;
+mod error;
+mod run;
+mod script;
+mod share;
+mod store;
+mod transcript;
+mod verify;
+mod vss;
+
+pub use backup::Backup;
+pub use chancery_secret::harden_process;
+pub use console::{Console, IDENTITY_BYTES};
+pub use drill::{Drill, Drilled};
+pub use error::CeremonyError;
+pub use run::{Ended, Room, Stage};
+pub use script::{Act, Custodian, Kind, Person, Plan, PlannedKey, Role, Script, Source};
+pub use share::{Holder, Shares};
+pub use store::{BACKUP, SCRIPT, SHARES, TRANSCRIPT};
+pub use transcript::{Entry, Event, Hand, Transcript};
+pub use verify::{Verified, verify};

@@ -1,0 +1,45 @@
+//! `chancery ceremony anchor`.
+
+use std::path::PathBuf;
+
+use chancery_ceremony::verify;
+use clap::Args;
+use serde_json::json;
+
+use crate::connection::Connection;
+use crate::http::{Api, Call};
+use crate::{Error, Exit, Output};
+
+/// `chancery ceremony anchor`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "The folder is verified here first. What goes into the log is the kind, the script's hash and the transcript's hash; who has \
+    the folder can show that it is the one.\n\n\
+    Examples:\n  chancery ceremony anchor ceremonies/1 --client state/clients/operator"
+)]
+pub struct Anchor {
+    /// The ceremony's folder
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+}
+
+impl Anchor {
+    pub fn run(&self, connection: &Connection, output: &Output) -> Result<Exit, Error> {
+        let verified = verify(&self.dir, None)?;
+        let head = verified.head().filter(|_| verified.closed);
+        let head = head.ok_or_else(|| Error::Failed("the ceremony was not brought to its end".to_owned()))?;
+        let body = json!({
+            "kind": verified.script.kind.as_str(),
+            "script": verified.script.hash()?,
+            "transcript": head,
+        });
+        let answer = Api::open(connection, output)?.call(&Call::post(&["ceremonies"], body))?;
+        let document = answer.json()?;
+        if output.is_json() {
+            output.document(&document)?;
+        } else {
+            output.line(&format!("log entry {}", document.get("leaf").unwrap_or(&json!(null))))?;
+        }
+        Ok(Exit::Ok)
+    }
+}
