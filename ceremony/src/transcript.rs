@@ -11,9 +11,7 @@ use chancery_audit::{Digest, V1, VerifierKey, canonical};
 use chancery_core::UnixMillis;
 use coset::cbor::Value as Cbor;
 use coset::iana::Algorithm;
-use coset::{
-    CoseSign, CoseSignBuilder, CoseSignatureBuilder, HeaderBuilder, TaggedCborSerializable,
-};
+use coset::{CoseSign, CoseSignBuilder, CoseSignatureBuilder, HeaderBuilder, TaggedCborSerializable};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

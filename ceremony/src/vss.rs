@@ -10,7 +10,8 @@ use p256::elliptic_curve::group::GroupEncoding;
 use p256::elliptic_curve::rand_core::UnwrapErr;
 use p256::{ProjectivePoint, Scalar};
 use vsss_rs::{
-    DefaultShare, FeldmanVerifierSet, IdentifierPrimeField, ReadableShareSet, ShareVerifierGroup, ValueGroup, feldman,
+    DefaultShare, FeldmanVerifierSet, IdentifierPrimeField, ReadableShareSet, ShareVerifierGroup, ValueGroup,
+    feldman,
 };
 use zeroize::Zeroize;
 
