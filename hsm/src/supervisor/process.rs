@@ -72,9 +72,7 @@ impl Worker {
     pub(crate) fn refusal(started: Started) -> HsmError {
         match started {
             Started::Refused(Fault { class: Class::Fatal, what }) => HsmError::Down { reason: what },
-            Started::Refused(Fault { class, what })
-                if matches!(class, Class::Refused | Class::Unguarded | Class::Exists) =>
-            {
+            Started::Refused(Fault { class: Class::Refused | Class::Unguarded | Class::Exists, what }) => {
                 HsmError::Refused { reason: what }
             }
             Started::Refused(Fault { what, .. }) => HsmError::Interrupted { reason: what },

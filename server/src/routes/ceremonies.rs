@@ -3,11 +3,36 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use chancery_audit::Digest;
 use chancery_enclave::Enclave;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::peer::AsOperator;
-use super::wire::{CeremonyHeld, CeremonyOnRecord, ProblemSchema};
+use super::wire::ProblemSchema;
 use crate::problem::Problem;
+
+/// A key ceremony that was held.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CeremonyHeld {
+    /// What for: letters and `-`, at most 32.
+    #[schema(example = "initialise")]
+    pub kind: String,
+    /// SHA-256 of its script.
+    #[schema(value_type = String)]
+    pub script: Digest,
+    /// SHA-256 of its transcript's last entry.
+    #[schema(value_type = String)]
+    pub transcript: Digest,
+}
+
+/// Where it is on record.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct CeremonyOnRecord {
+    /// The log index.
+    pub leaf: u64,
+}
 
 /// Put a key ceremony on record. The appliance does not see the ceremony; it says when the hash was known to it.
 #[utoipa::path(

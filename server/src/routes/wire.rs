@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use chancery_audit::{self as audit, Digest, HexBytes, Receipt};
+use chancery_audit::{self as audit, HexBytes, Receipt};
 use chancery_core::{ClientId, KeyId, Payload, RequestId, Tenant, Tier, UnixMillis, WalletId};
 use chancery_enclave::{self as enclave, Network};
 use serde::{Deserialize, Serialize};
@@ -262,29 +262,6 @@ impl From<NewKey> for enclave::Source {
         }
     }
 }
-
-/// A key ceremony that was held.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct CeremonyHeld {
-    /// What for: letters and `-`, at most 32.
-    #[schema(example = "initialise")]
-    pub kind: String,
-    /// SHA-256 of its script.
-    #[schema(value_type = String)]
-    pub script: Digest,
-    /// SHA-256 of its transcript's last entry.
-    #[schema(value_type = String)]
-    pub transcript: Digest,
-}
-
-/// Where it is on record.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct CeremonyOnRecord {
-    /// The log index.
-    pub leaf: u64,
-}
-
 /// A kind of chain.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
