@@ -71,7 +71,7 @@ fn published_digests_come_out() {
         let sighash = if vector.sighash == "all" { Sighash::All } else { Sighash::Default };
         let mut cache = SighashCache::new(&transaction);
         let signing = if is_taproot(&own) {
-            schnorr_digests(&mut cache, vector.input, &spent, &own, sighash, wallet.key()).unwrap().remove(0)
+            schnorr_digests(&mut cache, vector.input, &spent, &own, sighash).unwrap().remove(0)
         } else {
             ecdsa_digest(&mut cache, vector.input, &spent[vector.input], &own, sighash).unwrap()
         };
@@ -81,7 +81,7 @@ fn published_digests_come_out() {
         if let Some(signature) = vector.signature {
             let signature = ecdsa::Signature::from_der(&hex::decode(signature).unwrap()).unwrap();
             let message = Message::from_digest(signing.digest);
-            SECP.verify_ecdsa(&message, &signature, &wallet.key().inner)
+            SECP.verify_ecdsa(&message, &signature, &own.key.inner)
                 .unwrap_or_else(|error| panic!("{name}: the published signature: {error}"));
         }
     }
