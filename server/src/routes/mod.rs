@@ -9,6 +9,7 @@ mod requests;
 mod sign;
 mod wallets;
 mod wire;
+mod wire_wallets;
 
 use std::str::FromStr;
 use std::sync::Arc;

@@ -7,7 +7,8 @@ use chancery_core::WalletId;
 use chancery_enclave::{Design, Enclave};
 
 use super::peer::{Anyone, AsClient, AsOperator};
-use super::wire::{Address, Addresses, AskAddress, NewWallet, Page, ProblemSchema, Range, Wallet, Wallets};
+use super::wire::{Page, ProblemSchema};
+use super::wire_wallets::{Address, Addresses, AskAddress, NewWallet, Range, Wallet, Wallets};
 use super::{blocking, name, rows};
 use crate::problem::Problem;
 
