@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use chancery_audit::{self as audit, Digest};
+use chancery_audit::{self as audit, Digest, V1};
 use chancery_core::{Change, Code, IdempotencyKey, RequestId, Tenant, WalletId};
 use chancery_identity::Operator;
 use chancery_intent::change::SEAL;

@@ -1,7 +1,7 @@
 //! The secret of logins: made once in secret memory, kept in the store encrypted under an AES key of the HSM, opened when the
 //! first officer comes. If it is lost, everybody enrols again.
 
-use chancery_audit::V1;
+use chancery_audit::{V1, key_id};
 use chancery_core::KeyId;
 use chancery_hsm::{Hsm, HsmError, Wrapped};
 use chancery_identity::login::Setup;

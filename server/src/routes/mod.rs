@@ -13,6 +13,7 @@ mod sessions;
 mod sign;
 mod wallets;
 mod wire;
+mod wire_wallets;
 
 use std::str::FromStr;
 use std::sync::Arc;

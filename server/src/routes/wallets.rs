@@ -9,9 +9,8 @@ use chancery_enclave::{Design, Enclave, Made};
 
 use super::peer::{Anyone, AsClient, AsOperator};
 use super::sign::idempotency_key;
-use super::wire::{
-    Address, Addresses, AskAddress, NewWallet, Page, Pending, ProblemSchema, Range, Wallet, Wallets,
-};
+use super::wire::{Page, Pending, ProblemSchema};
+use super::wire_wallets::{Address, Addresses, AskAddress, NewWallet, Range, Wallet, Wallets};
 use super::{asked, blocking, name, rows};
 use crate::problem::Problem;
 

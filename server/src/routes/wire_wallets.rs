@@ -1,0 +1,241 @@
+//! Wallets and their addresses in the JSON that crosses the wire; the rest of it is in `wire`.
+
+use chancery_core::{KeyId, Tenant, Tier, UnixMillis, WalletId};
+use chancery_enclave::{self as enclave, Network};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+/// A wallet to make.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(tag = "chain", rename_all = "lowercase", deny_unknown_fields)]
+pub(crate) enum NewWallet {
+    /// One address on Ethereum and its kin.
+    Ethereum {
+        /// Its name.
+        #[schema(value_type = String, example = "treasury")]
+        id: WalletId,
+        /// The EIP-155 chain ids it may sign for, 1 to 16.
+        chain_ids: Vec<u64>,
+        /// Where its key comes from.
+        #[serde(default)]
+        key: NewKey,
+    },
+    /// The scripts of an output descriptor.
+    Bitcoin {
+        /// Its name.
+        #[schema(value_type = String, example = "vault")]
+        id: WalletId,
+        /// `mainnet`, `testnet4`, `signet` or `regtest`.
+        #[schema(value_type = String)]
+        network: Network,
+        /// `pkh`, `sh(wpkh)`, `wpkh`, `wsh` or `tr` (BIP-380), with `@0` for the wallet's own key; `@0/<0;1>/*` where keys
+        /// are derived.
+        #[schema(value_type = String, example = "wpkh(@0)")]
+        descriptor: String,
+        /// Where its keys come from.
+        #[serde(default)]
+        key: NewKey,
+    },
+}
+
+/// Where the keys of a new wallet come from.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(tag = "from", rename_all = "lowercase", deny_unknown_fields)]
+pub(crate) enum NewKey {
+    /// One key that the HSM makes and never lets go.
+    #[default]
+    Hsm,
+    /// A seed that is made inside and kept encrypted by the HSM.
+    Seed {
+        /// The account (BIP-44).
+        #[serde(default)]
+        account: u32,
+    },
+    /// A key that a ceremony made for it.
+    Ceremony {
+        /// The key.
+        #[schema(value_type = String)]
+        id: KeyId,
+    },
+    /// The next address of the account of an Ethereum wallet.
+    Beside {
+        /// That wallet.
+        #[schema(value_type = String)]
+        wallet: WalletId,
+    },
+}
+
+impl From<NewKey> for enclave::Source {
+    fn from(key: NewKey) -> Self {
+        match key {
+            NewKey::Hsm => Self::Token,
+            NewKey::Seed { account } => Self::Seed { account },
+            NewKey::Ceremony { id } => Self::Made(id),
+            NewKey::Beside { wallet } => Self::Beside(wallet),
+        }
+    }
+}
+
+/// A kind of chain.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Chain {
+    /// Ethereum and its kin; secp256k1 keys.
+    Ethereum,
+    /// Bitcoin; secp256k1 keys.
+    Bitcoin,
+    /// Changes of the appliance; the appliance makes this wallet by itself.
+    Chancery,
+}
+
+/// A wallet.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Wallet {
+    /// Its tenant.
+    #[schema(value_type = String)]
+    pub tenant: Tenant,
+    /// Its name.
+    #[schema(value_type = String)]
+    pub id: WalletId,
+    /// The kind of chain.
+    pub chain: Chain,
+    /// Where its keys live: `hsm` or `hd`.
+    #[schema(value_type = String)]
+    pub tier: Tier,
+    /// The kind of key: `secp256k1`.
+    pub algorithm: &'static str,
+    /// The public key: compressed SEC 1, hexadecimal; of a wallet with all addresses of an account, the account's.
+    pub public_key: String,
+    /// The account that its keys are derived from: `[fingerprint/path]xpub...` (BIP-380).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// Which address of its account it is, where it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index: Option<u32>,
+    /// The account it controls: EIP-55 text, or the first address of a Bitcoin wallet.
+    pub address: String,
+    /// The EIP-155 chain ids it may sign for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub chain_ids: Vec<u64>,
+    /// The Bitcoin network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<&'static str>,
+    /// The descriptor with the wallet's key in it and its checksum.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub descriptor: Option<String>,
+    /// Each branch's descriptor by itself, as watching wallets import them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub branch_descriptors: Vec<String>,
+    /// When it was made.
+    #[schema(value_type = i64)]
+    pub created_ms: UnixMillis,
+    /// The log index of its making.
+    pub leaf: u64,
+}
+
+impl From<&enclave::Wallet> for Wallet {
+    fn from(wallet: &enclave::Wallet) -> Self {
+        let (chain, address, chain_ids, network) = match &wallet.holding {
+            enclave::Holding::Ethereum { address, chain_ids } => {
+                (Chain::Ethereum, address.to_string(), chain_ids.clone(), None)
+            }
+            enclave::Holding::Bitcoin(held) => {
+                let address = held.address().unwrap_or_default();
+                (Chain::Bitcoin, address, Vec::new(), Some(held.network().as_str()))
+            }
+            enclave::Holding::Seal => (Chain::Chancery, wallet.id.to_string(), Vec::new(), None),
+        };
+        Self {
+            tenant: wallet.tenant.clone(),
+            id: wallet.id.clone(),
+            chain,
+            tier: wallet.tier(),
+            algorithm: "secp256k1",
+            public_key: hex::encode(wallet.public_key()),
+            account: wallet.account_key().map(ToString::to_string),
+            index: wallet.index(),
+            address,
+            chain_ids,
+            network,
+            descriptor: wallet.descriptor(),
+            branch_descriptors: match &wallet.holding {
+                enclave::Holding::Bitcoin(held) if wallet.account_key().is_some() => {
+                    held.branch_descriptors()
+                }
+                _ => Vec::new(),
+            },
+            created_ms: wallet.created_ms,
+            leaf: wallet.leaf,
+        }
+    }
+}
+
+/// Which addresses.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Range {
+    /// 0 receives, 1 takes change, mostly.
+    #[serde(default)]
+    pub branch: u32,
+    /// The first index.
+    #[serde(default)]
+    pub from: u32,
+    /// How many: 1 to 100.
+    #[serde(default = "gap")]
+    pub count: u32,
+}
+
+fn gap() -> u32 {
+    enclave::GAP
+}
+
+/// Which branch's next address is wanted.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AskAddress {
+    /// 0 receives, 1 takes change, mostly.
+    #[serde(default)]
+    pub branch: u32,
+    /// An index of the branch at which the client has seen coins.
+    #[serde(default)]
+    pub used: Option<u32>,
+}
+
+/// One address of a wallet with many.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Address {
+    /// The branch.
+    pub branch: u32,
+    /// The index.
+    pub index: u32,
+    /// The address.
+    pub address: String,
+}
+
+impl From<enclave::Address> for Address {
+    fn from(enclave::Address { branch, index, address }: enclave::Address) -> Self {
+        Self { branch, index, address }
+    }
+}
+
+/// Addresses of a branch.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Addresses {
+    /// The addresses, by index.
+    pub addresses: Vec<Address>,
+    /// How many of the branch were handed out.
+    pub given: u32,
+    /// Above the highest index that is known to be used.
+    pub used: u32,
+}
+
+/// One page of wallets, by name.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Wallets {
+    /// The wallets.
+    pub wallets: Vec<Wallet>,
+    /// Pass it as `after` for the next page; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
