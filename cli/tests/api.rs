@@ -62,7 +62,10 @@ fn a_wallet_is_asked_for_with_the_operators_certificate() {
     assert_eq!(ran.json(), wallet);
     let asked = server.asked();
     assert_eq!(asked[0].line, "POST /v1/wallets HTTP/1.1");
-    assert_eq!(asked[0].json(), json!({ "id": "treasury", "chain": "ethereum", "chain_ids": [1, 10] }));
+    assert_eq!(
+        asked[0].json(),
+        json!({ "id": "treasury", "chain": "ethereum", "chain_ids": [1, 10], "key": { "from": "hsm" } })
+    );
     let (_, certificate) = X509Certificate::from_der(&asked[0].certificate).unwrap();
     let names = &certificate.subject_alternative_name().unwrap().unwrap().value.general_names;
     assert_eq!(names, &[GeneralName::URI("chancery://default/operator/operator")]);

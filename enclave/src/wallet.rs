@@ -209,7 +209,7 @@ impl Kept {
         let public = PublicKey::parse(self.algorithm, &bytes).ok()?;
         let seed = self.seed.take().map(|seed| seed.open(tenant));
         match (self.v, self.key, &self.account, seed) {
-            (1 | 2, Some(id), None, None) => Some(Keys::Token(KeyRef { id, public })),
+            (1 | 2 | 4, Some(id), None, None) => Some(Keys::Token(KeyRef { id, public })),
             (3, None, Some(account), Some(seed)) => {
                 let derived = Derived::new(account.parse().ok()?, self.index, seed).ok()?;
                 (derived.public == public).then(|| Keys::Seed(Box::new(derived)))

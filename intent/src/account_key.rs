@@ -139,7 +139,7 @@ mod tests {
             BIP84.replace("/0']", "/1']"),
             BIP84.replace("/0'/0']", "/0']"),
             BIP84.replace("73c5", "73C5"),
-            BIP84.replace("V6V", "V6W"),
+            BIP84.replace("PW6V", "PW6W"),
             BIP84.split_once(']').unwrap().1.to_owned(),
             format!("{BIP84}/0"),
         ] {

@@ -7,13 +7,14 @@ use alloy_primitives::{Address, U256};
 use cedar_policy::Policy;
 use chancery_core::{ClientId, Payload, Tenant, Tier, UnixMillis, WalletId};
 use chancery_intent::bitcoin::{Network, OWN_KEY, Wallet};
-use chancery_intent::change::{NAMESPACE, SEAL};
+use chancery_intent::change::SEAL;
 use chancery_intent::model::{self, Description, Effect, Fee, Kind, Method};
 use chancery_intent::{Account, ethereum};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use crate::bundle::Bundle;
+use crate::chain::{forms, is_appliance, is_bitcoin, occurs, usual};
 use crate::error::{FindingCode, Findings, Text};
 use crate::evaluate::{Evaluation, Outcome};
 use crate::explain::Explanation;
@@ -205,53 +206,6 @@ pub(crate) fn read_one(bundle: &Bundle, text: &str) -> Result<Case, String> {
     let file: File = toml::from_str(text).map_err(|error| error.message().to_owned())?;
     let entry = file.cases.into_iter().next().ok_or("it has no `[[case]]`")?.into_inner();
     names.case(Text { file: "", text }, 0, entry).map_err(|(_, reason)| reason)
-}
-
-/// Whether a chain is a Bitcoin network's.
-pub(crate) fn is_bitcoin(chain: &str) -> bool {
-    chain.starts_with("bip122:")
-}
-
-/// Whether a chain is that of a tenant's changes.
-pub(crate) fn is_appliance(chain: &str) -> bool {
-    chain.strip_prefix(NAMESPACE).is_some_and(|rest| rest.starts_with(':'))
-}
-
-/// Whether there are effects of this kind on this chain.
-pub(crate) fn occurs(kind: Kind, chain: &str) -> bool {
-    match kind {
-        Kind::Change => is_appliance(chain),
-        _ if is_appliance(chain) => false,
-        _ if is_bitcoin(chain) => matches!(kind, Kind::Transfer | Kind::Data | Kind::Message),
-        _ => kind != Kind::Data,
-    }
-}
-
-/// The type of payload that an effect of this kind usually has.
-pub(crate) fn usual(kind: Kind, chain: &str) -> &'static str {
-    let bitcoin = is_bitcoin(chain);
-    match kind {
-        Kind::Change => "appliance.change",
-        Kind::Message if bitcoin => "bitcoin.message",
-        _ if bitcoin => "bitcoin.psbt",
-        Kind::Message => "ethereum.message",
-        Kind::TypedData => "ethereum.typed_data",
-        Kind::Authorization => "ethereum.authorization",
-        _ => "ethereum.transaction",
-    }
-}
-
-/// The forms that payloads of this type have, the usual one first.
-pub(crate) fn forms(payload: &str) -> &'static [&'static str] {
-    match payload {
-        "bitcoin.psbt" => &["psbt0", "psbt2"],
-        "bitcoin.message" => &["bip322"],
-        "ethereum.message" => &["eip191"],
-        "ethereum.typed_data" => &["eip712"],
-        "ethereum.authorization" => &["authorization"],
-        "appliance.change" => &["policy.apply", "wallet.create"],
-        _ => &["eip1559", "legacy", "eip2930", "eip4844", "eip7702"],
-    }
 }
 
 type Refusal = (FindingCode, String);

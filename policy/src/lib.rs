@@ -5,6 +5,7 @@
 mod bundle;
 mod call;
 mod case;
+mod chain;
 mod decide;
 mod depth;
 mod diff;

@@ -141,6 +141,12 @@ fn defects() -> Vec<Defect> {
             "@id(\"a\") permit (principal, action, resource) when { context has vetoes };",
         ),
         in_policy(
+            "a change that asks nobody",
+            F::ChangeUnguarded,
+            1,
+            "@id(\"a\") permit (principal, action == Action::\"change\", resource);",
+        ),
+        in_policy(
             "a template",
             F::Template,
             1,

@@ -19,6 +19,7 @@ use super::premise::{Rate, set, text, uid};
 use super::written::Written;
 use crate::bundle::Bundle;
 use crate::case::{self, Case};
+use crate::chain;
 use crate::evaluate::{Evaluation, Outcome};
 use crate::fact;
 use crate::registry::{self, Asset};
@@ -200,11 +201,11 @@ impl Claim<'_> {
         }
         let alternatives: Vec<_> = chains
             .iter_mut()
-            .filter(|(chain, _)| case::occurs(self.kind(), chain))
+            .filter(|(chain, _)| chain::occurs(self.kind(), chain))
             .filter_map(|(chain, (addresses, assets))| {
-                let effect = if case::is_appliance(chain) {
+                let effect = if chain::is_appliance(chain) {
                     self.on_appliance(chain)
-                } else if case::is_bitcoin(chain) {
+                } else if chain::is_bitcoin(chain) {
                     self.on_bitcoin(Network::of_chain(chain)?, addresses)?
                 } else {
                     self.on_evm(chain, addresses, assets)?
@@ -214,8 +215,8 @@ impl Claim<'_> {
                 } else {
                     "context.fee == 0 && !(context has fee_usd_cents)".to_owned()
                 };
-                let payload = case::usual(self.kind(), chain);
-                let forms = case::forms(payload).iter().enumerate();
+                let payload = chain::usual(self.kind(), chain);
+                let forms = chain::forms(payload).iter().enumerate();
                 let forms: Vec<_> = forms
                     .filter(|(at, form)| *at == 0 || self.mentions.strings.contains(**form))
                     .map(|(_, form)| text(form))

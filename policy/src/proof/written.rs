@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 use super::claim::{Claim, Subject};
 use super::example::coin;
 use crate::bundle::Bundle;
-use crate::case;
+use crate::chain;
 use crate::registry::Asset;
 
 /// A request to be written.
@@ -63,9 +63,9 @@ impl Written<'_> {
         lines.push("chain", chain);
         lines.push("now", &now);
         lines.push("account", self.address("account").ok_or("a request without account")?);
-        let usual = case::usual(self.claim.kind(), chain);
+        let usual = chain::usual(self.claim.kind(), chain);
         let payload = self.text("payload").unwrap_or(usual);
-        let form = case::forms(payload).first().copied();
+        let form = chain::forms(payload).first().copied();
         for (key, text, usual) in
             [("payload_type", Some(payload), Some(usual)), ("form", self.text("form"), form)]
         {

@@ -30,12 +30,11 @@ use xtask::talk;
 
 use crate::api::{millis, raw};
 use crate::door::{Door, Line, unexpected};
-use crate::stage::Stage;
+use crate::stage::{PARTY, Stage};
 use crate::{Error, officer};
 
 /// Officers who log in at once.
 const OFFICERS: usize = 4;
-const PARTY: &str = "load.example";
 const PASSWORD: &[u8] = b"a password of the load generator";
 const CONTEXT: &[u8] = b"chancery login v1";
 
@@ -56,7 +55,7 @@ pub fn run(programs: &Programs, folder: &Path, time: Duration) -> Result<Vec<Ben
     let mut stage = Stage::set(programs, &state)?;
     let people = (0..OFFICERS).map(Person::new).collect::<Result<Vec<_>, _>>()?;
     let entries: String = people.iter().map(Person::entry).collect();
-    officer::into_bundle(&stage, PARTY, &entries)?;
+    officer::into_bundle(&stage, &entries)?;
     talk::line(&format!("logins: {OFFICERS} officers enrol"));
     let mut seated = Vec::new();
     for person in people {

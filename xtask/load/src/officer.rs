@@ -13,11 +13,10 @@ use xtask::Stop;
 use xtask::run::Cmd;
 
 use crate::Error;
-use crate::stage::Stage;
+use crate::stage::{PARTY, Stage};
 
 const NAME: &str = "ann";
 const PASSWORD: &str = "a-password-3d71c05fe2849ab6-typed-by-ann";
-const PARTY: &str = "load.example";
 
 /// What an officer knows.
 pub struct Officer {
@@ -53,7 +52,7 @@ impl Officer {
             member(&passkey, "/id"),
             member(&passkey, "/key"),
         );
-        into_bundle(stage, PARTY, &entry)?;
+        into_bundle(stage, &entry)?;
 
         let enrolled =
             stage.appliance.chancery(Some(NAME)).args(["--json", "officer", "enrol", "--code-file"]);
@@ -90,12 +89,11 @@ impl Officer {
 ///
 /// # Errors
 /// [`Error::File`], [`Error::Drive`].
-pub fn into_bundle(stage: &Stage, party: &str, entries: &str) -> Result<(), Error> {
+pub fn into_bundle(stage: &Stage, entries: &str) -> Result<(), Error> {
     let bundle = stage.appliance.dir.join("bundle");
     let path = bundle.join("bundle.toml");
     let manifest = fs::read_to_string(&path).map_err(Error::file(&path))?;
-    let party = format!("\n[webauthn]\nrp_id = \"{party}\"\norigins = [\"https://{party}\"]\n");
-    fs::write(&path, manifest + &party + entries).map_err(Error::file(&path))?;
+    fs::write(&path, manifest + entries).map_err(Error::file(&path))?;
     // The signature of the bundle before it.
     let note = stage.appliance.dir.join("bundle.note");
     fs::remove_file(&note).map_err(Error::file(&note))?;

@@ -15,10 +15,11 @@ use crate::transaction::{self, Moves};
 pub const CHAIN_ID: u64 = 31_337;
 /// The wallet and the client of a stage.
 pub const NAME: &str = "load";
-/// Who agrees to large transfers, for whom the passkey is, and where it lies in the appliance's folder.
-const OFFICER: &str = "ann";
-const PARTY: &str = "chancery.example";
-const PASSKEY: &str = "ann.passkey";
+/// For whom officers' passkeys are.
+pub const PARTY: &str = "load.example";
+/// Who agrees to large transfers, and where the passkey lies in the appliance's folder.
+const OFFICER: &str = "approver";
+const PASSKEY: &str = "approver.passkey";
 /// The limit of the stage's bundle that counts requests.
 pub const COUNTED: &str = "requests_day";
 

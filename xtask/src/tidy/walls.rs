@@ -176,8 +176,8 @@ const WALLS: &[(&str, &[&str], &str)] = &[
     ),
     (
         "bitcoin",
-        &["chancery-intent", "chancery-load", "chancery-server", "chancery-fuzz"],
-        "outside bytes are decoded in `intent`; the others make them, to try it",
+        &["chancery-hd", "chancery-intent", "chancery-load", "chancery-server", "chancery-fuzz"],
+        "outside bytes are decoded in `intent`; the others make them, to try it, or compare keys",
     ),
     ("miniscript", &["chancery-intent"], "what a descriptor derives is asked in one place"),
     (
