@@ -290,7 +290,7 @@ impl Wallet {
         let (v, chain_ids, network) = match &self.holding {
             Holding::Ethereum { chain_ids, .. } => (1, Some(chain_ids.clone()), None),
             Holding::Bitcoin(wallet) => (2, None, Some(wallet.network())),
-            Holding::Seal => (3, None, None),
+            Holding::Seal => (4, None, None),
         };
         let (v, key, derived) = match &self.keys {
             Keys::Token(key) => (v, Some(key.id), None),
