@@ -65,8 +65,11 @@ impl Enclave {
         let next = house
             .store
             .write(move |tx| {
-                if let Some(used) = used {
-                    tx.used_address(&tenant, &id, branch, used)?;
+                if let Some(used) = used
+                    && !tx.used_address(&tenant, &id, branch, used, GAP)?
+                {
+                    let detail = format!("`used` is {GAP} or more beyond the addresses that were handed out");
+                    return Err(Refusal::new(Code::BadRequest, detail));
                 }
                 Ok::<_, Refusal>(tx.next_address(&tenant, &id, branch, GAP)?)
             })

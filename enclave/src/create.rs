@@ -9,8 +9,10 @@ use chancery_audit::{self as audit, V1};
 use chancery_core::{Change, Code, IdempotencyKey, KeyId, RequestId, Tenant, UnixMillis, WalletId};
 use chancery_hsm::{Algorithm, Hsm, KeyRef};
 use chancery_identity::Operator;
+use chancery_intent::change::SEAL;
 use chancery_store::{RequestFilter, RequestState, Tx, WalletRow};
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::answer::{Answer, Pending};
@@ -122,6 +124,10 @@ fn check(
     source: &Source,
 ) -> Result<(), Refusal> {
     design.check(source)?;
+    if id.as_str() == SEAL && !matches!(design, Design::Seal) {
+        let detail = format!("`{SEAL}` is kept for the key that signs changes: choose another name");
+        return Err(Refusal::new(Code::BadRequest, detail));
+    }
     if house.store.read(|rows| rows.wallet(tenant, id))?.is_some() {
         return Err(taken(id));
     }
@@ -143,13 +149,14 @@ pub(crate) struct Making {
     _one_at_a_time: OwnedMutexGuard<()>,
 }
 
-/// A key of the token that no wallet names: dropped so, it leaves the token again.
-struct Unnamed(Option<(Hsm, KeyId)>);
+/// A key of the token that no wallet names: dropped so, it leaves the token again. What fails in a transaction is dropped on the
+/// store's writer, which is no thread of the runtime.
+struct Unnamed(Option<(Handle, Hsm, KeyId)>);
 
 impl Drop for Unnamed {
     fn drop(&mut self) {
-        let Some((hsm, key)) = self.0.take() else { return };
-        tokio::spawn(async move {
+        let Some((runtime, hsm, key)) = self.0.take() else { return };
+        runtime.spawn(async move {
             if let Err(error) = hsm.destroy(key).await {
                 tracing::warn!(%key, %error, "a key that no wallet names stays in the token");
             }
@@ -175,7 +182,7 @@ impl Making {
         let ours = matches!(source, Source::Token);
         let keys = make_keys(house, &tenant, &id, &design, source).await?;
         let unnamed = Unnamed(match &keys {
-            Keys::Token(key) if ours => Some((house.hsm.clone(), key.id)),
+            Keys::Token(key) if ours => Some((Handle::current(), house.hsm.clone(), key.id)),
             Keys::Token(_) | Keys::Seed(_) => None,
         });
         let now = house.clock.now()?;

@@ -41,6 +41,8 @@ impl Enactment {
         let by = Asker { id: decision.client.clone(), certificate: decision.certificate };
         Ok(Some(match change {
             Change::Policy { bundle, previous, signatures, .. } => {
+                // ORDER: its turn first, so that what is in force stays so until this change has taken its place.
+                let turn = Activation::turn(&house.books).await;
                 let in_force = house.policies.in_force(&tenant)?;
                 if in_force.digest().to_string() != *previous || in_force.digest() != decision.bundle {
                     let detail =
@@ -64,7 +66,7 @@ impl Enactment {
                     compiled.ok_or_else(|| Refusal::new(Code::Internal, "the policy compiler failed"))??;
                 house.policies.fits(tested.bundle())?;
                 let brought = Brought { id, tenant, by, canonical, signatures };
-                Self::Policy(Box::new(Activation::begin(&house.books, tested, brought).await?))
+                Self::Policy(Box::new(Activation::begin(&house.books, turn, tested, brought)?))
             }
             Change::Wallet { wallet, design } => {
                 let (design, source) = create::read(design.clone())?;
@@ -113,19 +115,28 @@ pub(crate) struct Brought {
     pub signatures: Vec<Endorsement>,
 }
 
-/// A bundle on its way into force: no other comes into force meanwhile.
+/// A bundle on its way into force.
 pub(crate) struct Activation {
     record: audit::Policy,
     canonical: Vec<u8>,
     backfill: Option<Backfill>,
     in_force: InForce,
-    _one_at_a_time: OwnedMutexGuard<()>,
+    _turn: Turn,
+}
+
+/// Held by whoever puts a bundle in force: what is in force stays so meanwhile.
+pub(crate) struct Turn {
+    _guard: OwnedMutexGuard<()>,
 }
 
 impl Activation {
-    pub async fn begin(books: &Books, tested: Tested, brought: Brought) -> Result<Self, Refusal> {
+    /// Waits until no other bundle is on its way.
+    pub async fn turn(books: &Books) -> Turn {
+        Turn { _guard: Arc::clone(&books.policies.changing).lock_owned().await }
+    }
+
+    pub fn begin(books: &Books, turn: Turn, tested: Tested, brought: Brought) -> Result<Self, Refusal> {
         let Brought { id, tenant, by, canonical, signatures } = brought;
-        let one_at_a_time = Arc::clone(&books.policies.changing).lock_owned().await;
         let now = books.clock.now()?;
         let before = books.policies.activated(&tenant);
         let backfill =
@@ -142,7 +153,7 @@ impl Activation {
             previous: before.map(|policy| policy.digest()),
             signatures,
         };
-        Ok(Self { record, canonical, backfill, in_force, _one_at_a_time: one_at_a_time })
+        Ok(Self { record, canonical, backfill, in_force, _turn: turn })
     }
 
     /// Requests measured so far.

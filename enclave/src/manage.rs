@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use chancery_audit::{self as audit, Digest, V1};
-use chancery_core::{Change, Code, IdempotencyKey, RequestId, Tenant, WalletId};
+use chancery_core::{Change, Code, IdempotencyKey, RequestId, Tenant};
 use chancery_identity::Operator;
 use chancery_intent::change::SEAL;
 use chancery_policy::{self as policy, Tested};
@@ -21,7 +21,7 @@ use crate::policy::InForce;
 use crate::refusal::Refusal;
 use crate::start::Enclave;
 use crate::walk;
-use crate::wallet::{Design, Source};
+use crate::wallet::{Design, Source, Wallet};
 
 /// LIMIT: what names a kind of ceremony, in bytes.
 const CEREMONY_BYTES: usize = 32;
@@ -123,20 +123,35 @@ pub(crate) async fn ask(
     change: Change,
 ) -> Result<Answer, Refusal> {
     let internal = || Refusal::new(Code::Internal, "the seal has no name");
-    let seal: WalletId = SEAL.parse().map_err(|_| internal())?;
-    match house.wallets.find(operator.tenant(), &seal) {
-        Ok(wallet) if wallet.is_seal() => {}
-        Ok(_) => {
-            let detail = format!(
-                "the wallet `{SEAL}` is another's name than that of the seal, so nothing can be changed"
-            );
-            return Err(Refusal::new(Code::AlreadyExists, detail));
+    if seal_of(house, operator.tenant())?.is_none() {
+        let id = SEAL.parse().map_err(|_| internal())?;
+        match create_wallet(house, operator, id, Design::Seal, Source::Token).await {
+            Ok(_) => {}
+            // Another first change was faster.
+            Err(refusal) if refusal.code == Code::AlreadyExists => {}
+            Err(refusal) => return Err(refusal),
         }
-        Err(_) => drop(create_wallet(house, operator, seal, Design::Seal, Source::Token).await?),
     }
     let fresh = || RequestId::fresh().to_string().parse().map_err(|_| internal());
     let key = key.map_or_else(fresh, Ok)?;
     walk::change(house, operator, key, change).await
+}
+
+/// The tenant's seal, if it is made.
+///
+/// # Errors
+/// [`Code::AlreadyExists`] where another wallet, of before that name was kept for it, has the seal's name.
+fn seal_of(house: &House, tenant: &Tenant) -> Result<Option<Arc<Wallet>>, Refusal> {
+    let id = SEAL.parse().map_err(|_| Refusal::new(Code::Internal, "the seal has no name"))?;
+    let Ok(wallet) = house.wallets.find(tenant, &id) else { return Ok(None) };
+    if wallet.is_seal() {
+        return Ok(Some(wallet));
+    }
+    let detail = format!(
+        "changes need the wallet name `{SEAL}`, and a wallet that signs something else has it: this tenant's policy \
+         cannot govern changes; leave out its rules about `change`"
+    );
+    Err(Refusal::new(Code::AlreadyExists, detail))
 }
 
 async fn apply_policy(
@@ -159,6 +174,9 @@ async fn apply_policy(
         .await
         .ok_or_else(|| Refusal::new(Code::Internal, "the policy compiler failed"))??;
     house.policies.fits(tested.bundle())?;
+    if tested.bundle().governs_changes() {
+        seal_of(house, operator.tenant())?;
+    }
     if governed(house, operator.tenant()) {
         return ask_for_policy(house, operator, &tested, brought).await;
     }
@@ -203,7 +221,8 @@ pub(crate) async fn put_in_force(
     brought: Brought,
     told: &(dyn Fn(u64) + Send + Sync),
 ) -> Result<InForce, Refusal> {
-    let mut activation = Activation::begin(books, tested, brought).await?;
+    let turn = Activation::turn(books).await;
+    let mut activation = Activation::begin(books, turn, tested, brought)?;
     let leaf = loop {
         let there = Arc::clone(books);
         let step = move |tx: &mut Tx<'_>| Ok::<_, Refusal>((activation.step(&there, tx)?, activation));

@@ -65,6 +65,14 @@ pub(crate) fn understand(change: &Change, seal: &Seal<'_>) -> Result<(Descriptio
     Ok((description, preimage))
 }
 
+fn is_flat(value: &Value) -> bool {
+    match value {
+        Value::Object(_) => false,
+        Value::Array(items) => !items.iter().any(|item| item.is_object() || item.is_array()),
+        _ => true,
+    }
+}
+
 fn malformed(what: &'static str) -> IntentError {
     IntentError::Malformed(what.into())
 }
@@ -96,7 +104,7 @@ fn check(change: &Change) -> Result<(), IntentError> {
             Ok(())
         }
         // A nested object has no order of its own, and the preimage must have one.
-        Change::Wallet { design, .. } if design.values().any(Value::is_object) => {
+        Change::Wallet { design, .. } if !design.values().all(is_flat) => {
             Err(malformed("a wallet's design is flat"))
         }
         Change::Wallet { .. } => Ok(()),
@@ -151,9 +159,12 @@ mod tests {
         assert_eq!(code(&policy("A", &[])), chancery_core::Code::PayloadMalformed);
         let long = "x".repeat(limit::CHANGE_LINE_BYTES + 1);
         assert_eq!(code(&policy(&"a".repeat(64), &[&long])), chancery_core::Code::PayloadTooComplex);
-        let design = [("x".to_owned(), serde_json::json!({}))].into();
-        let nested = Change::Wallet { wallet: "hot".parse().unwrap(), design };
-        assert_eq!(code(&Payload::ApplianceChange { change: nested }), chancery_core::Code::PayloadMalformed);
+        for nested in [serde_json::json!({}), serde_json::json!([{}]), serde_json::json!([[{}]])] {
+            let design = [("x".to_owned(), nested)].into();
+            let change = Change::Wallet { wallet: "hot".parse().unwrap(), design };
+            let payload = Payload::ApplianceChange { change };
+            assert_eq!(code(&payload), chancery_core::Code::PayloadMalformed);
+        }
         let message = Payload::EthereumMessage { data: vec![1] };
         assert_eq!(code(&message), chancery_core::Code::ChainIdMismatch, "the seal signs changes only");
     }

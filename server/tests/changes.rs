@@ -270,6 +270,32 @@ async fn there_is_no_way_around() {
     assert_eq!((scene.state(&id).await, scene.in_force().await), (json!("pending"), now));
 }
 
+/// Would catch a change that undoes, unseen, what came into force between its last approval and its own turn.
+#[tokio::test]
+async fn of_two_changes_approved_at_once_one_takes_effect() {
+    let Some(scene) = Scene::open().await else { return };
+    let (one, two) = (scene.bring(&scene.draft("one")).await, scene.bring(&scene.draft("two")).await);
+    for id in [&one, &two] {
+        assert_eq!(scene.say("ada", id, "approve").await.status, 200);
+    }
+    let (first, second) = tokio::join!(scene.say("ben", &one, "approve"), scene.say("ben", &two, "approve"));
+    let ended = [&first, &second].map(|answer| answer.status);
+    assert!(ended == [200, 409] || ended == [409, 200], "{first:?} {second:?}");
+    let late = if first.status == 409 { first } else { second };
+    refused(&late, 409, "approval-stale");
+    let states = [scene.state(&one).await, scene.state(&two).await];
+    assert_eq!(states.iter().filter(|state| **state == "released").count(), 1, "{states:?}");
+}
+
+/// Would catch a wallet that takes the seal's name, so that nothing could be changed any more.
+#[tokio::test]
+async fn the_seal_has_its_name_to_itself() {
+    let Some(mut appliance) = Appliance::prepare() else { return };
+    appliance.start();
+    let body = json!({ "id": "seal", "chain": "ethereum", "chain_ids": [1] });
+    refused(&appliance.peer("operator", "op").post("/v1/wallets", &body, None).await, 400, "bad-request");
+}
+
 fn chancery() -> Option<PathBuf> {
     let binary = Path::new(env!("CARGO_BIN_EXE_chanceryd")).with_file_name("chancery");
     if !binary.is_file() {

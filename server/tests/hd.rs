@@ -220,6 +220,12 @@ async fn addresses_are_handed_out_once_and_no_further_than_a_recovery_looks() {
     assert_eq!(backend.post(path, &json!({}), None).await.body["index"], 20);
     assert_eq!(backend.post(path, &json!({}), None).await.code(), "gap-limit");
     assert_eq!(backend.post(path, &json!({ "used": 9 }), None).await.body["index"], 21);
+    // Nor does a client's word, or a spend that it made up, move the branch to where nobody would look.
+    let far = backend.post(path, &json!({ "used": 2_000_000_000 }), None).await;
+    assert_eq!((far.status, far.code()), (400, "bad-request"), "{far:?}");
+    let psbt = payment(&watched, &[[0, 900_000]], [1, 0]);
+    check_consensus(&backend.post("/v1/sign", &ask("deposits", &psbt), Some("p-far")).await, &psbt);
+    assert_eq!(backend.get(path).await.body["given"], 22, "the branch stands where it stood");
 
     appliance.stop();
     appliance.start();

@@ -61,7 +61,8 @@ impl Tx<'_> {
         Ok(Some(given))
     }
 
-    /// Notes that an address is used: by a payment to it, or from it.
+    /// Notes that an address is used: by a payment to it, or from it. False, and nothing is noted, where it is `gap` or more
+    /// beyond those that were handed out: the next ones would be where nobody looks.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be written.
@@ -71,11 +72,18 @@ impl Tx<'_> {
         wallet: &WalletId,
         branch: u32,
         index: u32,
-    ) -> Result<(), StoreError> {
+        gap: u32,
+    ) -> Result<bool, StoreError> {
         let before = self.rows().addresses(tenant, wallet, branch)?;
+        if index >= before.given.saturating_add(gap) {
+            return Ok(false);
+        }
         let used = before.used.max(index.saturating_add(1));
         let now = Addresses { given: before.given.max(used), used };
-        if now == before { Ok(()) } else { self.put_addresses(tenant, wallet, branch, now) }
+        if now != before {
+            self.put_addresses(tenant, wallet, branch, now)?;
+        }
+        Ok(true)
     }
 
     fn put_addresses(
