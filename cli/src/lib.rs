@@ -3,6 +3,7 @@
 
 pub mod command;
 mod connection;
+mod daemon;
 mod error;
 mod exit;
 mod file;

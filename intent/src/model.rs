@@ -135,6 +135,22 @@ pub struct Effect {
     pub method: Option<Method>,
 }
 
+impl Effect {
+    /// One that moves nothing and names nobody.
+    pub(crate) fn bare(kind: Kind) -> Self {
+        Self {
+            kind,
+            asset: None,
+            amount: None,
+            unlimited: false,
+            destination: None,
+            owner: None,
+            contract: None,
+            method: None,
+        }
+    }
+}
+
 /// A contract's method as it is called.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

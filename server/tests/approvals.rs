@@ -12,13 +12,13 @@
 mod appliance;
 mod passkey;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use alloy_consensus::{SignableTransaction as _, TxEip1559};
 use alloy_primitives::{Address, TxKind, U256, address};
-use appliance::{Answer, Appliance, Peer, treasury};
+use appliance::{Answer, Appliance, Peer, chancery, run, treasury};
 use chancery_audit::{Act, Digest, Matter};
 use chancery_core::{ClientId, Tenant, WalletId};
 use passkey::Passkey;
@@ -363,25 +363,6 @@ async fn a_delegate_speaks_for_the_group_until_the_end() {
     assert_eq!(first.body["state"], "pending", "{first:?}");
     refused(&scene.say("ann", &id, "approve", "treasury").await, 409, "already-exists");
     assert_eq!(scene.say("bob", &id, "approve", "treasury").await.body["state"], "released");
-}
-
-fn chancery() -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_BIN_EXE_chanceryd")).with_file_name("chancery");
-    if !path.is_file() {
-        println!("skipped: no `chancery` beside `chanceryd`; `cargo build -p chancery-cli` makes it");
-    }
-    path.is_file().then_some(path)
-}
-
-fn run(client: &Path, arguments: &[&str]) -> (i32, Value, String) {
-    let output = Command::new(chancery().unwrap())
-        .args(["--json", "--client"])
-        .arg(client)
-        .args(arguments)
-        .output()
-        .unwrap();
-    let talk = String::from_utf8_lossy(&output.stderr).into_owned();
-    (output.status.code().unwrap(), serde_json::from_slice(&output.stdout).unwrap_or(Value::Null), talk)
 }
 
 /// The way of an officer with the real command line, and what auditors find afterwards: would catch a client that approves what

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use alloy_consensus::{SignableTransaction, TxEip1559};
@@ -66,9 +66,7 @@ const CUSTODIANS: [(&str, &str, &str); 7] = [
 const FIVE: [&str; 5] = ["cy", "di", "ed", "flo", "gus"];
 
 fn chancery() -> PathBuf {
-    let path = Path::new(env!("CARGO_BIN_EXE_chanceryd")).with_file_name("chancery");
-    assert!(path.is_file(), "no `chancery` beside `chanceryd`: `cargo build --bins` makes both");
-    path
+    appliance::chancery().expect("`cargo build --bins` makes `chancery` beside `chanceryd`")
 }
 
 /// The people of one ceremony after another.

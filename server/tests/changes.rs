@@ -12,17 +12,17 @@
 
 mod appliance;
 mod passkey;
+mod people;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use appliance::{Answer, Appliance, Peer, treasury};
+use appliance::{Answer, Appliance, Peer, chancery};
 use chancery_audit::{Act, Digest, Matter};
 use chancery_core::Tenant;
 use passkey::Passkey;
+use people::{ORIGIN, with_officers};
 use serde_json::{Value, json};
-
-const ORIGIN: &str = "https://chancery.example";
 
 /// Who may change what: two administrators, while none objects.
 const RULE: &str = r#"
@@ -86,27 +86,19 @@ impl Scene {
     async fn open() -> Option<Self> {
         let mut appliance = Appliance::prepare()?;
         appliance.start();
-        let mut bundle = treasury();
-        let files = bundle["files"].as_object_mut().unwrap();
-        let manifest = files["bundle.toml"].as_str().unwrap();
-        let mut manifest = manifest.replace("\"risk\"]", "\"risk\", \"administrators\"]");
-        manifest += &format!("\n[webauthn]\nrp_id = \"chancery.example\"\norigins = [\"{ORIGIN}\"]\n");
-        let mut officers = Vec::new();
-        // Whom the example's other rules ask: nobody here pays.
-        let idle = [("a", "treasury"), ("b", "treasury"), ("c", "risk")];
-        for (name, group) in idle {
-            manifest +=
-                &format!("\n[[officer]]\nid = \"{name}\"\nroles = [\"approver\"]\ngroups = [\"{group}\"]\n");
-        }
+        let (mut entries, mut officers) = (String::new(), Vec::new());
         for (name, role, clients) in PEOPLE {
             let passkey = Passkey::fresh("chancery.example", ORIGIN);
-            manifest += &format!(
+            entries += &format!(
                 "\n[[officer]]\nid = \"{name}\"\nroles = [\"{role}\"]\ngroups = [\"administrators\"]\n{clients}\n{}",
                 passkey.entry()
             );
             officers.push((name, appliance.peer("officer", name), passkey));
         }
-        files["bundle.toml"] = manifest.into();
+        let mut bundle = with_officers(&entries);
+        let files = bundle["files"].as_object_mut().unwrap();
+        let manifest = files["bundle.toml"].as_str().unwrap();
+        files["bundle.toml"] = manifest.replace("\"risk\"]", "\"risk\", \"administrators\"]").into();
         files.insert("policies/change.cedar".to_owned(), RULE.into());
         files.insert("tests/change.toml".to_owned(), CASES.into());
         appliance.furnish("treasury", &bundle).await;
@@ -265,7 +257,7 @@ async fn there_is_no_way_around() {
     assert!(answer.body.to_string().contains("change-unguarded"), "{answer:?}");
     // A permit that names no action says nothing of changes, so this one takes the rule away: it must be asked for.
     lax["files"]["policies/change.cedar"] = r#"@id("lax") permit (principal, action, resource);"#.into();
-    lax["files"].as_object_mut().unwrap().retain(|path, _| !path.starts_with("tests/"));
+    lax["files"].as_object_mut().unwrap().remove("tests/change.toml");
     let id = scene.bring(&lax).await;
     assert_eq!((scene.state(&id).await, scene.in_force().await), (json!("pending"), now));
 }
@@ -294,15 +286,6 @@ async fn the_seal_has_its_name_to_itself() {
     appliance.start();
     let body = json!({ "id": "seal", "chain": "ethereum", "chain_ids": [1] });
     refused(&appliance.peer("operator", "op").post("/v1/wallets", &body, None).await, 400, "bad-request");
-}
-
-fn chancery() -> Option<PathBuf> {
-    let binary = Path::new(env!("CARGO_BIN_EXE_chanceryd")).with_file_name("chancery");
-    if !binary.is_file() {
-        println!("skipped: no `chancery` beside the daemon; `cargo build --workspace` makes it");
-        return None;
-    }
-    Some(binary)
 }
 
 fn run(client: &Path, arguments: &[&str]) -> (i32, String, String) {

@@ -13,21 +13,13 @@ mod appliance;
 mod passkey;
 mod people;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use appliance::Appliance;
+use appliance::{Appliance, chancery};
 use chancery_identity::login::TotpSecret;
 use people::{ORIGIN, now, with_officers};
 use serde_json::{Value, json};
-
-fn chancery() -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_BIN_EXE_chanceryd")).with_file_name("chancery");
-    if !path.is_file() {
-        println!("skipped: no `chancery` beside `chanceryd`; `cargo build -p chancery-cli` makes it");
-    }
-    path.is_file().then_some(path)
-}
 
 fn run(arguments: &[&str]) -> (i32, Value, String) {
     let output = Command::new(chancery().unwrap()).arg("--json").args(arguments).output().unwrap();

@@ -16,7 +16,7 @@ use std::process::Command;
 
 use alloy_consensus::{SignableTransaction as _, TxEip1559};
 use alloy_primitives::{Address, TxKind, U256, address};
-use appliance::{Appliance, bundle, treasury};
+use appliance::{Appliance, bundle, chancery, run, treasury};
 use serde_json::Value;
 
 const EXCHANGE: Address = address!("70997970C51812dc3A010C7d01b50e0d17dc79C8");
@@ -92,27 +92,6 @@ async fn goals_are_proved_by_the_appliance_or_the_bundle_is_refused() {
     appliance.start();
     let shown = appliance.peer("auditor", "ann").get("/v1/policy").await;
     assert_eq!(shown.body["bundle"], applied.body["bundle"]);
-}
-
-/// The `chancery` that was built beside `chanceryd`.
-fn chancery() -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_BIN_EXE_chanceryd")).with_file_name("chancery");
-    if !path.is_file() {
-        println!("skipped: no `chancery` beside `chanceryd`; `cargo build -p chancery-cli` makes it");
-    }
-    path.is_file().then_some(path)
-}
-
-fn run(client: &Path, arguments: &[&str]) -> (i32, Value, String) {
-    let output = Command::new(chancery().unwrap())
-        .args(["--json", "--client"])
-        .arg(client)
-        .args(arguments)
-        .output()
-        .unwrap();
-    let talk = String::from_utf8_lossy(&output.stderr).into_owned();
-    let document = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
-    (output.status.code().unwrap(), document, talk)
 }
 
 /// Would catch a replay that forgets what limits had used up, and a re-evaluation under another bundle than that of its time.

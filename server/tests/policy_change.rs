@@ -14,11 +14,11 @@ mod appliance;
 
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use appliance::{Answer, Appliance, bundle, treasury};
+use appliance::{Answer, Appliance, bundle, chancery, treasury};
 use serde_json::Value;
 
 fn with_goals() -> Value {
@@ -129,15 +129,6 @@ async fn a_stop_in_between_leaves_the_old_bundle_and_no_trace() {
     let report =
         chancery_audit::verify_log(&log, &trust, chancery_audit::Start::Afresh, &mut |_| Ok(())).unwrap();
     assert_eq!(report.counts.policies, 2, "only what came into force is on record");
-}
-
-/// The `chancery` that was built beside `chanceryd`.
-fn chancery() -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_BIN_EXE_chanceryd")).with_file_name("chancery");
-    if !path.is_file() {
-        println!("skipped: no `chancery` beside `chanceryd`; `cargo build -p chancery-cli` makes it");
-    }
-    path.is_file().then_some(path)
 }
 
 /// Would catch a command that gives up, says nothing while it waits, or calls a lost change done.

@@ -13,6 +13,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::client;
+use crate::daemon::chanceryd;
 use crate::pki::{Authority, Role, Subject};
 use crate::{Error, Exit, Output, file, when};
 
@@ -88,7 +89,8 @@ impl Init {
         }
         // Everything that can be known to fail is looked at before the first file is made.
         let module = self.module()?;
-        let chanceryd = if self.softhsm { Some(self.chanceryd()?) } else { None };
+        let chanceryd =
+            if self.softhsm { Some(chanceryd(self.chanceryd.as_deref(), "makes the token")?) } else { None };
         let host = self.host.first().map_or("localhost", String::as_str);
         let origin = self.origin.clone().unwrap_or_else(|| format!("{host}/chancery"));
 
@@ -133,23 +135,6 @@ impl Init {
             }
         };
         Ok(found)
-    }
-
-    /// The daemon that was named, or the one installed beside this program.
-    fn chanceryd(&self) -> Result<PathBuf, Error> {
-        let path = match &self.chanceryd {
-            Some(path) => path.clone(),
-            None => std::env::current_exe()
-                .map_err(Error::file("find", Path::new("chancery")))?
-                .with_file_name("chanceryd"),
-        };
-        if path.is_file() {
-            return Ok(path);
-        }
-        Err(Error::Usage {
-            detail: format!("there is no `{}`, which makes the token", path.display()),
-            hint: "install `chanceryd` beside `chancery`, or name it with `--chanceryd PATH`",
-        })
     }
 
     fn certificates(&self, dir: &Path, origin: &str, url: &str, output: &Output) -> Result<(), Error> {

@@ -393,3 +393,24 @@ pub fn example(name: &str) -> Value {
     bundle["files"].as_object_mut().unwrap().retain(|path, _| !path.starts_with("goals/"));
     bundle
 }
+
+/// The command line that is built beside the daemon; where it is not, says so.
+pub fn chancery() -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_BIN_EXE_chanceryd")).with_file_name("chancery");
+    if !path.is_file() {
+        eprintln!("skipped: no `chancery` beside `chanceryd`; `cargo build -p chancery-cli` makes it");
+    }
+    path.is_file().then_some(path)
+}
+
+/// Runs it as whoever `client` is the directory of: its exit code, its document, and what it said.
+pub fn run(client: &Path, arguments: &[&str]) -> (i32, Value, String) {
+    let output = Command::new(chancery().unwrap())
+        .args(["--json", "--client"])
+        .arg(client)
+        .args(arguments)
+        .output()
+        .unwrap();
+    let talk = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code().unwrap(), serde_json::from_slice(&output.stdout).unwrap_or(Value::Null), talk)
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
+use crate::daemon::chanceryd;
 use crate::{Error, Exit, Output, when};
 
 /// Where Debian installs SoftHSM2.
@@ -43,7 +44,7 @@ impl Drill {
             shares: self.shares.clone(),
             backup: self.backup.clone().unwrap_or_else(|| self.shares.clone()),
             module: self.module.clone(),
-            worker: super::chanceryd(self.chanceryd.as_ref())?,
+            worker: chanceryd(self.chanceryd.as_deref(), "reaches the token by its worker")?,
             scratch: scratch.path().to_owned(),
         };
         let mut console = super::console(self.answers)?;

@@ -2,7 +2,7 @@
 //! saw. The token is reached through a worker of `chanceryd`, in a process of its own; this one holds PINs and shares in
 //! secret memory and ends with the ceremony.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use chancery_ceremony::{CeremonyError, Console};
 use chancery_core::config::Config;
@@ -59,23 +59,6 @@ fn console(answers: Option<i32>) -> Result<Console, Error> {
     Ok(match answers {
         Some(fd) => Console::descriptor(fd)?,
         None => Console::terminal()?,
-    })
-}
-
-/// `chanceryd`, whose worker loads the token's module.
-fn chanceryd(named: Option<&PathBuf>) -> Result<PathBuf, Error> {
-    let path = match named {
-        Some(path) => path.clone(),
-        None => std::env::current_exe()
-            .map_err(Error::file("find", Path::new("chancery")))?
-            .with_file_name("chanceryd"),
-    };
-    if path.is_file() {
-        return Ok(path);
-    }
-    Err(Error::Usage {
-        detail: format!("there is no `{}`, whose worker reaches the token", path.display()),
-        hint: "install `chanceryd` beside `chancery`, or name it with `--chanceryd PATH`",
     })
 }
 

@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::command::policy::Signer;
+use crate::daemon::chanceryd;
 use crate::{Error, Exit, Output, file, when};
 
 /// `chancery ceremony run`.
@@ -67,7 +68,7 @@ impl Run {
             shares: self.shares.clone(),
             backup: self.backup.clone(),
             hsm: super::configuration(&self.config)?.hsm,
-            worker: super::chanceryd(self.chanceryd.as_ref())?,
+            worker: chanceryd(self.chanceryd.as_deref(), "reaches the token by its worker")?,
             hands,
             console: super::console(self.answers)?,
             now: when::now,
