@@ -2,11 +2,10 @@
 //! into secret memory. A test answers over an inherited descriptor; nothing is ever an argument or in the environment.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
-use chancery_secret::{Pin, SecretBytes, inherited};
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use chancery_secret::{Pin, SecretBytes, inherited, typed};
 
 use crate::error::CeremonyError;
 
@@ -21,45 +20,6 @@ const TRIES: usize = 3;
 pub struct Console {
     input: File,
     output: Box<dyn Write>,
-}
-
-/// Reads one line, byte by byte, so that nothing of the next is taken.
-struct Line<'a> {
-    input: &'a File,
-    ended: bool,
-    cut: bool,
-}
-
-impl Read for Line<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(one) = buffer.get_mut(..1).filter(|_| !self.ended) else { return Ok(0) };
-        let read = (&mut self.input).read(one)?;
-        self.cut = read == 0;
-        self.ended = read == 0 || one.first() == Some(&b'\n');
-        Ok(if self.ended { 0 } else { read })
-    }
-}
-
-/// The terminal as it was, which comes back when this is dropped.
-struct Quiet<'a>(&'a File, Termios);
-
-impl<'a> Quiet<'a> {
-    fn of(input: &'a File) -> io::Result<Option<Self>> {
-        if !rustix::termios::isatty(input) {
-            return Ok(None);
-        }
-        let before = tcgetattr(input)?;
-        let mut quiet = before.clone();
-        quiet.local_modes -= LocalModes::ECHO;
-        tcsetattr(input, OptionalActions::Flush, &quiet)?;
-        Ok(Some(Self(input, before)))
-    }
-}
-
-impl Drop for Quiet<'_> {
-    fn drop(&mut self) {
-        let _ = tcsetattr(self.0, OptionalActions::Now, &self.1);
-    }
 }
 
 fn mute(error: &dyn std::fmt::Display) -> CeremonyError {
@@ -103,8 +63,7 @@ impl Console {
     /// Asks a question to which the answer is `yes` or `no`.
     pub(crate) fn agrees(&mut self, question: &str) -> Result<bool, CeremonyError> {
         for _ in 0..TRIES {
-            self.say(&format!("? {question} (`yes` or `no`)"))?;
-            let answer = self.line(ANSWER_BYTES)?;
+            let answer = self.line(&format!("{question} (`yes` or `no`)"), ANSWER_BYTES)?;
             match std::str::from_utf8(answer.expose()).map(str::trim) {
                 Ok("yes") => return Ok(true),
                 Ok("no") => return Ok(false),
@@ -116,8 +75,7 @@ impl Console {
 
     /// Asks for a secret of at most `limit` bytes. An empty line is an answer too.
     pub(crate) fn secret(&mut self, question: &str, limit: usize) -> Result<SecretBytes, CeremonyError> {
-        self.say(&format!("? {question}"))?;
-        self.line(limit)
+        self.line(question, limit)
     }
 
     /// Asks for a PIN that there is.
@@ -131,12 +89,9 @@ impl Console {
         if self.pin("the same again")? == first { Ok(first) } else { Err(mute(&"the two are not the same")) }
     }
 
-    fn line(&mut self, limit: usize) -> Result<SecretBytes, CeremonyError> {
-        let quiet = Quiet::of(&self.input).map_err(|error| mute(&error))?;
-        let mut line = Line { input: &self.input, ended: false, cut: false };
-        let read = SecretBytes::read_to_end(&mut line, limit)?;
-        let cut = line.cut;
-        drop(quiet);
-        if cut { Err(mute(&"the input has ended")) } else { Ok(read) }
+    fn line(&mut self, question: &str, limit: usize) -> Result<SecretBytes, CeremonyError> {
+        let Self { input, output } = self;
+        let ask = || output.write_all(format!("? {question}\n").as_bytes()).and_then(|()| output.flush());
+        typed(input, limit, ask).map_err(|error| mute(&error))
     }
 }

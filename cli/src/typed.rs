@@ -1,19 +1,16 @@
 //! Secrets that a person types, or a script hands over by a file or descriptor: never on the command line, never in the
 //! environment, not shown while they are typed, and held in secret memory. Ctrl-C ends the typing, not the terminal.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::OpenOptions;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use chancery_core::config::PinSource;
-use chancery_secret::{PIN_BYTES, Pin, PinError, SecretBytes};
+use chancery_secret::{PIN_BYTES, Pin, PinError};
 use clap::Args;
-use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 
 use crate::Error;
 use crate::error::causes;
-
-const INTERRUPT: u8 = 3;
 
 /// Where the password is read.
 #[derive(Args, Clone, Debug)]
@@ -76,59 +73,15 @@ fn typed(what: &str) -> Result<Pin, Error> {
         hint: "scripts hand it over by a file: `--help` says by which flag",
     })?;
     let ask = || -> io::Result<Result<Pin, PinError>> {
-        let hidden = Hidden::on(&terminal)?;
-        (&terminal).write_all(format!("{what}: ").as_bytes())?;
-        let line = SecretBytes::read_to_end(Line { terminal: &terminal, ended: false }, PIN_BYTES);
+        let line = chancery_secret::typed(&terminal, PIN_BYTES, || {
+            (&terminal).write_all(format!("{what}: ").as_bytes())
+        });
         (&terminal).write_all(b"\n")?;
-        drop(hidden);
-        Ok(Pin::new(line.map_err(io::Error::other)?))
+        Ok(Pin::new(line?))
     };
     match ask() {
         Ok(Ok(secret)) => Ok(secret),
         Ok(Err(error)) => Err(unread(what, &error)),
         Err(error) => Err(Error::Failed(format!("no {what}: {}", causes(&error)))),
-    }
-}
-
-/// A terminal that shows nothing, until this is dropped.
-struct Hidden<'t> {
-    terminal: &'t File,
-    before: Termios,
-}
-
-impl<'t> Hidden<'t> {
-    fn on(terminal: &'t File) -> io::Result<Self> {
-        let before = tcgetattr(terminal)?;
-        let mut now = before.clone();
-        // Without signals an interrupt ends the line, so that it cannot leave the terminal hidden.
-        now.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
-        now.special_codes[SpecialCodeIndex::VEOL] = INTERRUPT;
-        tcsetattr(terminal, OptionalActions::Flush, &now)?;
-        Ok(Self { terminal, before })
-    }
-}
-
-impl Drop for Hidden<'_> {
-    fn drop(&mut self) {
-        let _ = tcsetattr(self.terminal, OptionalActions::Flush, &self.before);
-    }
-}
-
-/// The bytes up to the end of the line, one at a time.
-struct Line<'t> {
-    terminal: &'t File,
-    ended: bool,
-}
-
-impl Read for Line<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(one) = buffer.get_mut(..1).filter(|_| !self.ended) else { return Ok(0) };
-        let read = self.terminal.read(one)?;
-        match one {
-            [b'\n' | b'\r'] => self.ended = true,
-            [INTERRUPT] => return Err(io::Error::other("given up")),
-            _ => return Ok(read),
-        }
-        Ok(0)
     }
 }

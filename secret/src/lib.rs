@@ -6,8 +6,10 @@ mod bytes;
 mod page;
 mod pin;
 mod process;
+mod typed;
 
 pub use bytes::{SecretBytes, SecretError};
 pub use page::{Protection, protection};
 pub use pin::{PIN_BYTES, Pin, PinError};
 pub use process::{exit_now, harden_process, inherited};
+pub use typed::typed;
