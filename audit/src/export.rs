@@ -179,7 +179,9 @@ fn harmless(cell: String) -> String {
     if cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) { format!("'{cell}") } else { cell }
 }
 
-fn rfc3339(time: UnixMillis) -> String {
+/// A time as RFC 3339 has it, in UTC.
+#[must_use]
+pub fn rfc3339(time: UnixMillis) -> String {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(time.0) * 1_000_000)
         .ok()
         .and_then(|time| time.format(&Rfc3339).ok())

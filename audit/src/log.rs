@@ -210,6 +210,19 @@ impl Log {
         Err(AuditError::Gap { expected: self.inner.tree.size(), found: index })
     }
 
+    /// Waits until a checkpoint with the cosignatures asked for covers more than `size` leaves.
+    ///
+    /// # Errors
+    /// [`AuditError::Stopping`] once the log has stopped.
+    pub async fn grown_beyond(&self, size: u64) -> Result<(), AuditError> {
+        let grown = |signed: &Signed| {
+            signed.stopped || signed.cosigned.as_ref().is_some_and(|latest| latest.size() > size)
+        };
+        let mut signed = self.inner.signed.subscribe();
+        let signed = signed.wait_for(grown).await.map_err(|_| AuditError::Stopping)?;
+        if signed.stopped { Err(AuditError::Stopping) } else { Ok(()) }
+    }
+
     /// The newest checkpoint with as many cosignatures as are asked for; before there is one, the newest signed.
     #[must_use]
     pub fn latest(&self) -> Option<Arc<SignedCheckpoint>> {

@@ -301,6 +301,34 @@ impl Record {
         }
     }
 
+    /// Whose it is.
+    #[must_use]
+    pub fn tenant(&self) -> &Tenant {
+        match self {
+            Self::Decision(Decision { tenant, .. })
+            | Self::Approval(Approval { tenant, .. })
+            | Self::Outcome(Outcome { tenant, .. })
+            | Self::Wallet(Wallet { tenant, .. })
+            | Self::Policy(Policy { tenant, .. })
+            | Self::Login(Login { tenant, .. })
+            | Self::Ceremony(Ceremony { tenant, .. }) => tenant,
+        }
+    }
+
+    /// When it was recorded.
+    #[must_use]
+    pub fn time(&self) -> UnixMillis {
+        match self {
+            Self::Decision(Decision { time_ms, .. })
+            | Self::Approval(Approval { time_ms, .. })
+            | Self::Outcome(Outcome { time_ms, .. })
+            | Self::Wallet(Wallet { time_ms, .. })
+            | Self::Policy(Policy { time_ms, .. })
+            | Self::Login(Login { time_ms, .. })
+            | Self::Ceremony(Ceremony { time_ms, .. }) => *time_ms,
+        }
+    }
+
     /// The leaf's bytes.
     ///
     /// # Errors

@@ -110,7 +110,7 @@ impl Drill {
         Ok(config::Hsm {
             module: self.module.clone(),
             token: "chancery-drill".to_owned(),
-            pin: config::PinSource::Fd(0),
+            pin: config::SecretSource::Fd(0),
             sessions: 1,
             queue: chancery_core::limit::HSM_QUEUE,
             call_ms: chancery_core::limit::HSM_CALL_MS,

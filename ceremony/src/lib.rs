@@ -22,7 +22,7 @@ pub use drill::{Drill, Drilled};
 pub use error::CeremonyError;
 pub use run::{Ended, Room, Stage};
 pub use script::{Act, Custodian, Kind, Person, Plan, PlannedKey, Role, Script, Source};
-pub use share::{Holder, Shares};
+pub use share::{Holder, Shares, fresh_identity};
 pub use store::{BACKUP, SCRIPT, SHARES, TRANSCRIPT};
 pub use transcript::{Entry, Event, Hand, Transcript};
 pub use verify::{Verified, verify};

@@ -6,11 +6,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use age::secrecy::ExposeSecret as _;
 use age::x25519::{Identity, Recipient};
 use chancery_audit::{Digest, HexBytes, V1, canonical};
 use chancery_core::KeyId;
 use chancery_secret::SecretBytes;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::console::{Console, IDENTITY_BYTES};
 use crate::error::CeremonyError;
@@ -49,6 +51,14 @@ pub struct Holder {
     pub recipient: String,
     /// SHA-256 of the age file.
     pub file: Digest,
+}
+
+/// A fresh age identity as a line of text, and its recipient.
+#[must_use]
+pub fn fresh_identity() -> (Zeroizing<String>, String) {
+    let identity = Identity::generate();
+    let line = format!("{}\n", identity.to_string().expose_secret());
+    (Zeroizing::new(line), identity.to_public().to_string())
 }
 
 /// The age recipient that a text names.
@@ -270,7 +280,6 @@ mod tests {
     }
 
     fn told(identity: &Identity) -> SecretBytes {
-        use age::secrecy::ExposeSecret as _;
         let mut text = identity.to_string().expose_secret().to_owned().into_bytes();
         SecretBytes::take(&mut text).unwrap()
     }

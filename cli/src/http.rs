@@ -11,12 +11,15 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use crate::connection::{Connection, Prepared};
+use crate::events::{Heard, Parser};
 use crate::session::Session;
 use crate::signer::Signer;
 use crate::{Error, Exit, Output};
 
 /// LIMIT: one answer, in bytes: a full bundle of log entries (C2SP tlog-tiles: 256 entries of 65,535 bytes).
 const ANSWER_BYTES: usize = 24 * 1024 * 1024;
+/// After so long without a sign of life a stream has broken off: the server shows one every two seconds.
+const SILENCE: Duration = Duration::from_secs(15);
 /// Between two tries when the server names no time.
 const PAUSE: Duration = Duration::from_secs(1);
 /// However soon the server wants to be asked again.
@@ -404,6 +407,64 @@ impl<'o> Api<'o> {
         Ok(())
     }
 
+    /// Hears the events of a stream for ever, and goes on behind the last one where the stream breaks off.
+    ///
+    /// # Errors
+    /// An answer that trying again does not mend, and whatever `take` returns.
+    pub fn listen(
+        &self,
+        call: &Call<'_>,
+        mut take: impl FnMut(&Heard) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut last = None;
+        loop {
+            let error = match self.runtime.block_on(self.listen_once(call, &mut last, &mut take)) {
+                Ok(()) => {
+                    self.output.say("the stream ended; opening it again");
+                    continue;
+                }
+                Err(error) => error,
+            };
+            let broke = matches!(error, Error::Unreachable { .. } | Error::Timeout { .. });
+            let Some(pause) = pause(&error).or_else(|| (broke && last.is_some()).then_some(PAUSE)) else {
+                return Err(error);
+            };
+            self.output.say(&format!("{}; trying again in {} s", error.chain(), pause.as_secs_f32()));
+            self.runtime.block_on(tokio::time::sleep(pause.max(SHORTEST_PAUSE)));
+        }
+    }
+
+    async fn listen_once(
+        &self,
+        call: &Call<'_>,
+        last: &mut Option<String>,
+        take: &mut impl FnMut(&Heard) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let late = |_| Error::Timeout { url: self.base.to_string(), limit: SILENCE };
+        let mut request = self.request(call)?.header(ACCEPT, "text/event-stream");
+        if let Some(id) = last.as_deref() {
+            request = request.header("last-event-id", id);
+        }
+        let sent = tokio::time::timeout(SILENCE, request.send()).await.map_err(late)?;
+        let mut response = sent.map_err(|error| self.unreachable(error))?;
+        if !response.status().is_success() {
+            return Err(self.problem(call, response).await);
+        }
+        let mut parser = Parser::default();
+        loop {
+            let chunk = tokio::time::timeout(SILENCE, response.chunk()).await.map_err(late)?;
+            let Some(chunk) = chunk.map_err(|error| self.unreachable(error))? else { return Ok(()) };
+            let heard = parser.take(&chunk).map_err(|_| Error::Answer {
+                call: call.name(),
+                what: "holds an event without an end".to_owned(),
+            })?;
+            for heard in heard {
+                take(&heard)?;
+                *last = Some(heard.id);
+            }
+        }
+    }
+
     /// Waits between two looks at the same thing; false when `deadline` comes first.
     #[must_use]
     pub fn wait(&self, deadline: Instant) -> bool {
@@ -415,7 +476,8 @@ impl<'o> Api<'o> {
         left
     }
 
-    async fn once(&self, call: &Call<'_>) -> Result<Answer, Error> {
+    /// The request of a call, with all but how it is answered.
+    fn request(&self, call: &Call<'_>) -> Result<reqwest::RequestBuilder, Error> {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.clear().push("v1").extend(call.path);
@@ -425,8 +487,7 @@ impl<'o> Api<'o> {
         }
         let body = call.body.as_ref().map(Value::to_string);
         let own = if call.signed { Some(self.sign(call, &url, body.as_deref())?) } else { None };
-        let mut request =
-            self.client.request(call.method.clone(), url).header(ACCEPT, "application/json, */*;q=0.1");
+        let mut request = self.client.request(call.method.clone(), url);
         if let Some(body) = body {
             request = request.header(CONTENT_TYPE, "application/json").body(body);
         }
@@ -439,7 +500,29 @@ impl<'o> Api<'o> {
         if let Some(session) = &self.session {
             request = request.bearer_auth(session.token());
         }
-        let mut response = request.send().await.map_err(|error| self.unreachable(error))?;
+        Ok(request)
+    }
+
+    async fn once(&self, call: &Call<'_>) -> Result<Answer, Error> {
+        let request = self.request(call)?.header(ACCEPT, "application/json, */*;q=0.1");
+        let response = request.send().await.map_err(|error| self.unreachable(error))?;
+        let status = response.status();
+        if !status.is_success() {
+            return Err(self.problem(call, response).await);
+        }
+        let bytes = self.body(call, response).await?;
+        Ok(Answer { status: status.as_u16(), bytes, call: call.name() })
+    }
+
+    async fn problem(&self, call: &Call<'_>, response: reqwest::Response) -> Error {
+        let (status, headers) = (response.status(), response.headers().clone());
+        match self.body(call, response).await {
+            Ok(bytes) => Error::Problem(Box::new(Problem::read(status, &headers, &bytes))),
+            Err(error) => error,
+        }
+    }
+
+    async fn body(&self, call: &Call<'_>, mut response: reqwest::Response) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.unreachable(error))? {
             if bytes.len() + chunk.len() > ANSWER_BYTES {
@@ -448,11 +531,7 @@ impl<'o> Api<'o> {
             }
             bytes.extend_from_slice(&chunk);
         }
-        let status = response.status();
-        if status.is_success() {
-            return Ok(Answer { status: status.as_u16(), bytes, call: call.name() });
-        }
-        Err(Error::Problem(Box::new(Problem::read(status, response.headers(), &bytes))))
+        Ok(bytes)
     }
 
     /// The header fields of the client's own signature.

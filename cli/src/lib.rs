@@ -5,6 +5,7 @@ pub mod command;
 mod connection;
 mod daemon;
 mod error;
+mod events;
 mod exit;
 mod file;
 mod http;
@@ -41,10 +42,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         }
     };
     let output = Output::new(cli.json);
-    let done = cli.run(&output).and_then(|exit| output.finish().map(|()| exit));
+    let done = cli.run(&output).and_then(|exit| output.flush().map(|()| exit));
     done.unwrap_or_else(|error| {
         // What was found before the error is part of the answer, such as the findings of a failed check.
-        let _ = output.finish();
+        let _ = output.flush();
         output.fail(&error);
         error.exit()
     })

@@ -116,7 +116,7 @@ impl Output {
     ///
     /// # Errors
     /// As [`Output::bytes`].
-    pub fn finish(&self) -> Result<(), Error> {
+    pub fn flush(&self) -> Result<(), Error> {
         self.try_write(io::BufWriter::flush)
     }
 

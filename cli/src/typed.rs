@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use chancery_core::config::PinSource;
+use chancery_core::config::SecretSource;
 use chancery_secret::{PIN_BYTES, Pin, PinError};
 use clap::Args;
 
@@ -30,8 +30,8 @@ impl PasswordFrom {
     /// [`Error::Failed`]; no message holds any of it.
     pub fn read(&self, again: bool) -> Result<Pin, Error> {
         let source = match (&self.password_file, self.password_fd) {
-            (Some(path), _) => PinSource::File(path.clone()),
-            (None, Some(fd)) => PinSource::Fd(fd),
+            (Some(path), _) => SecretSource::File(path.clone()),
+            (None, Some(fd)) => SecretSource::Fd(fd),
             (None, None) => {
                 let password = typed("password")?;
                 if again && typed("password again")? != password {
@@ -50,14 +50,13 @@ impl PasswordFrom {
 /// As [`PasswordFrom::read`].
 pub fn code(what: &str, file: Option<&Path>) -> Result<Pin, Error> {
     match file {
-        Some(path) => Pin::read(&PinSource::File(path.to_owned())).map_err(|error| unread(what, &error)),
+        Some(path) => Pin::read(&SecretSource::File(path.to_owned())).map_err(|error| unread(what, &error)),
         None => typed(what),
     }
 }
 
 fn unread(what: &str, error: &PinError) -> Error {
     let why = match error {
-        PinError::Form => format!("it must be 1 to {PIN_BYTES} bytes of one line of UTF-8 text"),
         PinError::Exposed { path } => {
             format!("`{}` must be a regular file that only you may read", path.display())
         }

@@ -7,7 +7,7 @@ mod support;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use chancery_core::config::{Config, PinSource};
+use chancery_core::config::{Config, SecretSource};
 use serde_json::Value;
 use support::{chancery, init, mode, text};
 use x509_parser::prelude::*;
@@ -92,7 +92,7 @@ fn the_configuration_is_read_as_it_was_asked_for() {
     assert_eq!(config.log.origin, "example.com/log");
     assert_eq!(config.hsm.token, "signing");
     assert!(!config.mode.is_production());
-    assert!(matches!(config.hsm.pin, PinSource::File(_)));
+    assert!(matches!(config.hsm.pin, SecretSource::File(_)));
 
     let text = std::fs::read_to_string(state.at("chancery.toml")).unwrap();
     for (before, line) in text.lines().zip(text.lines().skip(1)).filter(|(_, line)| line.contains(" = ")) {
@@ -114,7 +114,7 @@ fn production_takes_its_pin_from_a_credential() {
     let config = state.config();
     assert!(config.mode.is_production());
     assert_eq!((config.policy.keys, config.policy.signatures), (vec![key.trim().to_owned()], 1));
-    assert!(matches!(config.hsm.pin, PinSource::Credential(_)));
+    assert!(matches!(config.hsm.pin, SecretSource::Credential(_)));
 }
 
 #[test]

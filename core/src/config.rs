@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Mode, Tenant, limit};
+use crate::{ClientId, Mode, Tenant, limit};
 
 /// The whole file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +35,9 @@ pub struct Config {
     /// How officers log in.
     #[serde(default)]
     pub officers: Officers,
+    /// Who is told what happens.
+    #[serde(default)]
+    pub webhook: Vec<Webhook>,
 }
 
 /// Listening addresses.
@@ -125,7 +128,7 @@ pub struct Hsm {
     /// The token's label.
     pub token: String,
     /// Where the user PIN is read.
-    pub pin: PinSource,
+    pub pin: SecretSource,
     /// Sessions that sign at once.
     #[serde(default = "default_sessions")]
     pub sessions: usize,
@@ -147,10 +150,10 @@ pub struct Hsm {
     pub recoverable: bool,
 }
 
-/// Where the PIN comes from: never the command line, never the environment.
+/// Where a secret comes from: never the command line, never the environment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
-pub enum PinSource {
+pub enum SecretSource {
     /// A systemd credential of this name (`LoadCredential=`), in `$CREDENTIALS_DIRECTORY`.
     Credential(String),
     /// An inherited file descriptor, read to its end.
@@ -207,6 +210,27 @@ impl Default for Officers {
     fn default() -> Self {
         Self { require_session: Vec::new(), session_s: limit::SESSION_S }
     }
+}
+
+/// Somebody who is told what happens, event after event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    /// Its name, under which is remembered what it was told. Another name begins anew.
+    pub name: String,
+    /// Where events are posted.
+    pub url: String,
+    /// Where the secret is read that deliveries are signed with: `whsec_` and base64 of 24 to 64 bytes (Standard Webhooks).
+    pub secret: SecretSource,
+    /// The client whose requests it is told of; without one, everything.
+    #[serde(default)]
+    pub client: Option<ClientId>,
+    /// The events it is told, such as `request.released`; without any, all.
+    #[serde(default)]
+    pub events: Vec<String>,
+    /// The roots of its certificate, in PEM; without them, those of Mozilla's list.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
 }
 
 /// What may be asked for.
@@ -307,12 +331,13 @@ impl Config {
             "log.timestamp.every_s",
             "must be 1 to 604800",
         )?;
+        config.webhooks_are_sound()?;
         rule(
             config.listen.ops.ip().is_loopback() || !config.mode.is_production(),
             "listen.ops",
             "must be a loopback address in production",
         )?;
-        if let PinSource::File(_) = config.hsm.pin {
+        if let SecretSource::File(_) = config.hsm.pin {
             rule(!config.mode.is_production(), "hsm.pin", "must be a `credential` or `fd` in production")?;
         }
         rule(
@@ -335,10 +360,41 @@ impl Config {
         for path in config.tls.crl.iter_mut().chain(config.log.timestamp.iter_mut().map(|one| &mut one.ca)) {
             *path = base.join(&*path);
         }
-        if let PinSource::File(path) = &mut config.hsm.pin {
+        for path in config.webhook.iter_mut().filter_map(|webhook| webhook.ca.as_mut()) {
             *path = base.join(&*path);
         }
+        let secrets = config.webhook.iter_mut().map(|webhook| &mut webhook.secret);
+        for source in secrets.chain([&mut config.hsm.pin]) {
+            if let SecretSource::File(path) = source {
+                *path = base.join(&*path);
+            }
+        }
         Ok(config)
+    }
+
+    fn webhooks_are_sound(&self) -> Result<(), ConfigError> {
+        let production = self.mode.is_production();
+        let all = |key, rule, holds: &dyn Fn(&Webhook) -> bool| match self.webhook.iter().all(holds) {
+            true => Ok(()),
+            false => Err(ConfigError::Rule { key, rule }),
+        };
+        let named = |webhook: &Webhook| {
+            let same = self.webhook.iter().filter(|other| other.name == webhook.name).count();
+            same == 1 && webhook.name.parse::<ClientId>().is_ok()
+        };
+        if self.webhook.len() > limit::WEBHOOKS {
+            return Err(ConfigError::Rule { key: "webhook", rule: "must be at most 16" });
+        }
+        all("webhook.name", "must be a name, and each another", &named)?;
+        all("webhook.url", "must begin with https:// or http:// and hold no password", &|webhook| {
+            is_web(&webhook.url) && !webhook.url.contains('@')
+        })?;
+        all("webhook.url", "must begin with https:// in production", &|webhook| {
+            webhook.url.starts_with("https://") || !production
+        })?;
+        all("webhook.secret", "must be a `credential` or `fd` in production", &|webhook| {
+            !matches!(webhook.secret, SecretSource::File(_)) || !production
+        })
     }
 
     /// The tenant of an appliance that serves one.
@@ -393,7 +449,7 @@ mod tests {
         let config = Config::parse(GOOD, Path::new("/srv/c")).unwrap();
         assert_eq!(config.tls.key, Path::new("/srv/c/pki/server-key.pem"));
         assert_eq!(config.tls.crl, [Path::new("/srv/c/pki/ca.crl")]);
-        assert_eq!(config.hsm.pin, PinSource::File("/srv/c/hsm/pin".into()));
+        assert_eq!(config.hsm.pin, SecretSource::File("/srv/c/hsm/pin".into()));
     }
 
     #[test]
@@ -457,6 +513,38 @@ mod tests {
             let error = with(&bad).unwrap_err().to_string();
             assert!(error.starts_with("`log.timestamp"), "{bad}: {error}");
         }
+    }
+
+    #[test]
+    fn a_webhook_is_named_once_and_in_production_told_over_tls() {
+        let hook = |name: &str, url: &str, secret: &str| {
+            format!("\n[[webhook]]\nname = \"{name}\"\nurl = \"{url}\"\nsecret = {secret}\n")
+        };
+        let file = "{ file = \"hook\" }";
+        let good = hook("ledger", "http://127.0.0.1:1", file);
+        let config = Config::parse(&format!("{GOOD}{good}"), Path::new("/srv/c")).unwrap();
+        assert_eq!(config.webhook[0].secret, SecretSource::File("/srv/c/hook".into()));
+        for (hooks, key) in [
+            (format!("{good}{good}"), "webhook.name"),
+            (hook("a b", "http://127.0.0.1:1", file), "webhook.name"),
+            (hook("ledger", "ftp://127.0.0.1:1", file), "webhook.url"),
+            (hook("ledger", "https://a:b@127.0.0.1:1", file), "webhook.url"),
+        ] {
+            let error = Config::parse(&format!("{GOOD}{hooks}"), Path::new("/")).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("`{key}`")), "{hooks}: {error}");
+        }
+        let production =
+            GOOD.replace("development", "production").replace("{ file = \"hsm/pin\" }", "{ fd = 3 }")
+                + "[policy]\nkeys = [\"ann\"]\nsignatures = 1\n";
+        for (hooks, key) in
+            [(good, "webhook.url"), (hook("ledger", "https://127.0.0.1:1", file), "webhook.secret")]
+        {
+            let error =
+                Config::parse(&format!("{production}{hooks}"), Path::new("/")).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("`{key}`")), "{hooks}: {error}");
+        }
+        let sound = hook("ledger", "https://127.0.0.1:1", "{ fd = 4 }");
+        assert!(Config::parse(&format!("{production}{sound}"), Path::new("/")).is_ok());
     }
 
     #[test]

@@ -128,3 +128,13 @@ pub const LOGIN_MS: i64 = 2 * 60 * 1_000;
 pub const SESSIONS: usize = 16;
 /// How long a session lasts when the configuration does not say, in seconds.
 pub const SESSION_S: u32 = 15 * 60;
+/// Event streams of one peer that are open at once.
+pub const EVENT_STREAMS: usize = 16;
+/// How often an event stream that has nothing to tell says so, and looks whether its reader still may listen, in milliseconds.
+pub const EVENT_PULSE_MS: u64 = 2_000;
+/// Webhooks.
+pub const WEBHOOKS: usize = 16;
+/// How long a webhook may take to answer, in milliseconds.
+pub const WEBHOOK_MS: u64 = 10_000;
+/// What it may answer, in bytes; nothing of it is used.
+pub const WEBHOOK_BYTES: usize = 16 * 1024;

@@ -11,6 +11,7 @@ use chancery_prove::Prover;
 use chancery_store::Store;
 
 use crate::disk::Disk;
+use crate::events::webhook::Webhook;
 use crate::in_flight::Walks;
 use crate::login::Logins;
 use crate::policy::Policies;
@@ -28,6 +29,8 @@ pub struct House {
     pub(crate) prover: Option<Prover>,
     /// Has the log timestamped; none where no authority is configured.
     pub(crate) stamping: Option<Arc<Stamping>>,
+    /// Who is told what happens.
+    pub(crate) webhooks: Vec<Webhook>,
 }
 
 /// All that a decision touches, and how it ends on record. Nothing here signs.

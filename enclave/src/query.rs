@@ -11,6 +11,7 @@ use serde_json::Value;
 pub use chancery_store::{RequestFilter, RequestState};
 
 use crate::answer::Signed;
+use crate::events::webhook::{self, Delivered};
 use crate::kept::{self, Kept};
 use crate::policy::InForce;
 use crate::receipts;
@@ -32,6 +33,8 @@ pub struct Figures {
     pub hsm_quarantined_keys: u64,
     /// How the timestamps of the log stand.
     pub timestamps: Stamped,
+    /// How the webhooks stand.
+    pub webhooks: Delivered,
 }
 
 /// A recorded request with its decision.
@@ -45,8 +48,6 @@ pub struct Listed {
     pub intent: Value,
     /// How it ended, once it has.
     pub end: Option<audit::Outcome>,
-    /// What was released.
-    pub signed: Option<Signed>,
 }
 
 /// A bundle that is or was in force.
@@ -89,6 +90,21 @@ impl Enclave {
         self.listed(self.row(tenant, id)?)
     }
 
+    /// What was released under a request, if anything was.
+    ///
+    /// # Errors
+    /// What keeps the log from proving it.
+    pub async fn signed(&self, listed: &Listed) -> Result<Option<Signed>, Refusal> {
+        let Listed { row, .. } = listed;
+        let Some(signed) = receipts::signed(row)? else { return Ok(None) };
+        // INVARIANT: nobody sees a signature before a checkpoint with the cosignatures asked for covers its release.
+        let leaf =
+            row.outcome_leaf.ok_or_else(|| Refusal::new(Code::Internal, "a release without an end"))?;
+        let covered = self.house().log.checkpoint_covering(leaf).await;
+        covered.map_err(|error| Refusal::from(error).of(row.id))?;
+        Ok(Some(signed))
+    }
+
     /// The receipt of a request as it stands now.
     ///
     /// # Errors
@@ -108,7 +124,7 @@ impl Enclave {
         let house = self.house();
         let (decision, end) = (receipts::decision(&house.store, &row)?, receipts::outcome(house, &row)?);
         let kept: Kept = kept::read("record", &row.record)?;
-        Ok(Listed { decision, end, intent: kept.intent, signed: receipts::signed(&row)?, row })
+        Ok(Listed { decision, end, intent: kept.intent, row })
     }
 
     /// One wallet.
@@ -177,8 +193,10 @@ impl Enclave {
     pub fn figures(&self) -> Figures {
         let house = self.house();
         let hsm = house.hsm.health();
+        let log = house.log.standing();
         Figures {
-            log: house.log.standing(),
+            log,
+            webhooks: webhook::standing(&house.webhooks, log.cosigned),
             disk_free_bytes: house.disk.free_bytes(),
             hsm_restarts: hsm.restarts,
             hsm_quarantined_keys: hsm.quarantined.len() as u64,

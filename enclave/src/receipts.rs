@@ -199,5 +199,5 @@ fn record(leaf: &LeafRow) -> Result<audit::Record, Refusal> {
 }
 
 fn not_ours(leaf: &LeafRow) -> Refusal {
-    Refusal::new(Code::StoreUnavailable, format!("log entry {} is not the record it should be", leaf.index))
+    Refusal::damaged(leaf.index)
 }

@@ -64,6 +64,11 @@ impl Refusal {
         self
     }
 
+    /// A log entry that is not what it should be.
+    pub(crate) fn damaged(index: u64) -> Self {
+        Self::new(Code::StoreUnavailable, format!("log entry {index} is not the record it should be"))
+    }
+
     /// A fault of this appliance: the cause is logged, the asker is told the code and when to come back.
     pub(crate) fn fault(code: Code, cause: &(dyn std::error::Error + 'static)) -> Self {
         let mut chain = cause.to_string();

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use crate::approve;
 use crate::courier::{self, WitnessError};
 use crate::disk::Disk;
+use crate::events::webhook::{self, WebhookError};
 use crate::house::{Books, House};
 use crate::in_flight::Walks;
 use crate::login::Logins;
@@ -57,6 +58,9 @@ pub enum StartError {
     /// The log's time-stamping authorities.
     #[error(transparent)]
     Stamping(#[from] StampingError),
+    /// Who is told what happens.
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
     /// Who signs policy bundles.
     #[error(transparent)]
     Endorsers(#[from] EndorsementError),
@@ -127,6 +131,7 @@ impl Enclave {
             None => None,
         };
         let endorsers = Endorsers::new(&config.policy.keys, config.policy.signatures)?;
+        let webhooks = webhook::open(&config.webhook, &config.tenant())?;
         clock.seen(store.read(|rows| rows.newest_time())?);
 
         let settings = Settings { worker, hsm: config.hsm.clone(), mode: config.mode };
@@ -170,12 +175,13 @@ impl Enclave {
         let (disk, walks) = (Disk::of(config), Walks::default());
         let books = Arc::new(Books { clock, disk, store, policies, wallets, walks });
         let logins = Logins::new(&config.log.origin, config.officers.session_s);
-        let house = Arc::new(House { books, log, hsm, logins, prover, stamping });
+        let house = Arc::new(House { books, log, hsm, logins, prover, stamping, webhooks });
         // Permits that the last process left open were never released: they end here, before anyone can ask again.
         while resolve::sweep(&house).await? > 0 {}
         let mut behind = JoinSet::new();
         behind.spawn(resolve::sweep_every_period(Arc::clone(&house.books)));
         behind.spawn(scrub::scrub_for_ever(Arc::clone(&house), tenant));
+        webhook::tell_for_ever(&house, &mut behind);
         if let Some(stamping) = &house.stamping {
             stamp_for_ever(stamping, &house.clock, &mut behind);
         }

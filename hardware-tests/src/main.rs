@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use chancery_core::config::{self, PinSource};
+use chancery_core::config::{self, SecretSource};
 use chancery_core::limit;
 use chancery_hsm::conformance::{Bench, Outcome, Rate};
 use chancery_hsm::{Algorithm, NewToken, Token, init_token};
@@ -106,12 +106,12 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
     }
     harden_process()?;
     let source = match (&arguments.pin_file, arguments.pin_fd) {
-        (Some(file), _) => PinSource::File(file.clone()),
-        (None, fd) => PinSource::Fd(fd.unwrap_or(-1)),
+        (Some(file), _) => SecretSource::File(file.clone()),
+        (None, fd) => SecretSource::Fd(fd.unwrap_or(-1)),
     };
     let pin = Pin::read(&source).map_err(|error| chain(&error))?;
     if let Some(Task::Init { so_pin_file }) = &arguments.task {
-        let so_pin = Pin::read(&PinSource::File(so_pin_file.clone())).map_err(|error| chain(&error))?;
+        let so_pin = Pin::read(&SecretSource::File(so_pin_file.clone())).map_err(|error| chain(&error))?;
         let token = init(arguments, &so_pin, &pin)?;
         writeln!(io::stdout(), "token `{}`, serial number {}", token.label, token.serial)?;
         return Ok(true);
@@ -156,7 +156,7 @@ fn init(arguments: &Arguments, so_pin: &Pin, pin: &Pin) -> Result<Token, Failure
     let hsm = config::Hsm {
         module: arguments.module.clone(),
         token: arguments.token.clone(),
-        pin: PinSource::Fd(0),
+        pin: SecretSource::Fd(0),
         sessions: 1,
         queue: 1,
         call_ms: limit::HSM_CALL_MS,

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use chancery_core::config::PinSource;
+use chancery_core::config::SecretSource;
 use rustix::fs::{Mode, OFlags};
 
 use crate::process::inherited;
@@ -18,7 +18,7 @@ pub const PIN_BYTES: usize = 256;
 #[derive(Debug, thiserror::Error)]
 pub enum PinError {
     /// The source cannot be opened or read, or is too long.
-    #[error("the PIN cannot be read from {source_name}")]
+    #[error("{source_name} cannot be read")]
     Source {
         /// Where it should have come from.
         source_name: String,
@@ -39,7 +39,7 @@ pub enum PinError {
         name: String,
     },
     /// The source is empty, or holds something that is not one line of text.
-    #[error("the PIN must be 1 to {PIN_BYTES} bytes of one line of UTF-8 text")]
+    #[error("it must be 1 to {PIN_BYTES} bytes of one line of UTF-8 text")]
     Form,
 }
 
@@ -52,21 +52,21 @@ impl Pin {
     ///
     /// # Errors
     /// [`PinError`]; no message holds any of the bytes read.
-    pub fn read(source: &PinSource) -> Result<Self, PinError> {
+    pub fn read(source: &SecretSource) -> Result<Self, PinError> {
         match source {
-            PinSource::Fd(fd) => {
+            SecretSource::Fd(fd) => {
                 let name = format!("descriptor {fd}");
                 let file = inherited(*fd).map_err(|error| failed(&name, error.into()))?;
                 Self::read_from(File::from(file), &name)
             }
-            PinSource::Credential(name) => {
+            SecretSource::Credential(name) => {
                 let folder = std::env::var_os("CREDENTIALS_DIRECTORY");
                 let path = credential(folder.as_deref().map(Path::new), name)
                     .ok_or_else(|| PinError::NoCredential { name: name.clone() })?;
                 // systemd may grant the service's user through an access list, which shows as group bits.
                 Self::read_file(&path, 0o007)
             }
-            PinSource::File(path) => Self::read_file(path, 0o077),
+            SecretSource::File(path) => Self::read_file(path, 0o077),
         }
     }
 
@@ -143,13 +143,13 @@ mod tests {
     fn one_line_end_is_dropped_and_no_more() {
         for (content, pin) in [(&b"1234"[..], "1234"), (b"1234\n", "1234"), (b"1234\r\n", "1234")] {
             let (_folder, path) = file(content, 0o600);
-            assert_eq!(Pin::read(&PinSource::File(path)).unwrap().expose(), pin.as_bytes());
+            assert_eq!(Pin::read(&SecretSource::File(path)).unwrap().expose(), pin.as_bytes());
         }
         for content in
             [&b""[..], b"\n", b"12\n34", b"1234\n\n", b"12\x0034", b"\xff\xfe", &[b'1'; PIN_BYTES + 1]]
         {
             let (_folder, path) = file(content, 0o600);
-            assert!(Pin::read(&PinSource::File(path)).is_err(), "{content:?}");
+            assert!(Pin::read(&SecretSource::File(path)).is_err(), "{content:?}");
         }
     }
 
@@ -157,13 +157,16 @@ mod tests {
     fn a_file_that_others_may_read_is_refused() {
         for mode in [0o640, 0o604, 0o660] {
             let (_folder, path) = file(b"1234", mode);
-            assert!(matches!(Pin::read(&PinSource::File(path)), Err(PinError::Exposed { .. })), "{mode:o}");
+            assert!(
+                matches!(Pin::read(&SecretSource::File(path)), Err(PinError::Exposed { .. })),
+                "{mode:o}"
+            );
         }
         let (folder, path) = file(b"1234", 0o600);
         let link = folder.path().join("link");
         std::os::unix::fs::symlink(path, &link).unwrap();
-        assert!(Pin::read(&PinSource::File(link)).is_err(), "a link may point anywhere");
-        assert!(Pin::read(&PinSource::File(folder.path().to_owned())).is_err(), "a folder is no file");
+        assert!(Pin::read(&SecretSource::File(link)).is_err(), "a link may point anywhere");
+        assert!(Pin::read(&SecretSource::File(folder.path().to_owned())).is_err(), "a folder is no file");
     }
 
     #[test]
@@ -173,17 +176,17 @@ mod tests {
         drop(writer);
         rustix::io::fcntl_setfd(&reader, rustix::io::FdFlags::empty()).unwrap();
         let fd = reader.into_raw_fd();
-        assert_eq!(Pin::read(&PinSource::Fd(fd)).unwrap().expose(), b"secret pin");
-        assert!(Pin::read(&PinSource::Fd(fd)).is_err(), "the descriptor must be closed after use");
+        assert_eq!(Pin::read(&SecretSource::Fd(fd)).unwrap().expose(), b"secret pin");
+        assert!(Pin::read(&SecretSource::Fd(fd)).is_err(), "the descriptor must be closed after use");
     }
 
     #[test]
     fn a_descriptor_of_our_own_is_not_an_inherited_one() {
         let (reader, _writer) = std::io::pipe().unwrap();
         let fd = std::os::fd::AsRawFd::as_raw_fd(&reader);
-        assert!(Pin::read(&PinSource::Fd(fd)).is_err(), "a close-on-exec descriptor was not handed to us");
-        assert!(Pin::read(&PinSource::Fd(1)).is_err());
-        assert!(Pin::read(&PinSource::Fd(-1)).is_err());
+        assert!(Pin::read(&SecretSource::Fd(fd)).is_err(), "a close-on-exec descriptor was not handed to us");
+        assert!(Pin::read(&SecretSource::Fd(1)).is_err());
+        assert!(Pin::read(&SecretSource::Fd(-1)).is_err());
     }
 
     #[test]

@@ -17,7 +17,7 @@ impl std::fmt::Debug for Rooms {
 
 impl Collector for Rooms {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let Figures { log, disk_free_bytes, hsm_restarts, hsm_quarantined_keys, timestamps } =
+        let Figures { log, disk_free_bytes, hsm_restarts, hsm_quarantined_keys, timestamps, webhooks } =
             self.0.figures();
         let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         for (name, help, value) in [
@@ -39,6 +39,12 @@ impl Collector for Rooms {
                 "The time of the newest timestamp, in seconds since 1970",
                 timestamps.newest_ms.unsigned_abs() / 1_000,
             ),
+            (
+                "webhook_entries_behind",
+                "Entries that the webhook furthest behind was not told of yet",
+                webhooks.behind,
+            ),
+            ("webhooks_failing", "Webhooks that did not take what they were last told", webhooks.failing),
             (
                 "timestamps_failing",
                 "Authorities that gave no timestamp when they were last asked",

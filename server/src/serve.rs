@@ -36,7 +36,7 @@ fn serve(path: &Path) -> Result<(), setup::Failure> {
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         tracing::debug!("a cryptographic provider was installed before");
     }
-    let pin = Pin::read(&config.hsm.pin)?;
+    let pin = setup::read_pin(&config.hsm.pin)?;
     if protection().map_err(|error| format!("no memory for secrets: {error}"))? != Protection::SecretMemory {
         tracing::warn!(
             "this kernel has no memfd_secret: root can read the PIN from the memory of this process"
@@ -83,7 +83,12 @@ async fn open(config: Config, pin: Pin) -> Result<(), setup::Failure> {
     let ops_address = ops.local_addr();
     let ops = tokio::spawn(ops.serve(metrics, ready, told(stopping.clone())));
     tracing::info!(api = %door.local_addr(), ops = %ops_address, log = enclave.trust().origin(), "ready");
-    let router = routes::router(enclave.clone(), config.rate.wallet, config.officers.require_session);
+    let router = routes::router(
+        enclave.clone(),
+        config.rate.wallet,
+        config.officers.require_session,
+        stopping.clone(),
+    );
     let drained = door.serve(router, told(stopping)).await;
     tracing::info!(?drained, "the door is closed");
     enclave.close().await;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use chancery_core::config::Config;
-use chancery_core::config::PinSource;
+use chancery_core::config::SecretSource;
 use chancery_secret::Pin;
 
 use crate::telemetry::chain;
@@ -37,6 +37,10 @@ pub(crate) fn read_config(path: &Path) -> Result<Config, Failure> {
     Ok(Config::parse(&text, &base).map_err(|error| format!("`{}`: {error}", path.display()))?)
 }
 
+pub(crate) fn read_pin(source: &SecretSource) -> Result<Pin, Failure> {
+    Pin::read(source).map_err(|error| format!("no PIN: {}", chain(&error)).into())
+}
+
 /// The executable that also runs the HSM worker.
 pub(crate) fn own_program() -> Result<PathBuf, Failure> {
     Ok(std::env::current_exe().map_err(|error| format!("this program's own path is not known: {error}"))?)
@@ -50,8 +54,8 @@ pub fn init_token(config: &Path, so_pin_file: &Path) -> ExitCode {
 
 fn make_token(path: &Path, so_pin_file: &Path) -> Result<(), Failure> {
     let config = read_config(path)?;
-    let pin = Pin::read(&config.hsm.pin)?;
-    let so_pin = Pin::read(&PinSource::File(so_pin_file.to_path_buf()))?;
+    let pin = read_pin(&config.hsm.pin)?;
+    let so_pin = read_pin(&SecretSource::File(so_pin_file.to_path_buf()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let token = runtime.block_on(chancery_enclave::init_token(&config, own_program()?, &so_pin, &pin))?;
     tell(&format!("token `{}` is ready, serial {}", token.label, token.serial));

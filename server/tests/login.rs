@@ -430,3 +430,22 @@ async fn a_session_ends_with_its_time() {
     refused(&get(&a, "/v1/approvals", &token).await, 401, "session-required");
     refused(&get(&a, "/v1/sessions", &token).await, 401, "session-required");
 }
+
+/// Would catch a stream that goes on telling whoever is no longer in session.
+#[tokio::test]
+async fn a_stream_ends_with_its_session() {
+    let people = [Person::new("ann", "approver")];
+    let Some(appliance) = open(&people, 60).await else { return };
+    let a = appliance.peer("officer", "ann");
+    assert_eq!(enrol(&a, &people[0].code, PASSWORD).await.status, 204);
+    let token = first_login(&a, &people[0]).await.0;
+    let open = get(&a, "/v1/sessions", &token).await;
+    let id = open.body["sessions"][0]["session"].as_str().unwrap().to_owned();
+    let request = a.client.get(format!("{}/v1/events", a.base)).header("accept", "text/event-stream");
+    let mut stream = request.bearer_auth(&token).send().await.unwrap();
+    assert_eq!(stream.status(), 200);
+    assert!(stream.chunk().await.unwrap().is_some(), "it lives");
+    assert_eq!(delete(&a, &format!("/v1/sessions/{id}"), &token).await.status, 204);
+    let end = async { while let Ok(Some(_)) = stream.chunk().await {} };
+    tokio::time::timeout(Duration::from_secs(5), end).await.expect("the stream went on after its session");
+}

@@ -153,6 +153,11 @@ async fn receipts_wait_for_their_witnesses_and_a_set_back_appliance_gets_none() 
         (503, "not-cosigned"),
         "nor is it by the other way: {receipt:?}"
     );
+    let shown = backend.get(&format!("/v1/requests/{id}")).await;
+    assert_eq!((shown.status, shown.code()), (503, "not-cosigned"), "nor by looking at it: {shown:?}");
+    assert!(!shown.body.to_string().contains("signature"), "{shown:?}");
+    let told = backend.get("/v1/events").await;
+    assert!(!told.body.to_string().contains(&id), "what cannot be proved yet is not told: {told:?}");
     two.start();
     let again = backend.sign("treasury", &transfer(1), "order-1").await;
     assert_eq!(again.status, 200, "{again:?}");

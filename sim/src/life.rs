@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use chancery_audit::feed;
 use chancery_core::config::{
-    Config, Hsm, Listen, Log, Officers, PinSource, Policy, Rates, Store as StoreConfig, Tls,
+    Config, Hsm, Listen, Log, Officers, Policy, Rates, SecretSource, Store as StoreConfig, Tls,
 };
 use chancery_core::{Code, Mode, SystemClock};
 use chancery_enclave::{Enclave, Ground, StartError};
@@ -179,7 +179,7 @@ fn config(root: &Path) -> Config {
         hsm: Hsm {
             module: root.join("none"),
             token: "simulated".to_owned(),
-            pin: PinSource::Fd(0),
+            pin: SecretSource::Fd(0),
             sessions: 2,
             queue: 64,
             call_ms: 1_500,
@@ -190,6 +190,7 @@ fn config(root: &Path) -> Config {
         policy: Policy::default(),
         rate: Rates::default(),
         officers: Officers::default(),
+        webhook: Vec::new(),
     }
 }
 

@@ -6,7 +6,7 @@ use rusqlite::StatementStatus;
 
 use crate::link::Link;
 use crate::reader::{self, listing};
-use crate::{RequestFilter, RequestState, addresses, approvals, limits, officers, schema, tx};
+use crate::{RequestFilter, RequestState, addresses, approvals, limits, officers, schema, told, tx};
 
 fn store(directory: &std::path::Path) -> Link {
     let path = directory.join("store.sqlite");
@@ -52,6 +52,8 @@ fn no_hot_statement_walks_a_table() {
         reader::sql::LEAF_HASHES,
         reader::sql::TREE_SIZE,
         reader::sql::NEWEST,
+        told::sql::TOLD,
+        told::sql::PUT_TOLD,
         tx::sql::INSERT_REQUEST,
         tx::sql::FINISH_REQUEST,
         tx::sql::FREE_KEY,

@@ -11,11 +11,14 @@ use crate::link::Link;
 /// SQLite's `application_id` of this appliance's stores: `Chan`.
 const MARK: i64 = 0x4368_616e;
 /// The format that this release writes.
-pub const FORMAT: i64 = 4;
+pub const FORMAT: i64 = 5;
 const FORMAT_1: &str = include_str!("schema.sql");
 const FORMAT_2: &str = include_str!("schema_2.sql");
 const FORMAT_3: &str = include_str!("schema_3.sql");
 const FORMAT_4: &str = include_str!("schema_4.sql");
+const FORMAT_5: &str = include_str!("schema_5.sql");
+/// What each format adds to the one before it.
+const STEPS: [&str; 5] = [FORMAT_1, FORMAT_2, FORMAT_3, FORMAT_4, FORMAT_5];
 
 /// What a file holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,19 +53,20 @@ pub(crate) fn look(link: &Link, path: &Path) -> Result<Found, StoreError> {
     match (mark, version, objects) {
         (0, 0, 0) => Ok(Found::Empty),
         (MARK, FORMAT, _) => Ok(Found::Present),
-        (MARK, 1, _) => Ok(Found::Older([FORMAT_2, FORMAT_3, FORMAT_4].concat())),
-        (MARK, 2, _) => Ok(Found::Older([FORMAT_3, FORMAT_4].concat())),
-        (MARK, 3, _) => Ok(Found::Older(FORMAT_4.to_owned())),
         (MARK, found, _) if found > FORMAT => Err(StoreError::FormatNewer { found, known: FORMAT }),
+        (MARK, found, _) if found > 0 => {
+            let older = usize::try_from(found).unwrap_or_default();
+            Ok(Found::Older(STEPS.get(older..).unwrap_or_default().concat()))
+        }
         _ => Err(foreign()),
     }
 }
 
 /// Makes the present format in an empty file, in one transaction.
 pub(crate) fn create(link: &Link) -> Result<(), StoreError> {
+    let steps = STEPS.concat();
     link.script(&format!(
-        "BEGIN IMMEDIATE; {FORMAT_1} {FORMAT_2} {FORMAT_3} {FORMAT_4} \
-         PRAGMA application_id = {MARK}; PRAGMA user_version = {FORMAT}; COMMIT;"
+        "BEGIN IMMEDIATE; {steps} PRAGMA application_id = {MARK}; PRAGMA user_version = {FORMAT}; COMMIT;"
     ))
 }
 

@@ -113,14 +113,19 @@ impl Appliance {
     /// # Errors
     /// [`Stop`] when the configuration is not as `chancery init` writes it.
     pub fn rate(&self, rate: Rate) -> Result<(), Stop> {
+        self.set("per_second = ", &rate.per_second.to_string())?;
+        self.set("burst = ", &rate.burst.to_string())
+    }
+
+    /// Sets every key of the configuration whose line begins with `key`; takes effect at the next start.
+    ///
+    /// # Errors
+    /// [`Stop`] when the configuration is not as `chancery init` writes it.
+    pub fn set(&self, key: &str, value: &str) -> Result<(), Stop> {
         let text = fs::read_to_string(self.config()).map_err(Stop::file(self.config()))?;
-        let set = |text: &str, key: &str, value: u32| -> Option<String> {
-            let line = text.lines().find(|line| line.starts_with(key))?;
-            Some(text.replace(line, &format!("{key}{value}")))
-        };
-        let changed = set(&text, "per_second = ", rate.per_second)
-            .and_then(|text| set(&text, "burst = ", rate.burst))
-            .ok_or_else(|| Stop::answer("chancery.toml has no rate", &text))?;
+        let line = text.lines().find(|line| line.starts_with(key));
+        let line = line.ok_or_else(|| Stop::answer("chancery.toml lacks a key", key))?;
+        let changed = text.replace(line, &format!("{key}{value}"));
         fs::write(self.config(), changed).map_err(Stop::file(self.config()))
     }
 

@@ -59,8 +59,14 @@ enum Task {
     /// Run the whole appliance: token, certificates, server, wallets, policy, a local chain, receipts
     Demo {
         /// Leave the server and the chain running, and say how to use them
-        #[arg(long)]
+        #[arg(long, conflicts_with = "ceremony")]
         keep: bool,
+        /// Rehearse a node's keys from their making to a restore instead: five custodians, three of whom come back
+        #[arg(long)]
+        ceremony: bool,
+        /// Answer the ceremonies' questions yourself
+        #[arg(long, requires = "ceremony")]
+        interactive: bool,
         /// Where the state goes; must be new or empty [default: a fresh folder below the target folder]
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
@@ -117,7 +123,13 @@ pub fn dispatch(args: &Args) -> Result<(), Stop> {
             }
             Ok(())
         }
-        Task::Demo { keep, dir } => demo::run(&Tree::find()?, dir.as_deref(), *keep),
+        Task::Demo { keep, ceremony, interactive, dir } => {
+            let story = match (ceremony, interactive) {
+                (true, interactive) => demo::Story::Ceremony { interactive: *interactive },
+                (false, _) => demo::Story::Walk { keep: *keep },
+            };
+            demo::run(&Tree::find()?, dir.as_deref(), story)
+        }
     }
 }
 

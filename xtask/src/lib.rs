@@ -3,6 +3,7 @@
 
 mod alerts;
 pub mod appliance;
+pub mod ceremony;
 mod cli;
 mod demo;
 pub mod figures;

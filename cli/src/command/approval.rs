@@ -328,7 +328,7 @@ fn agreed(act: Act, output: &Output) -> Result<bool, Error> {
             hint: "`--yes` says so beforehand",
         });
     }
-    output.finish()?;
+    output.flush()?;
     output.say(&format!("{act} this? Type `yes`."));
     let mut line = String::new();
     stdin().lock().read_line(&mut line).map_err(Error::Output)?;

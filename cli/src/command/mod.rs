@@ -4,6 +4,7 @@ mod approval;
 mod audit;
 mod ceremony;
 mod client;
+mod events;
 mod history;
 mod init;
 mod login;
@@ -19,6 +20,7 @@ mod sign;
 mod trust;
 mod verify;
 mod wallet;
+mod webhook;
 
 use clap::{Parser, Subcommand};
 
@@ -74,6 +76,11 @@ enum Command {
     /// Look at requests that were made
     #[command(subcommand)]
     Request(request::Request),
+    /// Hear what happened, and what happens
+    Events(events::Events),
+    /// Have somebody told by HTTP
+    #[command(subcommand)]
+    Webhook(webhook::Webhook),
     /// See what waits for an officer, approve it or veto it
     #[command(subcommand)]
     Approval(approval::Approval),
@@ -119,6 +126,8 @@ impl Cli {
             Command::Sign(command) => command.run(connection, output),
             Command::Preview(command) => command.run(connection, output),
             Command::Request(command) => command.run(connection, output),
+            Command::Events(command) => command.run(connection, output),
+            Command::Webhook(command) => command.run(output),
             Command::Approval(command) => command.run(connection, output),
             Command::Officer(command) => command.run(connection, output),
             Command::Session(command) => command.run(connection, output),

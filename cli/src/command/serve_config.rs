@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use chancery_audit::{CosignerKey, Endorsers, TimestampRoots};
-use chancery_core::config::{Config, PinSource};
+use chancery_audit::{CosignerKey, EVENTS, Endorsers, TimestampRoots};
+use chancery_core::config::{Config, SecretSource};
 use clap::Subcommand;
 use serde::Serialize;
 use serde_json::json;
@@ -120,6 +120,7 @@ fn check(path: &Path) -> Result<Vec<Finding>, Error> {
             folders(&config, &mut findings);
             witnesses(&config, &mut findings);
             timestamps(&config, &mut findings);
+            webhooks(&config, &mut findings);
             policy(&config, &mut findings);
             hsm(&config, &mut findings);
         }
@@ -301,6 +302,19 @@ fn timestamps(config: &Config, findings: &mut Findings) {
     }
 }
 
+fn webhooks(config: &Config, findings: &mut Findings) {
+    for webhook in &config.webhook {
+        for event in webhook.events.iter().filter(|event| !EVENTS.contains(&event.as_str())) {
+            let message = format!("`{event}` is none of {}", EVENTS.join(", "));
+            findings.add(Level::Error, "webhook.events", message);
+        }
+        if let Some(ca) = &webhook.ca {
+            certificates("webhook.ca", ca, findings);
+        }
+        secret("webhook.secret", &webhook.secret, findings);
+    }
+}
+
 fn policy(config: &Config, findings: &mut Findings) {
     let policy = &config.policy;
     if let Err(error) = Endorsers::new(&policy.keys, policy.signatures) {
@@ -340,25 +354,29 @@ fn hsm(config: &Config, findings: &mut Findings) {
     if let Some(name) = hsm.environment.keys().find(|name| name.to_ascii_uppercase().contains("PIN")) {
         findings.add(Level::Error, "hsm.environment", format!("`{name}` looks like a secret; use `hsm.pin`"));
     }
-    match &hsm.pin {
-        PinSource::Fd(fd) => {
-            findings.add(Level::Note, "hsm.pin", format!("descriptor {fd} is opened at the start"))
+    secret("hsm.pin", &hsm.pin, findings);
+}
+
+/// Whether a secret is where it is to be read, as far as that shows before the start.
+fn secret(key: &'static str, source: &SecretSource, findings: &mut Findings) {
+    match source {
+        SecretSource::Fd(fd) => {
+            findings.add(Level::Note, key, format!("descriptor {fd} is opened at the start"));
         }
-        PinSource::Credential(name) => match std::env::var_os("CREDENTIALS_DIRECTORY") {
-            None => findings.add(
-                Level::Note,
-                "hsm.pin",
-                format!("systemd gives the credential `{name}` at the start"),
-            ),
+        SecretSource::Credential(name) => match std::env::var_os("CREDENTIALS_DIRECTORY") {
+            None => {
+                let message = format!("systemd gives the credential `{name}` at the start");
+                findings.add(Level::Note, key, message);
+            }
             Some(directory) => {
                 let path = Path::new(&directory).join(name);
-                findings.take("hsm.pin", path.metadata().map_err(Error::file("read", &path)));
+                findings.take(key, path.metadata().map_err(Error::file("read", &path)));
             }
         },
-        PinSource::File(path) => {
-            findings.owner_only("hsm.pin", path);
+        SecretSource::File(path) => {
+            findings.owner_only(key, path);
             if path.metadata().is_ok_and(|meta| meta.len() == 0) {
-                findings.add(Level::Error, "hsm.pin", format!("`{}` is empty", path.display()));
+                findings.add(Level::Error, key, format!("`{}` is empty", path.display()));
             }
         }
     }

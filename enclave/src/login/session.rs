@@ -74,6 +74,20 @@ impl Enclave {
         Ok(InSession { id: row.id, administrator, who })
     }
 
+    /// Whether this session is still open, for whoever goes on in it.
+    #[must_use]
+    pub fn is_open(&self, session: &InSession) -> bool {
+        let open = || {
+            let house = self.house();
+            let row = house.store.read(|rows| rows.session_of(session.id)).ok()??;
+            let kept: Session = kept::read("session", &row.record).ok()?;
+            let policy = house.policies.in_force(&row.tenant).ok()?;
+            let person = policy.bundle().officers().find(&row.officer);
+            Some(kept.is_open(person, house.clock.now().ok()?))
+        };
+        open().unwrap_or(false)
+    }
+
     /// The sessions that are open: one's own, and for an administrator those of everybody.
     ///
     /// # Errors

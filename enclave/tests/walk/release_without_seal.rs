@@ -1,4 +1,6 @@
 //! Recorded is not sealed: only `Sealed` can be released, and its signatures cannot be taken out of it.
+//~ error[E0599]: no method named `release` found for struct `Recorded` in the current scope
+//~ error[E0616]: field `signatures` of struct `Sealed` is private
 
 use std::sync::Arc;
 

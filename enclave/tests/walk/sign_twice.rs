@@ -1,4 +1,5 @@
 //! One record is one signature.
+//~ error[E0382]: use of moved value: `recorded`
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
 //! Understood is not recorded: only `Recorded` can be sealed.
+//~ error[E0599]: no method named `seal` found for struct `Understood` in the current scope
 
 use std::sync::Arc;
 

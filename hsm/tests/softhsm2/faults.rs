@@ -328,7 +328,7 @@ pub fn be_a_parent(folder: &str) -> ExitCode {
     let hsm = config::Hsm {
         module: crate::place::SOFTHSM2.into(),
         token: crate::place::LABEL.to_owned(),
-        pin: config::PinSource::Fd(0),
+        pin: config::SecretSource::Fd(0),
         sessions: 2,
         queue: 8,
         call_ms: 60_000,

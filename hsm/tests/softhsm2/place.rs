@@ -51,7 +51,7 @@ impl Place {
         let hsm = config::Hsm {
             module: SOFTHSM2.into(),
             token: LABEL.to_owned(),
-            pin: config::PinSource::Fd(0),
+            pin: config::SecretSource::Fd(0),
             sessions: 4,
             queue: 256,
             // Long enough that a starved machine breaks no test; the tests of deadlines set their own.

@@ -3,6 +3,7 @@
 
 mod approvals;
 mod ceremonies;
+mod events;
 mod log;
 mod login;
 mod payload;
@@ -28,6 +29,7 @@ use axum::{Json, Router};
 use chancery_core::config::{self, Sessioned};
 use chancery_core::{Code, IdError, limit};
 use chancery_enclave::{self as enclave, Enclave, Refusal};
+use tokio::sync::watch;
 use utoipa::OpenApi;
 
 use crate::door::BodyLimits;
@@ -48,6 +50,7 @@ fn asked(pending: enclave::Pending) -> Response {
 struct Served {
     enclave: Enclave,
     wallets: Arc<Limiter>,
+    streams: events::Streams,
 }
 
 impl FromRef<Served> for Enclave {
@@ -62,9 +65,20 @@ impl FromRef<Served> for Arc<Limiter> {
     }
 }
 
+impl FromRef<Served> for events::Streams {
+    fn from_ref(served: &Served) -> Self {
+        served.streams.clone()
+    }
+}
+
 /// Every route. The door bounds bodies before they get here. `wallet` is what may be asked of one wallet, `sessioned` are the
-/// certificates that are worth nothing without a session.
-pub fn router(enclave: Enclave, wallet: config::Rate, sessioned: Vec<Sessioned>) -> Router {
+/// certificates that are worth nothing without a session; answers that have no end end when `stopping` is true.
+pub fn router(
+    enclave: Enclave,
+    wallet: config::Rate,
+    sessioned: Vec<Sessioned>,
+    stopping: watch::Receiver<bool>,
+) -> Router {
     // What is needed to log in, and what every stranger may read, asks for no session.
     let open = Router::new()
         .route("/v1/login", post(login::begin))
@@ -92,14 +106,17 @@ pub fn router(enclave: Enclave, wallet: config::Rate, sessioned: Vec<Sessioned>)
         .route("/v1/policy/{hash}", get(policy::kept))
         .route("/v1/audit/decisions", get(requests::decisions))
         .route("/v1/audit/decisions/{id}", get(requests::decision))
+        .route("/v1/events", get(events::hear))
         .route("/v1/ceremonies", post(ceremonies::record))
         .route("/v1/log/tile/{*path}", get(log::tile))
         .route("/v1/sessions", get(sessions::list))
         .route("/v1/sessions/{id}", delete(sessions::end))
         .route_layer(middleware::from_fn_with_state(guard, sessions::guard));
-    open.merge(kept)
-        .layer(DefaultBodyLimit::disable())
-        .with_state(Served { enclave, wallets: Arc::new(Limiter::new(&wallet)) })
+    open.merge(kept).layer(DefaultBodyLimit::disable()).with_state(Served {
+        enclave,
+        wallets: Arc::new(Limiter::new(&wallet)),
+        streams: events::Streams::new(stopping),
+    })
 }
 
 /// Which bodies may be larger than the rest. Text grows by its escapes in JSON.
@@ -137,6 +154,7 @@ pub fn body_limits() -> BodyLimits {
         policy::kept,
         requests::decisions,
         requests::decision,
+        events::hear,
         ceremonies::record,
         log::checkpoint,
         log::tile,

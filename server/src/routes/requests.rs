@@ -40,6 +40,7 @@ pub(crate) async fn list(
     responses(
         (status = 200, description = "Where it stands; with `signature` and its kin once released", body = Request),
         (status = 404, description = "No such request", body = ProblemSchema),
+        (status = 503, description = "Released, and the log cannot prove it yet", body = ProblemSchema),
     )
 )]
 pub(crate) async fn show(
@@ -47,8 +48,8 @@ pub(crate) async fn show(
     Anyone(peer): Anyone,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let listed = visible(enclave, &peer, &id).await?;
-    let signed = listed.signed.clone();
+    let listed = visible(enclave.clone(), &peer, &id).await?;
+    let signed = enclave.signed(&listed).await?;
     let request = Request::from(listed);
     Ok(match signed {
         None => Json(request).into_response(),

@@ -8,9 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _, UnparsedPublicKey,
-};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, KeyPair as _, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hkdf::Hkdf;
@@ -22,7 +20,7 @@ use opaque_ke::{
 };
 use rand_core::OsRng;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256, Sha512};
+use sha2::{Sha256, Sha512};
 use xtask::Stop;
 use xtask::appliance::Programs;
 use xtask::figures::row::Bench;
@@ -30,7 +28,8 @@ use xtask::talk;
 
 use crate::api::{millis, raw};
 use crate::door::{Door, Line, unexpected};
-use crate::stage::{PARTY, Stage};
+use crate::person::Person;
+use crate::stage::Stage;
 use crate::{Error, officer};
 
 /// Officers who log in at once.
@@ -54,7 +53,7 @@ pub fn run(programs: &Programs, folder: &Path, time: Duration) -> Result<Vec<Ben
     let state = folder.join("state");
     let mut stage = Stage::set(programs, &state)?;
     let people = (0..OFFICERS).map(Person::new).collect::<Result<Vec<_>, _>>()?;
-    let entries: String = people.iter().map(Person::entry).collect();
+    let entries: String = people.iter().map(|person| person.entry("roles = [\"custodian\"]")).collect();
     officer::into_bundle(&stage, &entries)?;
     talk::line(&format!("logins: {OFFICERS} officers enrol"));
     let mut seated = Vec::new();
@@ -101,62 +100,6 @@ pub fn run(programs: &Programs, folder: &Path, time: Duration) -> Result<Vec<Ben
         Bench::new("append 512 B and fdatasync, p50 (a login commits twice)", "ms", millis(disk)),
         Bench::new("stretching a password at the client (Argon2id), alone", "ms", millis(stretch_alone()?)),
     ])
-}
-
-/// Who logs in.
-struct Person {
-    name: String,
-    code: [u8; 16],
-    pair: EcdsaKeyPair,
-}
-
-impl Person {
-    fn new(number: usize) -> Result<Self, Error> {
-        let random = SystemRandom::new();
-        let unable = |_| Stop::answer("a key", "none");
-        let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random).map_err(unable)?;
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, key.as_ref());
-        let pair = pair.map_err(|error| Stop::answer("a key", error))?;
-        let code = Sha256::digest(pair.public_key().as_ref());
-        let code = code.first_chunk().copied().unwrap_or_default();
-        Ok(Self { name: format!("officer-{number}"), code, pair })
-    }
-
-    fn credential(&self) -> String {
-        URL_SAFE_NO_PAD.encode(self.name.as_bytes())
-    }
-
-    fn entry(&self) -> String {
-        let Self { name, code, pair } = self;
-        let digest = Sha256::new().chain_update(format!("chancery enrolment v1\ndefault/{name}\n"));
-        format!(
-            "\n[[officer]]\nid = \"{name}\"\nroles = [\"custodian\"]\n\
-             enrolment = {{ code_sha256 = \"{}\", until = \"2100-01-01T00:00:00Z\" }}\n\n\
-             [[officer.credential]]\nid = \"{}\"\nkey = \"es256:{}\"\nheld = \"software\"\n",
-            hex::encode(digest.chain_update(code).finalize()),
-            self.credential(),
-            hex::encode(pair.public_key().as_ref()),
-        )
-    }
-
-    fn assertion(&self, challenge: &[u8; 32]) -> Result<Value, Error> {
-        let client_data = json!({
-            "type": "webauthn.get",
-            "challenge": URL_SAFE_NO_PAD.encode(challenge),
-            "origin": format!("https://{PARTY}"),
-        });
-        let client_data = client_data.to_string();
-        let data = [&Sha256::digest(PARTY)[..], &[5, 0, 0, 0, 0]].concat();
-        let signed = [&data[..], &Sha256::digest(&client_data)].concat();
-        let signature = self.pair.sign(&SystemRandom::new(), &signed);
-        let signature = signature.map_err(|_| Stop::answer("a signature", "none"))?;
-        Ok(json!({
-            "credential": self.credential(),
-            "client_data": URL_SAFE_NO_PAD.encode(client_data),
-            "authenticator_data": URL_SAFE_NO_PAD.encode(data),
-            "signature": URL_SAFE_NO_PAD.encode(signature.as_ref()),
-        }))
-    }
 }
 
 /// Somebody at an open connection.
@@ -263,7 +206,7 @@ fn opaque_alone() -> Result<Duration, Error> {
     Ok(spent / TIMES)
 }
 
-fn assertion_alone() -> Result<Duration, Error> {
+pub(crate) fn assertion_alone() -> Result<Duration, Error> {
     let person = Person::new(0)?;
     let message = [7_u8; 69];
     let signature = person.pair.sign(&SystemRandom::new(), &message);

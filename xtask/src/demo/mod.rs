@@ -1,6 +1,7 @@
 //! `cargo xtask demo`: the appliance at its main work, with the real programs and a real (local) chain. Nothing is
 //! pretended: each line it prints was just done, and whatever does not go as told ends the demonstration as a failure.
 
+mod ceremony;
 mod chain;
 mod coins;
 mod sign;
@@ -28,18 +29,33 @@ const ETHER: u128 = 1_000_000_000_000_000_000;
 /// One USDX in its smallest unit.
 const DOLLAR: u128 = 1_000_000;
 
-/// Runs the demonstration in `dir`, or in a fresh folder.
+/// What is shown.
+#[derive(Clone, Copy, Debug)]
+pub enum Story {
+    /// Requests, from the client to the chain.
+    Walk {
+        /// Whether everything runs on afterwards.
+        keep: bool,
+    },
+    /// A node's keys, from their making to a restore.
+    Ceremony {
+        /// Whether whoever sits there answers.
+        interactive: bool,
+    },
+}
+
+/// Tells a story in `dir`, or in a fresh folder.
 ///
 /// # Errors
 /// [`Stop`] with what did not go as told, and the end of the server's log.
-pub fn run(tree: &Tree, dir: Option<&Path>, keep: bool) -> Result<(), Stop> {
+pub fn run(tree: &Tree, dir: Option<&Path>, story: Story) -> Result<(), Stop> {
     setup::ensure(tree, For::Demo)?;
     talk::line("building (the first time takes some minutes)");
     tree.build(Profile::Dev)?;
     let started = Instant::now();
     let dir = folder(tree, dir)?;
     let mut log = None;
-    let shown = show(tree, &dir, keep, &mut log);
+    let shown = show(tree, &dir, story, &mut log);
     match (&shown, log) {
         (Ok(()), _) => talk::line(&format!("\nshown in {}", talk::span(started.elapsed()))),
         (Err(_), Some(log)) => {
@@ -54,7 +70,7 @@ pub fn run(tree: &Tree, dir: Option<&Path>, keep: bool) -> Result<(), Stop> {
     shown
 }
 
-fn show(tree: &Tree, dir: &Path, keep: bool, log: &mut Option<PathBuf>) -> Result<(), Stop> {
+fn show(tree: &Tree, dir: &Path, story: Story, log: &mut Option<PathBuf>) -> Result<(), Stop> {
     let programs =
         Programs::in_folder(tree.binary(Profile::Dev, "chanceryd").parent().unwrap_or(Path::new(".")));
     step("chancery init", "a SoftHSM2 token, an authority, certificates, a configuration");
@@ -64,6 +80,14 @@ fn show(tree: &Tree, dir: &Path, keep: bool, log: &mut Option<PathBuf>) -> Resul
         appliance.prove_with(&solver)?;
     }
     appliance.issue(CLIENT, "client")?;
+    let keep = match story {
+        Story::Walk { keep } => keep,
+        Story::Ceremony { interactive } => {
+            ceremony::show(tree, &mut appliance, interactive)?;
+            talk::line(&format!("The state is in {}", dir.display()));
+            return Ok(());
+        }
+    };
     step("chanceryd", &format!("starting: API {}, health and metrics {}", appliance.api, appliance.ops));
     appliance.start()?;
 

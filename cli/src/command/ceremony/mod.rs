@@ -12,6 +12,7 @@ use crate::connection::Connection;
 use crate::{Error, Exit, Output, file};
 
 mod anchor;
+mod custodian;
 mod drill;
 mod plan;
 mod run;
@@ -20,6 +21,8 @@ mod verify;
 /// `chancery ceremony`.
 #[derive(Subcommand, Debug)]
 pub enum Ceremony {
+    /// Make the age identity of somebody who will hold a share
+    Custodian(custodian::Custodian),
     /// Write a script, and print the hash that people agree on
     Plan(Box<plan::Plan>),
     /// Carry a script out, or go on with one that was interrupted
@@ -35,6 +38,7 @@ pub enum Ceremony {
 impl Ceremony {
     pub fn run(&self, connection: &Connection, output: &Output) -> Result<Exit, Error> {
         match self {
+            Self::Custodian(command) => command.run(output),
             Self::Plan(command) => command.run(output),
             Self::Run(command) => command.run(output),
             Self::Verify(command) => command.run(output),

@@ -12,7 +12,7 @@ use crate::{Error, Exit, Output, file, when};
 /// `chancery ceremony plan`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Everybody who signs brings a key that `chancery policy keygen` made; every custodian an age recipient (`age-keygen`). \
+    after_help = "Everybody who signs brings a key that `chancery policy keygen` made; every custodian an age recipient (`chancery ceremony custodian`). \
     Hand the script round, and agree on its hash by another way than the file came.\n\n\
     Examples:\n  chancery ceremony plan initialise --dir ceremonies/1 --operator ann+... --witness ben+... --wallet treasury --threshold 2 --custodian cy=age1... --custodian di=age1...\n  chancery ceremony plan restore --dir ceremonies/2 --operator ann+... --witness ben+... --shares ceremonies/1"
 )]

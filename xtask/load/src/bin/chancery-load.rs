@@ -8,7 +8,7 @@ use alloy_primitives::{Address, U256};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chancery_load::api::{self, crowds, growth};
 use chancery_load::transaction::{self, Moves};
-use chancery_load::{Error, coins, logins, scratch, secrets};
+use chancery_load::{Error, approvals, coins, logins, scratch, secrets};
 use clap::{Args as Group, Parser, Subcommand};
 use serde::Serialize;
 use xtask::appliance::Programs;
@@ -39,6 +39,16 @@ enum Task {
     /// Measure logins of officers against OPAQUE, assertions and the disk alone
     #[command(after_help = "Examples:\n  chancery-load logins --quick\n  chancery-load logins")]
     Logins {
+        /// The size that fits a short look
+        #[arg(long)]
+        quick: bool,
+        /// Where the appliance lives; kept afterwards [default: a temporary folder]
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+    /// Measure from an officer's last word to the release, against token, assertion and disk alone
+    #[command(after_help = "Examples:\n  chancery-load approvals --quick\n  chancery-load approvals")]
+    Approvals {
         /// The size that fits a short look
         #[arg(long)]
         quick: bool,
@@ -161,6 +171,7 @@ fn main() -> ExitCode {
         Task::Crowds(crowds) => gather(crowds),
         Task::Growth(growth) => grow(growth),
         Task::Logins { quick, dir } => enter(*quick, dir.as_deref()),
+        Task::Approvals { quick, dir } => approve(*quick, dir.as_deref()),
         Task::Secrets { dir } => search(dir.as_deref()),
         Task::Unsigned(unsigned) => {
             write(unsigned);
@@ -231,6 +242,14 @@ fn enter(quick: bool, dir: Option<&Path>) -> Result<(), Error> {
     let time = Duration::from_secs(if quick { 3 } else { 15 });
     let folder = scratch::Folder::new(dir)?;
     print(logins::run(&Programs::beside_this()?, folder.path(), time)?);
+    Ok(())
+}
+
+fn approve(quick: bool, dir: Option<&Path>) -> Result<(), Error> {
+    let programs = Programs::beside_this()?;
+    let folder = scratch::Folder::new(dir)?;
+    let runs = if quick { 50 } else { 1_000 };
+    print(approvals::run(&programs, &suite(&programs), folder.path(), runs)?);
     Ok(())
 }
 

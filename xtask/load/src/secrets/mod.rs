@@ -1,7 +1,9 @@
 //! ASSURANCE line 8: looks for the token's PIN, an officer's password and the secret of the officer's one-time codes in
 //! everything that daemon and worker leave in reach: their memory, their command lines and environments, core dumps, every
-//! file they write. A search that could not find anything proves
-//! nothing, so each place holds a canary as well, and a canary that is not found is a broken promise.
+//! file they write; and for PINs and custodians' identities while a ceremony waits. A search that could not find anything
+//! proves nothing, so each place holds a canary as well, and a canary that is not found is a broken promise.
+
+mod ceremony;
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -19,6 +21,7 @@ use crate::stage::{self, Stage};
 use crate::{Error, process};
 
 const PROMISE: &str = "secrets stay where they belong";
+const WHAT: &str = "PIN, password and secret of codes";
 /// Bytes read at once.
 const PIECE: usize = 4 * 1024 * 1024;
 /// How long a process may take to end or to come back.
@@ -104,7 +107,10 @@ pub fn run(programs: &Programs, folder: &Path) -> Result<Vec<Promise>, Error> {
         // The worker keeps the public key of what it signed with.
         worker.push(settled(|| memory(child, &Wanted::new(&secrets, &key)))?);
     }
-    let mut rows = vec![of_memory("the daemon's memory", &daemon), of_memory("the worker's memory", &worker)];
+    let mut rows = vec![
+        of_memory(WHAT, "the daemon's memory", &daemon),
+        of_memory(WHAT, "the worker's memory", &worker),
+    ];
 
     let (parent, child) = both(&stage)?;
     let mut starts = Seen::default();
@@ -116,7 +122,7 @@ pub fn run(programs: &Programs, folder: &Path) -> Result<Vec<Promise>, Error> {
             starts.add(wanted.count(&fs::read(&path).map_err(Error::file(&path))?));
         }
     }
-    rows.push(row("command lines and environments", 4, starts, "the program's name"));
+    rows.push(row(WHAT, "command lines and environments", 4, starts, "the program's name"));
 
     let cores = cores(&mut stage, &state, [parent, child])?;
     let mut files = Seen::default();
@@ -127,12 +133,13 @@ pub fn run(programs: &Programs, folder: &Path) -> Result<Vec<Promise>, Error> {
         }
         Ok(())
     })?;
-    rows.push(row("files, but for the PIN's own", 1, files, "the wallet's name"));
+    rows.push(row(WHAT, "files, but for the PIN's own", 1, files, "the wallet's name"));
     rows.push(cores);
+    rows.extend(ceremony::run(programs, &folder.join("ceremony"))?);
     Ok(rows)
 }
 
-fn row(place: &str, runs: usize, seen: Seen, canary: &str) -> Promise {
+fn row(what: &str, place: &str, runs: usize, seen: Seen, canary: &str) -> Promise {
     let blind = seen.canaries == 0;
     let closed = match seen.closed {
         0 => String::new(),
@@ -140,7 +147,7 @@ fn row(place: &str, runs: usize, seen: Seen, canary: &str) -> Promise {
     };
     Promise {
         promise: PROMISE.into(),
-        test: format!("PIN, password and secret of codes in {place}"),
+        test: format!("{what} in {place}"),
         runs: runs as u64,
         failures: seen.secrets + u64::from(blind),
         figure: format!(
@@ -155,10 +162,10 @@ fn row(place: &str, runs: usize, seen: Seen, canary: &str) -> Promise {
 }
 
 /// A moment at which nothing could be read was closed to this user altogether.
-fn of_memory(place: &str, moments: &[Option<Seen>]) -> Promise {
+fn of_memory(what: &str, place: &str, moments: &[Option<Seen>]) -> Promise {
     let mut all = Seen::default();
     moments.iter().flatten().for_each(|seen| all.add(*seen));
-    let found = row(place, moments.len(), all, "of each moment");
+    let found = row(what, place, moments.len(), all, "of each moment");
     if moments.iter().all(Option::is_none) {
         let figure = "not readable by this user at all; root scans it".to_owned();
         return Promise { figure, failures: 0, met: true, ..found };
