@@ -29,6 +29,18 @@ pub enum SeedError {
     /// What the store holds is no such record.
     #[error("its record does not parse: {0}")]
     Record(#[from] serde_json::Error),
+    /// Its encrypting key is there and encrypts nothing more, because it was not made on this token.
+    #[error(
+        "the token has the encrypting key of `{origin}` from a backup, and this store no seed under it: the log of that name is elsewhere, or over; \
+         begin another by another `log.origin`"
+    )]
+    Restored {
+        /// The log.
+        origin: String,
+        /// What the token said.
+        #[source]
+        source: HsmError,
+    },
     /// The opened seed makes another key than the one recorded with it.
     #[error("it is of another key than `{expected}`")]
     Other {
@@ -59,16 +71,21 @@ pub(crate) async fn find_or_make(
     if let Some(bytes) = store.read(|rows| rows.wrapped(&name))? {
         return open(hsm, origin, clock, &serde_json::from_slice(&bytes)?).await;
     }
-    match hsm.generate_kek(kek_id(origin), &format!("chancery/log/kek/{origin}")).await {
-        // Made before a crash that left no record.
-        Ok(()) | Err(HsmError::KeyExists { .. }) => {}
+    let found = match hsm.generate_kek(kek_id(origin), &format!("chancery/log/kek/{origin}")).await {
+        Ok(()) => false,
+        // Made before a crash that left no record, or restored.
+        Err(HsmError::KeyExists { .. }) => true,
         Err(error) => return Err(error.into()),
-    }
+    };
     let seed = SecretBytes::random(ML_DSA_SEED_BYTES)?;
     let copy = SecretBytes::read_exact(seed.expose(), seed.len())?;
     let key = MlDsaSigner::new(origin, copy, Arc::clone(clock))?.key().to_string();
-    let record =
-        Record { v: V1, wrapped: hsm.wrap(kek_id(origin), context(&key).as_bytes(), &seed).await?, key };
+    let wrapped = hsm.wrap(kek_id(origin), context(&key).as_bytes(), &seed).await;
+    let wrapped = wrapped.map_err(|source| match found {
+        true => SeedError::Restored { origin: origin.to_owned(), source },
+        false => source.into(),
+    })?;
+    let record = Record { v: V1, wrapped, key };
     drop(seed);
     // ORDER: it is kept only once the token was seen to open it. A crash before this leaves a key that signed nothing.
     let signer = open(hsm, origin, clock, &record).await?;

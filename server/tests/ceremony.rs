@@ -363,6 +363,8 @@ async fn a_node_is_made_destroyed_and_restored() {
     assert_eq!(facts["left_out"], json!(["chancery/log/test.example/chancery"]), "{second}");
     let kept = facts["keys"].as_array().unwrap();
     let treasury_key = kept.iter().find(|key| key["label"] == "chancery/default/treasury").unwrap();
+    let said = house.appliance.start_in_vain();
+    assert!(said.contains("begin another by another `log.origin`"), "{said}");
     house.appliance.reconfigure("test.example/chancery", "test.example/chancery-2");
     house.appliance.start();
     let operator = house.appliance.peer("operator", "op");

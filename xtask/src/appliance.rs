@@ -62,6 +62,7 @@ pub struct Appliance {
     /// Where health and metrics listen.
     pub ops: SocketAddr,
     programs: Programs,
+    origin: &'static str,
     daemon: Option<Child>,
 }
 
@@ -83,7 +84,7 @@ impl Appliance {
             .args(["--origin", ORIGIN, "--policy-key", key.trim(), "--dir"])
             .arg(dir)
             .quiet()?;
-        Ok(Self { dir: dir.into(), api, ops, programs: programs.clone(), daemon: None })
+        Ok(Self { dir: dir.into(), api, ops, programs: programs.clone(), origin: ORIGIN, daemon: None })
     }
 
     /// Signs a bundle as its officer would, and puts it in force as the operator.
@@ -93,8 +94,15 @@ impl Appliance {
     pub fn apply(&self, bundle: &Path) -> Result<(), Stop> {
         let name = bundle.file_name().unwrap_or_default().to_string_lossy();
         let note = self.dir.join(format!("{name}.note"));
+        // The signature of the bundle before it is of no use.
+        match fs::remove_file(&note) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Stop::file(&note)(error));
+            }
+            _ => {}
+        }
         Cmd::new(&self.programs.chancery)
-            .args(["policy", "sign", "--origin", ORIGIN, "--key"])
+            .args(["policy", "sign", "--origin", self.origin, "--key"])
             .arg(self.dir.join(OFFICER))
             .arg("--out")
             .arg(&note)
@@ -127,6 +135,15 @@ impl Appliance {
         let line = line.ok_or_else(|| Stop::answer("chancery.toml lacks a key", key))?;
         let changed = text.replace(line, &format!("{key}{value}"));
         fs::write(self.config(), changed).map_err(Stop::file(self.config()))
+    }
+
+    /// Gives the log another name; takes effect at the next start.
+    ///
+    /// # Errors
+    /// As [`Self::set`].
+    pub fn rename(&mut self, origin: &'static str) -> Result<(), Stop> {
+        self.origin = origin;
+        self.set("origin = ", &format!("\"{origin}\""))
     }
 
     /// Sets the solver that proves policies; takes effect at the next start.

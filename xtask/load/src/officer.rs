@@ -94,9 +94,6 @@ pub fn into_bundle(stage: &Stage, entries: &str) -> Result<(), Error> {
     let path = bundle.join("bundle.toml");
     let manifest = fs::read_to_string(&path).map_err(Error::file(&path))?;
     fs::write(&path, manifest + entries).map_err(Error::file(&path))?;
-    // The signature of the bundle before it.
-    let note = stage.appliance.dir.join("bundle.note");
-    fs::remove_file(&note).map_err(Error::file(&note))?;
     Ok(stage.appliance.apply(&bundle)?)
 }
 

@@ -173,7 +173,7 @@ fn show(tree: &Tree, dir: &Path, story: Story, log: &mut Option<PathBuf>) -> Res
 
 /// `program: what was done`.
 fn step(program: &str, what: &str) {
-    talk::line(&format!("{program:<24} {what}"));
+    talk::line(&format!("{program:<28} {what}"));
 }
 
 fn folder(tree: &Tree, dir: Option<&Path>) -> Result<PathBuf, Stop> {
