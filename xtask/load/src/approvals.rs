@@ -67,12 +67,13 @@ pub fn run(programs: &Programs, suite: &Path, folder: &Path, runs: u64) -> Resul
 /// The officer's approval of what the sheet shows.
 fn word(person: &Person, sheet: &Value) -> Result<Value, Error> {
     let of = |name: &str| sheet.get(name).cloned().unwrap_or_default();
-    // Canonical JSON (RFC 8785): the members are in order, and nothing here is a number beside small integers.
     let matter = json!({
         "v": 1, "act": "approve", "tenant": "default", "group": GROUP, "request_id": of("request_id"),
         "client": of("client"), "wallet": of("wallet"), "intent": of("intent"), "bundle": of("bundle"),
     });
-    let challenge = Sha256::new().chain_update("chancery approval v1\n").chain_update(matter.to_string());
+    let matter = serde_json_canonicalizer::to_vec(&matter);
+    let matter = matter.map_err(|error| xtask::Stop::answer("canonical JSON", error))?;
+    let challenge = Sha256::new().chain_update("chancery approval v1\n").chain_update(matter);
     let assertion = person.assertion(&challenge.finalize().into())?;
     Ok(json!({ "act": "approve", "group": GROUP, "bundle": of("bundle"), "assertion": assertion }))
 }

@@ -1,5 +1,5 @@
-//! The same search while a ceremony waits for an answer, in its own process and in the worker that reaches the token: for
-//! both PINs, for the custodians' identities, and in what it leaves in its folder.
+//! The same search while a ceremony waits for an answer, and in what it leaves in its folder: for both PINs and for the
+//! custodians' identities.
 
 use std::fs;
 use std::path::Path;
@@ -8,10 +8,10 @@ use xtask::appliance::{Appliance, Programs};
 use xtask::ceremony::{self, Question, Reply};
 use xtask::figures::row::Promise;
 use xtask::run::Cmd;
-use xtask::{Stop, talk};
+use xtask::talk;
 
 use super::{Seen, Wanted, each_file, memory, of_memory, row};
-use crate::{Error, process};
+use crate::Error;
 
 const SIGNERS: [&str; 2] = ["operator", "witness"];
 const CUSTODIANS: [&str; 3] = ["cy", "di", "ed"];
@@ -26,7 +26,7 @@ pub fn run(programs: &Programs, folder: &Path) -> Result<Vec<Promise>, Error> {
     let appliance = Appliance::init(programs, folder)?;
     appliance.set("token = ", &format!("\"{TOKEN}\""))?;
     appliance.set("recoverable = ", "true")?;
-    let mut people = People { appliance, secrets: Vec::new(), daemon: Vec::new(), worker: Vec::new() };
+    let mut people = People { appliance, secrets: Vec::new(), moments: Vec::new() };
     let signers =
         SIGNERS.map(|name| people.chancery(&["policy", "keygen", name, "--out", &format!("{name}.key")]));
     let signers = [signers[0].asked()?, signers[1].asked()?];
@@ -55,8 +55,7 @@ pub fn run(programs: &Programs, folder: &Path) -> Result<Vec<Promise>, Error> {
         Ok(())
     })?;
     Ok(vec![
-        of_memory(WHAT, "a ceremony's memory", &people.daemon),
-        of_memory(WHAT, "the memory of a ceremony's worker", &people.worker),
+        of_memory(WHAT, "a ceremony's memory", &people.moments),
         row(WHAT, "what a ceremony leaves", 1, files, "the token's label"),
     ])
 }
@@ -64,8 +63,7 @@ pub fn run(programs: &Programs, folder: &Path) -> Result<Vec<Promise>, Error> {
 struct People {
     appliance: Appliance,
     secrets: Vec<String>,
-    daemon: Vec<Option<Seen>>,
-    worker: Vec<Option<Seen>>,
+    moments: Vec<Option<Seen>>,
 }
 
 impl People {
@@ -112,21 +110,10 @@ impl People {
         Ok(Reply::Say(said))
     }
 
+    /// The worker is there while something is done, and never while something is asked.
     fn look(&mut self, pid: u32) -> Result<(), Error> {
         let secrets: Vec<&[u8]> = self.secrets.iter().map(String::as_bytes).collect();
-        let wanted = Wanted::new(&secrets, TOKEN.as_bytes());
-        self.daemon.push(memory(pid, &wanted)?);
-        for child in process::children(pid)? {
-            let mut seen = memory(child, &wanted)?;
-            for file in ["cmdline", "environ"] {
-                let path = format!("/proc/{child}/{file}");
-                let found = wanted.count(&fs::read(&path).map_err(Error::file(&path))?);
-                if let Some(seen) = &mut seen {
-                    seen.secrets += found.secrets;
-                }
-            }
-            self.worker.push(seen);
-        }
-        if self.daemon.is_empty() { Err(Stop::answer("a ceremony", "no process").into()) } else { Ok(()) }
+        self.moments.push(memory(pid, &Wanted::new(&secrets, TOKEN.as_bytes()))?);
+        Ok(())
     }
 }
