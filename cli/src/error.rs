@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::http::Problem;
+use crate::problem::Problem;
 use crate::{Exit, output};
 
 /// Everything that can go wrong.

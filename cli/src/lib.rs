@@ -14,6 +14,7 @@ mod output;
 mod passkey;
 mod payload;
 mod pki;
+mod problem;
 mod progress;
 mod recheck;
 mod replay;

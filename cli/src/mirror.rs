@@ -9,7 +9,8 @@ use reqwest::{StatusCode, Url};
 use tokio::time::Instant;
 
 use crate::connection::Connection;
-use crate::http::{self, Problem};
+use crate::http;
+use crate::problem::Problem;
 use crate::{Error, Output};
 
 /// LIMIT: files asked for at once.

@@ -6,7 +6,7 @@
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use chancery_core::{Code, RequestId};
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
@@ -125,6 +125,9 @@ impl Problem {
         response.headers_mut().insert(CONTENT_TYPE, PROBLEM_JSON);
         if let Some(seconds) = self.wait_s() {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.0.code == Code::SessionRequired {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response.extensions_mut().insert(self);
         response
@@ -291,5 +294,12 @@ mod tests {
         let plain = (StatusCode::UNPROCESSABLE_ENTITY, "missing field `wallet`").into_response();
         let (status, _, body) = read(settle(plain, RequestId::fresh()).await).await;
         assert_eq!((status, body["detail"].as_str()), (400, Some("missing field `wallet`")));
+    }
+
+    #[test]
+    fn whoever_lacks_a_session_is_told_what_to_show() {
+        let told = |code| Problem::new(code).into_response().headers().get(WWW_AUTHENTICATE).cloned();
+        assert_eq!(told(Code::SessionRequired), Some(HeaderValue::from_static("Bearer")));
+        assert_eq!(told(Code::Forbidden), None);
     }
 }

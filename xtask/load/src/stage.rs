@@ -7,9 +7,9 @@ use alloy_primitives::{Address, U256};
 use serde_json::json;
 use xtask::appliance::{Appliance, Programs, Rate};
 
-use crate::Error;
 use crate::door::{Door, Line, unexpected};
 use crate::transaction::{self, Moves};
+use crate::{Error, officer};
 
 /// The chain of a local development node.
 pub const CHAIN_ID: u64 = 31_337;
@@ -17,9 +17,15 @@ pub const CHAIN_ID: u64 = 31_337;
 pub const NAME: &str = "load";
 /// For whom officers' passkeys are.
 pub const PARTY: &str = "load.example";
-/// Who agrees to large transfers, and where the passkey lies in the appliance's folder.
+/// Who agrees to large transfers. The passkey of each lies in the appliance's folder.
 const OFFICER: &str = "approver";
-const PASSKEY: &str = "approver.passkey";
+/// Who agrees to changes, once the stage is governed.
+const ADMINISTRATOR: &str = "administrator";
+const GOVERNED: &str = r#"
+@id("change-by-administrators")
+@quorum("administrators, 1")
+permit (principal == Client::"default/operator", action == Action::"change", resource);
+"#;
 /// The limit of the stage's bundle that counts requests.
 pub const COUNTED: &str = "requests_day";
 
@@ -63,7 +69,11 @@ impl Stage {
         }
         let officer =
             appliance.chancery(None).args(["officer", "passkey", OFFICER, "--rp-id", PARTY, "--origin"]);
-        let entry = officer.arg(format!("https://{PARTY}")).arg("--out").arg(dir.join(PASSKEY)).asked()?;
+        let entry = officer
+            .arg(format!("https://{PARTY}"))
+            .arg("--out")
+            .arg(dir.join(format!("{OFFICER}.passkey")))
+            .asked()?;
         let manifest = bundle.join("bundle.toml");
         let whole = fs::read_to_string(&manifest).map_err(Error::file(&manifest))?
             + &entry.replace("groups = []", "groups = [\"officers\"]");
@@ -82,12 +92,60 @@ impl Stage {
     /// # Errors
     /// [`Error::Drive`] with what the program said.
     pub fn approve(&self, request: &str) -> Result<(), Error> {
-        let approve =
-            self.appliance.chancery(Some(OFFICER)).args(["approval", "approve", request, "--yes", "--group"]);
-        Ok(approve
-            .args(["officers", "--passkey"])
-            .arg(self.appliance.config().with_file_name(PASSKEY))
-            .quiet()?)
+        self.speak(OFFICER, "officers", request)
+    }
+
+    fn speak(&self, who: &str, group: &str, request: &str) -> Result<(), Error> {
+        let approve = self
+            .appliance
+            .chancery(Some(who))
+            .args(["approval", "approve", request, "--yes", "--group", group]);
+        Ok(approve.arg("--passkey").arg(self.appliance.dir.join(format!("{who}.passkey"))).quiet()?)
+    }
+
+    /// From now on wallets are made with an administrator's word alone.
+    ///
+    /// # Errors
+    /// [`Error::Drive`] with what the programs said.
+    pub fn govern(&self) -> Result<(), Error> {
+        let bundle = self.appliance.dir.join("bundle");
+        let rule = bundle.join("policies/change.cedar");
+        fs::write(&rule, GOVERNED).map_err(Error::file(&rule))?;
+        let manifest = bundle.join("bundle.toml");
+        let text = fs::read_to_string(&manifest).map_err(Error::file(&manifest))?;
+        let text =
+            text.replace("approvers = [\"officers\"]", "approvers = [\"officers\", \"administrators\"]");
+        fs::write(&manifest, text).map_err(Error::file(&manifest))?;
+        let passkey =
+            self.appliance.chancery(None).args(["officer", "passkey", ADMINISTRATOR, "--rp-id", PARTY]);
+        let entry = passkey
+            .args(["--origin", &format!("https://{PARTY}"), "--out"])
+            .arg(self.appliance.dir.join(format!("{ADMINISTRATOR}.passkey")))
+            .asked()?
+            .replace("roles = [\"approver\"]", "roles = [\"administrator\"]")
+            .replace("groups = []", "groups = [\"administrators\"]");
+        self.appliance.issue(ADMINISTRATOR, "officer")?;
+        officer::into_bundle(self, &entry)
+    }
+
+    /// Asks for another wallet of a governed stage; the request that waits.
+    ///
+    /// # Errors
+    /// [`Error::Connection`] or [`Error::Answer`].
+    pub fn ask_for_wallet(&self, name: &str) -> Result<String, Error> {
+        let body = json!({ "id": name, "chain": "ethereum", "chain_ids": [CHAIN_ID] }).to_string();
+        let answer = self.operator.call("POST", "/v1/wallets", None, Some(body.as_bytes()))?;
+        let id = answer.json().get("request_id").and_then(|id| id.as_str().map(str::to_owned));
+        id.filter(|_| answer.status == 202)
+            .ok_or_else(|| unexpected("POST /v1/wallets (nothing waits)", &answer))
+    }
+
+    /// The administrator's word to a change that waits, with the real program.
+    ///
+    /// # Errors
+    /// [`Error::Drive`] with what the program said.
+    pub fn agree(&self, request: &str) -> Result<(), Error> {
+        self.speak(ADMINISTRATOR, "administrators", request)
     }
 
     /// Another client that the stage's bundle knows, `load-<number>`: 1 to 7.

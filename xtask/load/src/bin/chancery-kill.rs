@@ -9,12 +9,12 @@ use clap::Parser;
 use xtask::appliance::Programs;
 use xtask::talk;
 
-/// Runs of a full matrix, a quarter of them during approvals.
+/// Runs of a full matrix, a fifth of them each during approvals and changes.
 const RUNS: u64 = 4_000;
 /// Runs that fit a normal test run.
 const QUICK_RUNS: u64 = 300;
 
-/// Kill a real daemon at the file and socket calls of a sign, and of an approval, and see whether it kept its promise.
+/// Kill a real daemon at the file and socket calls of a sign, an approval and a change, and see whether it kept its promise.
 #[derive(Debug, Parser)]
 #[command(after_help = "Examples:\n  chancery-kill --quick\n  chancery-kill --runs 20000 --lanes 8\n  \
     chancery-kill --fault EIO,ENOSPC,SHORT --runs 500\n  \
@@ -26,7 +26,7 @@ struct Args {
     /// Runs in which the fault was delivered
     #[arg(long, value_name = "N")]
     runs: Option<u64>,
-    /// During what: both, one after the other, unless it is said
+    /// During what: each, one after the other, unless it is said
     #[arg(long, value_name = "ACT")]
     of: Option<Act>,
     /// Appliances side by side
@@ -54,7 +54,7 @@ fn work(args: &Args) -> Result<(), Error> {
     let runs = args.runs.unwrap_or(if args.quick { QUICK_RUNS } else { RUNS });
     let mut folder = scratch::Folder::new(args.dir.as_deref())?;
     let acts = args.of.map_or_else(
-        || vec![(Act::Sign, runs - runs / 4), (Act::Approval, runs / 4)],
+        || vec![(Act::Sign, runs - 2 * (runs / 5)), (Act::Approval, runs / 5), (Act::Change, runs / 5)],
         |act| vec![(act, runs)],
     );
     for (act, runs) in acts {

@@ -32,6 +32,8 @@ pub enum Act {
     Sign,
     /// An officer says the last word to a request that waits, and it goes on to its signature.
     Approval,
+    /// An administrator says the last word to a change, and it makes a wallet.
+    Change,
 }
 
 impl Act {
@@ -41,6 +43,7 @@ impl Act {
         match self {
             Self::Sign => "sign",
             Self::Approval => "approval",
+            Self::Change => "change",
         }
     }
 }
@@ -69,7 +72,7 @@ pub struct Run {
     pub failures: Vec<String>,
 }
 
-/// A request, and its name if it waits for an officer.
+/// A request under its key, or a wallet by its name; and what waits for an officer.
 #[derive(Debug)]
 struct Asked {
     key: String,
@@ -106,6 +109,10 @@ impl Lane {
         let failures =
             verdict.settle(&mut stage, "first", &stage::sign_body(stage::NAME, 0), Some(&answer))?;
         match failures.into_iter().next() {
+            None if act == Act::Change => {
+                stage.govern()?;
+                Ok(Self { stage, folder: folder.into(), act, nonce: 0, verdict })
+            }
             None => Ok(Self { stage, folder: folder.into(), act, nonce: 0, verdict }),
             Some(failure) => Err(Error::Tracer(format!("unharmed, and yet: {failure}"))),
         }
@@ -130,7 +137,7 @@ impl Lane {
                 std::thread::sleep(if number == 0 { PUBLISHED } else { AFTER_ANSWER });
                 let names = process::threads(pid)?;
                 tracer.detach();
-                self.verdict.settle(&mut self.stage, &asked.key, &asked.body, did?.as_ref())?;
+                self.settle(&asked, did?.as_ref())?;
                 dry_runs.push(strace::counted(&traces, &names)?);
             }
             points.extend(point::points(target, &dry_runs));
@@ -177,15 +184,14 @@ impl Lane {
             Ok(Some(_)) => Saw::Refusal,
         };
         let answer = did.unwrap_or_default();
-        let (key, body) = (&asked.key, &asked.body);
-        let settled = self.verdict.settle(&mut self.stage, key, body, answer.as_ref());
+        let settled = self.settle(&asked, answer.as_ref());
         let mut failures = match settled {
             // A fault may bite late, in the tiles of a second ago: who ended since is revived and looked at again.
             Err(error) => {
                 if self.revive()?.is_none() {
                     return Err(error);
                 }
-                self.verdict.settle(&mut self.stage, key, body, answer.as_ref())?
+                self.settle(&asked, answer.as_ref())?
             }
             Ok(failures) => failures,
         };
@@ -211,6 +217,10 @@ impl Lane {
     fn next(&mut self) -> Result<Asked, Error> {
         self.nonce += 1;
         let key = format!("run-{}", self.nonce);
+        if self.act == Act::Change {
+            let waits = Some(self.stage.ask_for_wallet(&key)?);
+            return Ok(Asked { key, body: Vec::new(), waits });
+        }
         if self.act == Act::Sign {
             return Ok(Asked { key, body: stage::sign_body(stage::NAME, self.nonce), waits: None });
         }
@@ -222,10 +232,19 @@ impl Lane {
         Ok(Asked { key, body, waits: Some(id) })
     }
 
+    /// What is broken after it.
+    fn settle(&mut self, asked: &Asked, answer: Option<&Answer>) -> Result<Vec<String>, Error> {
+        match &asked.waits {
+            Some(id) if self.act == Act::Change => self.verdict.settle_change(&self.stage, &asked.key, id),
+            _ => self.verdict.settle(&mut self.stage, &asked.key, &asked.body, answer),
+        }
+    }
+
     /// Does it. The client's answer, if it was the client who did.
     fn act(&self, asked: &Asked) -> Result<Option<Answer>, Error> {
         match &asked.waits {
             None => self.stage.client.call("POST", "/v1/sign", Some(&asked.key), Some(&asked.body)).map(Some),
+            Some(id) if self.act == Act::Change => self.stage.agree(id).map(|()| None),
             Some(id) => self.stage.approve(id).map(|()| None),
         }
     }

@@ -91,6 +91,71 @@ impl Verdict {
         Ok(broken)
     }
 
+    /// Looks at everything after one run in which an administrator's word was to make `wallet`: the change goes on to its end
+    /// or fails whole, and either way the wallet is made once, with a receipt.
+    ///
+    /// # Errors
+    /// [`Error`] when the appliance does not answer at all.
+    pub fn settle_change(&mut self, stage: &Stage, wallet: &str, id: &str) -> Result<Vec<String>, Error> {
+        let mut broken = Vec::new();
+        let (mut id, started) = (id.to_owned(), Instant::now());
+        let there = |stage: &Stage| {
+            let path = format!("/v1/wallets/{wallet}");
+            stage.operator.call("GET", &path, None, None).map(|answer| answer.status == 200)
+        };
+        loop {
+            let request = stage.operator.read_document(&format!("/v1/requests/{id}"))?.json();
+            let state = request.get("state").and_then(Value::as_str).unwrap_or_default();
+            if state != "released" && there(stage)? {
+                broken.push(format!("`{wallet}` is there, and its change is {state}"));
+                return Ok(broken);
+            }
+            match state {
+                "released" => break,
+                // The last word was lost with the process.
+                "pending" => {
+                    if let Err(error) = stage.agree(&id).or_else(|_| stage.agree(&id)) {
+                        broken.push(format!("the administrator's word is refused: {error}"));
+                        return Ok(broken);
+                    }
+                }
+                "failed" => id = stage.ask_for_wallet(wallet)?,
+                _ => std::thread::sleep(Duration::from_millis(20)),
+            }
+            if started.elapsed() > PATIENCE {
+                broken.push(format!("the change of `{wallet}` is left as {state}"));
+                return Ok(broken);
+            }
+        }
+        if !there(stage)? {
+            broken.push(format!("the change of `{wallet}` was released, and it is not there"));
+        }
+        let receipt = stage.operator.read_document(&format!("/v1/requests/{id}/receipt"))?.json();
+        self.look_at_receipt(stage, &serde_json::json!({ "receipt": receipt }), &mut broken)?;
+        broken.extend(self.look_at_wallets(stage, wallet)?);
+        broken.extend(self.look_at_log(stage)?);
+        Ok(broken)
+    }
+
+    /// The log says once that the wallet was made.
+    fn look_at_wallets(&self, stage: &Stage, wallet: &str) -> Result<Option<String>, Error> {
+        let (mut made, mut after) = (0_u32, self.log_size.checked_sub(1).map(|last| last.to_string()));
+        loop {
+            let from = after.map(|after| format!("&after={after}")).unwrap_or_default();
+            let page = stage.operator.read_document(&format!("/v1/events?limit=500{from}"))?.json();
+            let events = page.get("events").and_then(Value::as_array).into_iter().flatten();
+            made += events
+                .filter(|event| event.get("type").and_then(Value::as_str) == Some("wallet.created"))
+                .filter(|event| event.pointer("/data/record/wallet").and_then(Value::as_str) == Some(wallet))
+                .map(|_| 1)
+                .sum::<u32>();
+            after = page.get("next").and_then(Value::as_str).map(str::to_owned);
+            if after.is_none() {
+                return Ok((made != 1).then(|| format!("the log says {made} times that `{wallet}` was made")));
+            }
+        }
+    }
+
     /// The receipt verifies offline, under the keys fetched before anything happened.
     fn look_at_receipt(&self, stage: &Stage, seen: &Value, broken: &mut Vec<String>) -> Result<(), Error> {
         let Some(receipt) = seen.get("receipt").filter(|receipt| !receipt.is_null()) else {
