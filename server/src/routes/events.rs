@@ -29,7 +29,7 @@ use super::{blocking, rows};
 use crate::problem::Problem;
 
 /// LIMIT: events held for one stream.
-const HELD: usize = 64;
+const HELD: usize = 16;
 /// LIMIT: how often one page reads on where nothing of what it read was for the peer.
 const READINGS: usize = 64;
 /// How often a silent stream shows that it lives.
@@ -203,12 +203,16 @@ impl Ear {
             if let Some(event) = self.held.pop_front() {
                 return Some(Sent::default().id(event.index.to_string()).event(event.name).data(event.body));
             }
-            match timeout_at(until, self.enclave.events_from(self.next)).await {
-                Err(_) => return self.may_listen().then(|| Sent::default().comment("")),
-                Ok(waited) => waited.ok()?,
-            }
+            let silent = match timeout_at(until, self.enclave.events_from(self.next)).await {
+                Err(_) => true,
+                // Whoever is far behind may have a long way without an event of its own.
+                Ok(waited) => waited.map(|()| Instant::now() >= until).ok()?,
+            };
             if !self.may_listen() {
                 return None;
+            }
+            if silent {
+                return Some(Sent::default().comment(""));
             }
             let (enclave, audience, next) = (self.enclave.clone(), self.audience.clone(), self.next);
             let told = blocking(move || enclave.events(&audience, next, HELD)).await.ok()?;
