@@ -8,7 +8,7 @@ const EVENT_BYTES: usize = 256 * 1024;
 pub struct Heard {
     /// Names it, for whoever goes on behind it.
     pub id: String,
-    /// What it says.
+    /// What it says; nothing where the server only says where it is.
     pub data: String,
 }
 
@@ -43,8 +43,7 @@ impl Parser {
             {
                 None if line.is_empty() => {
                     let heard = std::mem::take(&mut self.heard);
-                    // A sign of life is an event without data.
-                    whole.extend((!heard.data.is_empty()).then_some(heard));
+                    whole.extend((!heard.id.is_empty()).then_some(heard));
                 }
                 Some(("id", value)) => self.heard.id = value.to_owned(),
                 Some(("data", value)) => self.heard.data.push_str(value),
@@ -62,8 +61,8 @@ mod tests {
 
     #[test]
     fn events_come_out_whole_however_the_bytes_come_in() {
-        let stream = b":\n\nid: 7\nevent: request.pending\ndata: {\"a\":1}\n\n: still here\n\nid: 9\ndata: {}\n\nid: 10\nda";
-        let expected = [("7", "{\"a\":1}"), ("9", "{}")]
+        let stream = b":\n\nid: 6\n\nid: 7\nevent: request.pending\ndata: {\"a\":1}\n\n: still here\n\nid: 9\ndata: {}\n\nid: 10\nda";
+        let expected = [("6", ""), ("7", "{\"a\":1}"), ("9", "{}")]
             .map(|(id, data)| Heard { id: id.to_owned(), data: data.to_owned() });
         for size in 1..stream.len() {
             let mut parser = Parser::default();

@@ -300,8 +300,9 @@ impl<'o> Api<'o> {
         let mut last = None;
         loop {
             let error = match self.runtime.block_on(self.listen_once(call, &mut last, &mut take)) {
+                // Every stream has its time, and says where the next one goes on.
                 Ok(()) => {
-                    self.output.say("the stream ended; opening it again");
+                    self.runtime.block_on(tokio::time::sleep(SHORTEST_PAUSE));
                     continue;
                 }
                 Err(error) => error,
@@ -340,7 +341,9 @@ impl<'o> Api<'o> {
                 what: "holds an event without an end".to_owned(),
             })?;
             for heard in heard {
-                take(&heard)?;
+                if !heard.data.is_empty() {
+                    take(&heard)?;
+                }
                 *last = Some(heard.id);
             }
         }

@@ -130,6 +130,10 @@ pub const SESSIONS: usize = 16;
 pub const SESSION_S: u32 = 15 * 60;
 /// Event streams of one peer that are open at once.
 pub const EVENT_STREAMS: usize = 16;
+/// How long one lasts: whoever comes back is proved again, so none outlives its certificate by more, in milliseconds.
+pub const EVENT_STREAM_MS: u64 = 60_000;
+/// Readings of the log for streams and pages at once: however far behind who listens is, the others are served meanwhile.
+pub const EVENT_READINGS: usize = 1;
 /// How often an event stream that has nothing to tell says so, and looks whether its reader still may listen, in milliseconds.
 pub const EVENT_PULSE_MS: u64 = 2_000;
 /// Webhooks.

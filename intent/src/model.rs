@@ -137,7 +137,8 @@ pub struct Effect {
 
 impl Effect {
     /// One that moves nothing and names nobody.
-    pub(crate) fn bare(kind: Kind) -> Self {
+    #[must_use]
+    pub fn bare(kind: Kind) -> Self {
         Self {
             kind,
             asset: None,

@@ -14,27 +14,13 @@ use alloy_consensus::transaction::RlpEcdsaEncodableTx;
 use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope, TxLegacy};
 use alloy_eips::eip2718::Decodable2718;
 use alloy_primitives::{Address, TxKind, U256, address};
-use appliance::{Answer, Appliance, treasury};
+use appliance::{Answer, Appliance, EXCHANGE, transfer, treasury};
 use serde_json::{Value, json};
 
-const EXCHANGE: Address = address!("70997970C51812dc3A010C7d01b50e0d17dc79C8");
 const USDX: Address = address!("5FbDB2315678afecb367f032d93F642f64180aa3");
 
 fn ether(n: u64) -> U256 {
     U256::from(n) * U256::from(10).pow(U256::from(18))
-}
-
-fn transfer(nonce: u64, value: U256) -> TxEip1559 {
-    TxEip1559 {
-        chain_id: 31337,
-        nonce,
-        gas_limit: 21_000,
-        max_fee_per_gas: 2_000_000_000,
-        max_priority_fee_per_gas: 1_000_000_000,
-        to: TxKind::Call(EXCHANGE),
-        value,
-        ..TxEip1559::default()
-    }
 }
 
 fn usdx(nonce: u64, millionths: u64) -> TxEip1559 {

@@ -16,30 +16,19 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use alloy_consensus::{SignableTransaction as _, TxEip1559};
-use alloy_primitives::{Address, TxKind, U256, address};
-use appliance::{Answer, Appliance, Peer, chancery, run, treasury};
+use alloy_consensus::SignableTransaction as _;
+use alloy_primitives::U256;
+use appliance::{Answer, Appliance, EXCHANGE, Peer, chancery, run, treasury};
 use chancery_audit::{Act, Digest, Matter};
 use chancery_core::{ClientId, Tenant, WalletId};
 use passkey::Passkey;
 use serde_json::{Value, json};
 
-const EXCHANGE: Address = address!("70997970C51812dc3A010C7d01b50e0d17dc79C8");
 const ORIGIN: &str = "https://chancery.example";
 
 /// `eth` to the exchange: more than ten wait for two of the treasury.
 fn transfer(nonce: u64, eth: u64) -> Vec<u8> {
-    let transaction = TxEip1559 {
-        chain_id: 31337,
-        nonce,
-        gas_limit: 21_000,
-        max_fee_per_gas: 2_000_000_000,
-        max_priority_fee_per_gas: 1_000_000_000,
-        to: TxKind::Call(EXCHANGE),
-        value: U256::from(eth) * U256::from(10_u64.pow(18)),
-        ..TxEip1559::default()
-    };
-    transaction.encoded_for_signing()
+    appliance::transfer(nonce, U256::from(eth) * U256::from(10_u64.pow(18))).encoded_for_signing()
 }
 
 /// One person: a certificate, and a passkey.

@@ -18,9 +18,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use alloy_consensus::{SignableTransaction, TxEip1559};
-use alloy_primitives::{TxKind, U256, address};
-use appliance::{Answer, Appliance, treasury};
+use appliance::{Answer, Appliance, one_ether, treasury};
 use serde_json::{Value, json};
 
 const SO_PIN: &str = "ceremony-so-8151";
@@ -235,20 +233,6 @@ fn words<'a>(fixed: &[&'a str], more: &'a [String]) -> Vec<&'a str> {
     fixed.iter().copied().chain(more.iter().map(String::as_str)).collect()
 }
 
-fn transfer(nonce: u64) -> Vec<u8> {
-    let transaction = TxEip1559 {
-        chain_id: 31337,
-        nonce,
-        gas_limit: 21_000,
-        max_fee_per_gas: 2_000_000_000,
-        max_priority_fee_per_gas: 1_000_000_000,
-        to: TxKind::Call(address!("70997970C51812dc3A010C7d01b50e0d17dc79C8")),
-        value: U256::from(1_000_000_000_000_000_000_u64),
-        ..TxEip1559::default()
-    };
-    transaction.encoded_for_signing()
-}
-
 /// The same public key in every receipt, and each of them verified offline.
 fn signed(answer: &Answer, trust: &chancery_audit::Trust) -> Vec<u8> {
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -320,7 +304,7 @@ async fn a_node_is_made_destroyed_and_restored() {
     assert_eq!(adopt("none", &json!({"id": "00".repeat(16)})).await.code(), "not-found");
     let trust = house.appliance.trust().await;
     let backend = house.appliance.peer("client", "backend");
-    let before = backend.sign("treasury", &transfer(0), "order-1").await;
+    let before = backend.sign("treasury", &one_ether(0), "order-1").await;
     let key = signed(&before, &trust);
     let backup = house.plan("backup", "second", &["--shares", "first"]);
     house.hold("second", &backup, &[], &[]);
@@ -373,7 +357,7 @@ async fn a_node_is_made_destroyed_and_restored() {
     assert_eq!((made.status, &made.body["address"]), (201, &json!(address)), "{made:?}");
     assert_eq!(operator.apply(&treasury()).await.status, 200);
     let backend = house.appliance.peer("client", "backend");
-    let after = backend.sign("treasury", &transfer(1), "order-2").await;
+    let after = backend.sign("treasury", &one_ether(1), "order-2").await;
     assert_eq!(signed(&after, &house.appliance.trust().await), key, "the same wallet");
     assert_eq!(signed(&before, &trust), key, "and the old receipt says so under the old trust");
     house.anchor("third");

@@ -17,8 +17,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use alloy_consensus::{SignableTransaction as _, TxEip1559};
-use alloy_primitives::{TxKind, U256, address};
+use alloy_consensus::SignableTransaction as _;
+use alloy_primitives::U256;
 use appliance::{Appliance, Peer, chancery, run, treasury};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -31,22 +31,13 @@ use tokio::time::timeout;
 
 const SOON: Duration = Duration::from_secs(20);
 
-fn transfer(nonce: u64) -> Vec<u8> {
-    let transaction = TxEip1559 {
-        chain_id: 31337,
-        nonce,
-        gas_limit: 21_000,
-        max_fee_per_gas: 2_000_000_000,
-        max_priority_fee_per_gas: 1_000_000_000,
-        to: TxKind::Call(address!("70997970C51812dc3A010C7d01b50e0d17dc79C8")),
-        value: U256::from(10_u64.pow(15)),
-        ..TxEip1559::default()
-    };
-    transaction.encoded_for_signing()
+/// So little that no limit of a day asks for anybody.
+fn milli_ether(nonce: u64) -> Vec<u8> {
+    appliance::transfer(nonce, U256::from(10_u64.pow(15))).encoded_for_signing()
 }
 
 async fn release(peer: &Peer, nonce: u64, key: &str) {
-    let answer = peer.sign("treasury", &transfer(nonce), key).await;
+    let answer = peer.sign("treasury", &milli_ether(nonce), key).await;
     assert_eq!(answer.status, 200, "{answer:?}");
 }
 
@@ -95,6 +86,12 @@ impl Ear {
         }
     }
 
+    /// Where it says that it is, before any event.
+    async fn place(&mut self) -> u64 {
+        let chunk = timeout(SOON, self.response.chunk()).await.unwrap().unwrap().unwrap();
+        std::str::from_utf8(&chunk).unwrap().trim().strip_prefix("id: ").unwrap().parse().unwrap()
+    }
+
     /// Those up to the first that is about this key and of this name.
     async fn until(&mut self, name: &str, key: &str) -> Vec<(u64, String, String)> {
         let mut heard: Vec<(u64, String, String)> = Vec::new();
@@ -121,12 +118,29 @@ async fn a_client_hears_of_its_own_requests_and_misses_none() {
     );
     let mut theirs = Ear::open(&backend, None).await;
     let mut all = Ear::open(&auditor, None).await;
-    other.sign("treasury", &transfer(0), "others-0").await;
+    other.sign("treasury", &milli_ether(0), "others-0").await;
     release(&backend, 1, "order-1").await;
     let heard = theirs.until("request.released", "order-1").await;
     assert_eq!(names(&heard), [("request.allowed", "order-1"), ("request.released", "order-1")]);
     let everything = all.until("request.released", "order-1").await;
     assert!(everything.iter().any(|(_, _, key)| key == "others-0"), "{everything:?}");
+
+    // Whoever heard nothing yet goes on from where it began, too.
+    let mut early = Ear::open(&backend, None).await;
+    let began = early.place().await;
+    drop(early);
+    release(&backend, 9, "order-9").await;
+    let mut early = Ear::open(&backend, Some(began)).await;
+    early.until("request.released", "order-9").await;
+    drop(early);
+    let mut again = theirs.until("request.released", "order-9").await;
+    again.retain(|(_, _, key)| key == "order-9");
+    let last = again.last().unwrap().0;
+    for beyond in ["999999", "18446744073709551615"] {
+        let refused = auditor.get(&format!("/v1/events?after={beyond}")).await;
+        assert_eq!((refused.status, refused.code()), (400, "bad-request"), "{refused:?}");
+    }
+    assert_eq!(Ear::ask(&backend, Some(999_999)).await.status(), 400, "it would be silent for ever");
 
     // Away for a while, and the appliance with it.
     drop((theirs, all));
@@ -135,7 +149,7 @@ async fn a_client_hears_of_its_own_requests_and_misses_none() {
     appliance.start();
     let (backend, auditor) = (appliance.peer("client", "backend"), appliance.peer("auditor", "a"));
     release(&backend, 3, "order-3").await;
-    let mut theirs = Ear::open(&backend, Some(heard[1].0)).await;
+    let mut theirs = Ear::open(&backend, Some(last)).await;
     let heard = theirs.until("request.released", "order-3").await;
     let expected = ["order-2", "order-3"].map(|key| [("request.allowed", key), ("request.released", key)]);
     assert_eq!(names(&heard), expected.concat());
@@ -294,7 +308,7 @@ async fn a_webhook_is_told_everything_whatever_breaks() {
     appliance.start();
     appliance.furnish("treasury", &treasury()).await;
     let backend = appliance.peer("client", "backend");
-    appliance.peer("client", "other").sign("treasury", &transfer(0), "others-0").await;
+    appliance.peer("client", "other").sign("treasury", &milli_ether(0), "others-0").await;
     release(&backend, 1, "order-1").await;
     ledger.until("request.released", "order-1").await;
     assert_eq!(all.told(), [], "a receiver that refuses has taken nothing");

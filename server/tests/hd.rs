@@ -13,7 +13,7 @@ mod appliance;
 use std::str::FromStr as _;
 
 use alloy_consensus::{SignableTransaction as _, TxEip1559};
-use alloy_primitives::{TxKind, U256, address};
+use alloy_primitives::U256;
 use appliance::{Answer, Appliance, Peer};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bitcoin::bip32::{ChildNumber, DerivationPath, Fingerprint, Xpub};
@@ -245,16 +245,7 @@ async fn addresses_are_handed_out_once_and_no_further_than_a_recovery_looks() {
 }
 
 fn transfer(nonce: u64) -> TxEip1559 {
-    TxEip1559 {
-        chain_id: 1,
-        nonce,
-        gas_limit: 21_000,
-        max_fee_per_gas: 2_000_000_000,
-        max_priority_fee_per_gas: 1_000_000_000,
-        to: TxKind::Call(address!("70997970C51812dc3A010C7d01b50e0d17dc79C8")),
-        value: U256::from(7),
-        ..TxEip1559::default()
-    }
+    TxEip1559 { chain_id: 1, ..appliance::transfer(nonce, U256::from(7)) }
 }
 
 #[tokio::test]

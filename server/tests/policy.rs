@@ -16,25 +16,15 @@ use std::process::Command;
 
 use alloy_consensus::{SignableTransaction as _, TxEip1559};
 use alloy_primitives::{Address, TxKind, U256, address};
-use appliance::{Appliance, bundle, chancery, run, treasury};
+use appliance::{Appliance, EXCHANGE, bundle, chancery, run, treasury};
 use serde_json::Value;
 
-const EXCHANGE: Address = address!("70997970C51812dc3A010C7d01b50e0d17dc79C8");
 const STRANGER: Address = address!("90F79bf6EB2c4f870365E785982E1f101E93b906");
 const GWEI: u64 = 1_000_000_000;
 
 fn transfer(nonce: u64, gwei: u64, to: Address) -> Vec<u8> {
-    let transaction = TxEip1559 {
-        chain_id: 31337,
-        nonce,
-        gas_limit: 21_000,
-        max_fee_per_gas: 2_000_000_000,
-        max_priority_fee_per_gas: 1_000_000_000,
-        to: TxKind::Call(to),
-        value: U256::from(gwei) * U256::from(GWEI),
-        ..TxEip1559::default()
-    };
-    transaction.encoded_for_signing()
+    let value = U256::from(gwei) * U256::from(GWEI);
+    TxEip1559 { to: TxKind::Call(to), ..appliance::transfer(nonce, value) }.encoded_for_signing()
 }
 
 fn with_goals() -> Value {

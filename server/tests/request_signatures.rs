@@ -13,9 +13,9 @@ mod appliance;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use alloy_consensus::{SignableTransaction, TxEip1559};
-use alloy_primitives::{TxKind, U256, address};
-use appliance::{Answer, Appliance, Peer, bundle, finish};
+use alloy_consensus::SignableTransaction;
+use alloy_primitives::U256;
+use appliance::{Answer, Appliance, Peer, bundle, finish, transfer};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -132,16 +132,7 @@ impl Request {
 
 /// 0.5 ETH to the exchange, under this nonce of the account.
 fn half_an_ether(wallet: &str, nonce: u64) -> Vec<u8> {
-    let transaction = TxEip1559 {
-        chain_id: 31337,
-        nonce,
-        gas_limit: 21_000,
-        max_fee_per_gas: 2_000_000_000,
-        max_priority_fee_per_gas: 1_000_000_000,
-        to: TxKind::Call(address!("70997970C51812dc3A010C7d01b50e0d17dc79C8")),
-        value: U256::from(5) * U256::from(10).pow(U256::from(17)),
-        ..TxEip1559::default()
-    };
+    let transaction = transfer(nonce, U256::from(5) * U256::from(10).pow(U256::from(17)));
     let data = format!("0x{}", hex::encode(transaction.encoded_for_signing()));
     // Spaces and order are the client's: what is signed is the body as it is sent.
     format!(r#"{{ "payload": {{"type":"ethereum.transaction","data":"{data}"}},  "wallet":"{wallet}" }}"#)

@@ -20,9 +20,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use alloy_consensus::{SignableTransaction, TxEip1559};
-use alloy_primitives::{TxKind, U256, address};
-use appliance::{Appliance, treasury};
+use appliance::{Appliance, one_ether, treasury};
 use serde_json::Value;
 use tsa::{P256, STAMPING, Tsa};
 
@@ -124,20 +122,6 @@ fn question(stream: &TcpStream) -> std::io::Result<Vec<u8>> {
     }
 }
 
-fn transfer(nonce: u64) -> Vec<u8> {
-    TxEip1559 {
-        chain_id: 31337,
-        nonce,
-        gas_limit: 21_000,
-        max_fee_per_gas: 2_000_000_000,
-        max_priority_fee_per_gas: 1_000_000_000,
-        to: TxKind::Call(address!("70997970C51812dc3A010C7d01b50e0d17dc79C8")),
-        value: U256::from(1_000_000_000_000_000_000_u64),
-        ..TxEip1559::default()
-    }
-    .encoded_for_signing()
-}
-
 /// An appliance that has its log timestamped every second by this authority.
 fn prepared(served: &Served) -> Option<Appliance> {
     let appliance = Appliance::prepare()?;
@@ -206,7 +190,7 @@ async fn the_log_is_timestamped_and_strangers_can_tell() {
     assert_eq!(metric(&appliance, "timestamps").await, first);
     timestamped(&appliance).await;
     assert_eq!(*served.asked.lock().unwrap(), asked, "nothing is new");
-    let signed = appliance.peer("client", "backend").sign("treasury", &transfer(0), "order-0").await;
+    let signed = appliance.peer("client", "backend").sign("treasury", &one_ether(0), "order-0").await;
     assert_eq!(signed.status, 200, "{signed:?}");
     timestamped(&appliance).await;
     let kept = metric(&appliance, "timestamps").await;
@@ -265,7 +249,7 @@ async fn an_authority_that_gives_nothing_stops_nothing() {
         (Manner::Hangs, "it cannot be reached"),
     ]) {
         served.turn(manner);
-        let signed = backend.sign("treasury", &transfer(nonce), &format!("order-{nonce}")).await;
+        let signed = backend.sign("treasury", &one_ether(nonce), &format!("order-{nonce}")).await;
         assert_eq!(signed.status, 200, "{signed:?}");
         until(said, async || {
             let log = appliance.running().log.lock().unwrap();

@@ -17,9 +17,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use alloy_consensus::{SignableTransaction, TxEip1559};
-use alloy_primitives::{TxKind, U256, address};
-use appliance::{Appliance, treasury};
+use appliance::{Appliance, one_ether, treasury};
 
 struct Witness {
     program: PathBuf,
@@ -84,20 +82,6 @@ impl Witness {
     }
 }
 
-fn transfer(nonce: u64) -> Vec<u8> {
-    TxEip1559 {
-        chain_id: 31337,
-        nonce,
-        gas_limit: 21_000,
-        max_fee_per_gas: 2_000_000_000,
-        max_priority_fee_per_gas: 1_000_000_000,
-        to: TxKind::Call(address!("70997970C51812dc3A010C7d01b50e0d17dc79C8")),
-        value: U256::from(1_000_000_000_000_000_000_u64),
-        ..TxEip1559::default()
-    }
-    .encoded_for_signing()
-}
-
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
@@ -137,13 +121,13 @@ async fn receipts_wait_for_their_witnesses_and_a_set_back_appliance_gets_none() 
         "the appliance hands out what it demands"
     );
     let backend = appliance.peer("client", "backend");
-    let answer = backend.sign("treasury", &transfer(0), "order-0").await;
+    let answer = backend.sign("treasury", &one_ether(0), "order-0").await;
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(answer.verified(&trust).checkpoint().cosignatures().len(), 2);
 
     // One away: the outcome is on record, the signature is not out.
     two.kill();
-    let refused = backend.sign("treasury", &transfer(1), "order-1").await;
+    let refused = backend.sign("treasury", &one_ether(1), "order-1").await;
     assert_eq!((refused.status, refused.code()), (503, "not-cosigned"), "{refused:?}");
     assert!(refused.retry_after.is_some() && !refused.body.to_string().contains("signature"), "{refused:?}");
     let id = refused.body["request_id"].as_str().unwrap().to_owned();
@@ -159,7 +143,7 @@ async fn receipts_wait_for_their_witnesses_and_a_set_back_appliance_gets_none() 
     let told = backend.get("/v1/events").await;
     assert!(!told.body.to_string().contains(&id), "what cannot be proved yet is not told: {told:?}");
     two.start();
-    let again = backend.sign("treasury", &transfer(1), "order-1").await;
+    let again = backend.sign("treasury", &one_ether(1), "order-1").await;
     assert_eq!(again.status, 200, "{again:?}");
     assert_eq!(again.body["request_id"], id.as_str(), "the same request, not a second signature");
     again.verified(&trust);
@@ -171,8 +155,8 @@ async fn receipts_wait_for_their_witnesses_and_a_set_back_appliance_gets_none() 
     }
     appliance.start();
     let backend = appliance.peer("client", "backend");
-    assert_eq!(backend.sign("treasury", &transfer(2), "order-2").await.status, 200);
-    assert_eq!(backend.sign("treasury", &transfer(3), "order-3").await.status, 200);
+    assert_eq!(backend.sign("treasury", &one_ether(2), "order-2").await.status, 200);
+    assert_eq!(backend.sign("treasury", &one_ether(3), "order-3").await.status, 200);
     appliance.stop();
     for part in ["store", "log"] {
         std::fs::remove_dir_all(appliance.at(part)).unwrap();
@@ -188,7 +172,7 @@ async fn receipts_wait_for_their_witnesses_and_a_set_back_appliance_gets_none() 
     appliance.reconfigure("cosignatures = 2", "cosignatures = 1");
     appliance.start();
     let backend = appliance.peer("client", "backend");
-    let refused = backend.sign("treasury", &transfer(2), "order-4").await;
+    let refused = backend.sign("treasury", &one_ether(2), "order-4").await;
     assert_eq!((refused.status, refused.code()), (503, "not-cosigned"), "{refused:?}");
     let said = appliance.running().log.lock().unwrap().join("\n");
     assert!(said.contains("this log was rolled back"), "{said}");

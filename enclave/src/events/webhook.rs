@@ -31,6 +31,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// How often it is remembered that a receiver was passed over.
 const REMEMBERED: Duration = Duration::from_secs(1);
+/// The place of a webhook before the store was asked for it.
+const UNKNOWN: u64 = u64::MAX;
 /// A secret's bytes (Standard Webhooks).
 const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
@@ -165,7 +167,7 @@ impl Webhook {
                 answer_bytes: limit::WEBHOOK_BYTES,
             },
             secret: secret.map_err(|source| WebhookError::Memory { name: name(), source })?,
-            next: AtomicU64::new(u64::MAX),
+            next: AtomicU64::new(UNKNOWN),
             fails: AtomicBool::new(false),
         })
     }
@@ -219,11 +221,14 @@ pub(crate) fn tell_for_ever(house: &Arc<House>, behind: &mut JoinSet<()>) {
 /// Ends where the log has stopped.
 async fn tell(house: &Arc<House>, at: usize) -> Result<(), Refusal> {
     let Some(webhook) = house.webhooks.get(at) else { return Ok(()) };
-    let mut next = match house.store.read(|rows| rows.told(&webhook.name))? {
-        Some(next) => next,
-        // A new one is told what happens from now on.
-        None => remember(house, webhook, house.log.standing().cosigned).await?,
-    };
+    let mut next =
+        match (webhook.next.load(Ordering::Acquire), house.store.read(|rows| rows.told(&webhook.name))?) {
+            (UNKNOWN, Some(next)) => next,
+            // A new one is told what happens from now on.
+            (UNKNOWN, None) => remember(house, webhook, house.log.standing().cosigned).await?,
+            // The store refused to remember: what was taken is not told again for that.
+            (next, _) => next,
+        };
     let mut remembered = Instant::now();
     loop {
         webhook.next.store(next, Ordering::Release);
@@ -242,6 +247,7 @@ async fn tell(house: &Arc<House>, at: usize) -> Result<(), Refusal> {
         let some = !round.is_empty();
         while round.join_next().await.is_some() {}
         next = told.next;
+        webhook.next.store(next, Ordering::Release);
         if some || remembered.elapsed() >= REMEMBERED {
             remember(house, webhook, next).await?;
             remembered = Instant::now();

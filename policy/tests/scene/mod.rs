@@ -93,16 +93,7 @@ pub fn codes(error: &BundleError) -> Vec<FindingCode> {
 }
 
 pub fn effect(kind: Kind) -> Effect {
-    Effect {
-        kind,
-        asset: None,
-        amount: None,
-        unlimited: false,
-        destination: None,
-        owner: None,
-        contract: None,
-        method: None,
-    }
+    Effect::bare(kind)
 }
 
 /// A transfer of `gwei` to `destination`.

@@ -1,6 +1,6 @@
 //! `/v1/events`: what happened, in the order of the log: a page of it, or a stream of server-sent events. A client hears of its
-//! own requests; everybody else of everything in their tenant. A stream ends with the session or certificate that it was
-//! opened with, and when the appliance stops; who comes back with `Last-Event-ID` misses nothing.
+//! own requests; everybody else of everything in their tenant. A stream ends with its session, with its time, and when the
+//! appliance stops; it says from its beginning where it is, so that who comes back with `Last-Event-ID` misses nothing.
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
@@ -14,12 +14,12 @@ use axum::http::header::ACCEPT;
 use axum::response::sse::{Event as Sent, Sse};
 use axum::response::{IntoResponse, Response};
 use chancery_core::{Code, limit};
-use chancery_enclave::{Audience, Enclave, Event, InSession};
+use chancery_enclave::{Audience, Enclave, Event, InSession, Told};
 use chancery_identity::Peer;
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 use utoipa::{IntoParams, ToSchema};
 
@@ -31,14 +31,15 @@ use crate::problem::Problem;
 /// LIMIT: events held for one stream.
 const HELD: usize = 16;
 /// LIMIT: how often one page reads on where nothing of what it read was for the peer.
-const READINGS: usize = 64;
+const READINGS: usize = 4;
 /// How often a silent stream shows that it lives.
 const PULSE: Duration = Duration::from_millis(limit::EVENT_PULSE_MS);
+const LASTS: Duration = Duration::from_millis(limit::EVENT_STREAM_MS);
 
 /// Where to begin.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct From {
+pub(crate) struct Since {
     /// The log index after which to begin. Without it a page begins with the log, a stream with what happens next.
     after: Option<u64>,
     /// At most so many of a page: 1 to 500, 100 without it.
@@ -60,12 +61,32 @@ pub(crate) struct Events {
 #[derive(Clone)]
 pub(crate) struct Streams {
     open: Arc<Mutex<HashMap<String, usize>>>,
+    readings: Arc<Semaphore>,
     stopping: watch::Receiver<bool>,
 }
 
 impl Streams {
     pub(crate) fn new(stopping: watch::Receiver<bool>) -> Self {
-        Self { open: Arc::default(), stopping }
+        Self { open: Arc::default(), readings: Arc::new(Semaphore::new(limit::EVENT_READINGS)), stopping }
+    }
+
+    /// What happened from `from` on, read in turn with everybody else.
+    async fn read(
+        &self,
+        enclave: &Enclave,
+        audience: &Audience,
+        from: u64,
+        most: usize,
+    ) -> Result<Told, Problem> {
+        let turn = Arc::clone(&self.readings).acquire_owned().await;
+        let turn = turn.map_err(|error| Problem::internal(&error))?;
+        let (enclave, audience) = (enclave.clone(), audience.clone());
+        blocking(move || {
+            let told = enclave.events(&audience, from, most);
+            drop(turn);
+            told
+        })
+        .await
     }
 
     fn enter(&self, peer: &Peer) -> Result<Seat, Problem> {
@@ -101,7 +122,7 @@ impl Drop for Seat {
 
 /// Hear what happened: a page, or with `Accept: text/event-stream` a stream.
 #[utoipa::path(
-    get, path = "/v1/events", tag = "events", params(From, ("Last-Event-ID" = Option<u64>, Header,
+    get, path = "/v1/events", tag = "events", params(Since, ("Last-Event-ID" = Option<u64>, Header,
         description = "The log index of the last event that was heard: a stream goes on after it")),
     responses(
         (status = 200, description = "A page; or events whose `id` is their log index and whose `event` is their `type`",
@@ -113,7 +134,7 @@ pub(crate) async fn hear(
     State(enclave): State<Enclave>,
     State(streams): State<Streams>,
     Anyone(peer): Anyone,
-    Query(from): Query<From>,
+    Query(since): Query<Since>,
     headers: HeaderMap,
     session: Option<axum::Extension<InSession>>,
 ) -> Result<Response, Problem> {
@@ -124,15 +145,22 @@ pub(crate) async fn hear(
             Peer::Auditor(_) | Peer::Operator(_) | Peer::Officer(_) => None,
         },
     };
-    let after = last_heard(&headers)?.or(from.after).map(|index| index.saturating_add(1));
+    let after = last_heard(&headers)?.or(since.after);
+    // Whoever heard more than there is would wait in silence for what is another log's.
+    if let Some(after) = after.filter(|after| *after >= enclave.figures().log.size) {
+        let detail = format!("the log has no entry {after} yet: is it the one that this was heard of?");
+        return Err(Problem::new(Code::BadRequest).detail(detail));
+    }
+    let after = after.map(|index| index.saturating_add(1));
     if !is_stream(&headers) {
-        return Ok(
-            Json(page(enclave, audience, after.unwrap_or(0), rows(from.limit)?).await?).into_response()
-        );
+        return Ok(Json(page(&streams, &enclave, &audience, after.unwrap_or(0), rows(since.limit)?).await?)
+            .into_response());
     }
     let ear = Ear {
         seat: streams.enter(&peer)?,
         next: after.unwrap_or_else(|| enclave.events_so_far()),
+        until: Instant::now() + LASTS,
+        greeted: false,
         held: VecDeque::new(),
         session: session.map(|axum::Extension(session)| session),
         enclave,
@@ -156,11 +184,16 @@ fn last_heard(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     index.map(Some).ok_or_else(problem)
 }
 
-async fn page(enclave: Enclave, audience: Audience, from: u64, most: usize) -> Result<Events, Problem> {
+async fn page(
+    streams: &Streams,
+    enclave: &Enclave,
+    audience: &Audience,
+    from: u64,
+    most: usize,
+) -> Result<Events, Problem> {
     let (mut events, mut next) = (Vec::new(), from);
     for _ in 0..READINGS {
-        let (enclave, audience, most) = (enclave.clone(), audience.clone(), most - events.len());
-        let told = blocking(move || enclave.events(&audience, next, most)).await?;
+        let told = streams.read(enclave, audience, next, most - events.len()).await?;
         let ended = told.next == next;
         next = told.next;
         for event in told.events {
@@ -180,6 +213,10 @@ struct Ear {
     enclave: Enclave,
     audience: Audience,
     session: Option<InSession>,
+    /// When it ends.
+    until: Instant,
+    /// Whether it said where it is.
+    greeted: bool,
     next: u64,
     held: VecDeque<Event>,
 }
@@ -198,6 +235,9 @@ impl Ear {
     }
 
     async fn next(&mut self) -> Option<Sent> {
+        if !std::mem::replace(&mut self.greeted, true) {
+            return Some(self.here());
+        }
         let until = Instant::now() + PULSE;
         loop {
             if let Some(event) = self.held.pop_front() {
@@ -212,18 +252,26 @@ impl Ear {
                 return None;
             }
             if silent {
-                return Some(Sent::default().comment(""));
+                return Some(self.here());
             }
-            let (enclave, audience, next) = (self.enclave.clone(), self.audience.clone(), self.next);
-            let told = blocking(move || enclave.events(&audience, next, HELD)).await.ok()?;
+            let told = self.seat.streams.read(&self.enclave, &self.audience, self.next, HELD).await.ok()?;
             self.next = told.next;
             self.held.extend(told.events);
         }
     }
 
-    /// False once the session that the stream was opened in is over.
+    /// A sign of life. An `id` alone moves what the reader comes back with, and is no event to it.
+    fn here(&self) -> Sent {
+        match self.next.checked_sub(1) {
+            Some(last) => Sent::default().id(last.to_string()),
+            None => Sent::default().comment(""),
+        }
+    }
+
+    /// False once the stream's time or the session that it was opened in is over.
     fn may_listen(&self) -> bool {
-        self.session.as_ref().is_none_or(|session| self.enclave.is_open(session))
+        Instant::now() < self.until
+            && self.session.as_ref().is_none_or(|session| self.enclave.is_open(session))
     }
 }
 

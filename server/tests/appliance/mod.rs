@@ -17,6 +17,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use alloy_consensus::{SignableTransaction as _, TxEip1559};
+use alloy_primitives::{Address, TxKind, U256, address};
 use chancery_audit::{Receipt, Trust, Verified};
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
 use serde_json::{Value, json};
@@ -392,6 +394,28 @@ pub fn example(name: &str) -> Value {
     let mut bundle = bundle(&examples.join(name));
     bundle["files"].as_object_mut().unwrap().retain(|path, _| !path.starts_with("goals/"));
     bundle
+}
+
+/// Whom the example bundles know as an exchange.
+pub const EXCHANGE: Address = address!("70997970C51812dc3A010C7d01b50e0d17dc79C8");
+
+/// A transfer to the exchange on the chain of [`Appliance::furnish`].
+pub fn transfer(nonce: u64, value: U256) -> TxEip1559 {
+    TxEip1559 {
+        chain_id: 31337,
+        nonce,
+        gas_limit: 21_000,
+        max_fee_per_gas: 2_000_000_000,
+        max_priority_fee_per_gas: 1_000_000_000,
+        to: TxKind::Call(EXCHANGE),
+        value,
+        ..TxEip1559::default()
+    }
+}
+
+/// One ether to the exchange, as it is signed.
+pub fn one_ether(nonce: u64) -> Vec<u8> {
+    transfer(nonce, U256::from(10_u64.pow(18))).encoded_for_signing()
 }
 
 /// The command line that is built beside the daemon; where it is not, says so.
