@@ -252,6 +252,10 @@ pub struct Policy {
     /// Who signed the bundle, of those whose signatures counted.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub signatures: Vec<Endorsement>,
+    /// Whether its rules say who must agree to changes: then each change of this tenant that follows, the next bundle
+    /// included, stands between an allowed decision about it and its release.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub governs_changes: bool,
 }
 
 /// A key ceremony's transcript was put on record. The log vouches for the time and for who brought it; what happened is
@@ -480,6 +484,7 @@ mod tests {
             bundle: Digest::from_bytes([2; 32]),
             previous: None,
             signatures: Vec::new(),
+            governs_changes: false,
         })
     }
 

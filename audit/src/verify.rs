@@ -254,6 +254,9 @@ fn vouched(receipt: &Receipt) -> Result<Option<Testimony>, &'static str> {
     }
 }
 
+/// The wire name of a payload that changes the appliance.
+const CHANGE: &str = "appliance.change";
+
 /// What of a decision its outcome is held to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -262,6 +265,9 @@ pub(crate) struct Decided {
     pub(crate) request_id: RequestId,
     pub(crate) time_ms: UnixMillis,
     pub(crate) outcome: Verdict,
+    /// About a change of the appliance.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub(crate) is_change: bool,
     /// What officers have said about it since.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub(crate) approvals: Vec<Spoken>,
@@ -269,9 +275,15 @@ pub(crate) struct Decided {
 
 impl From<&Decision> for Decided {
     fn from(decision: &Decision) -> Self {
-        let Decision { tenant, request_id, time_ms, outcome, .. } = decision;
-        let (tenant, request_id) = (tenant.clone(), *request_id);
-        Self { tenant, request_id, time_ms: *time_ms, outcome: *outcome, approvals: Vec::new() }
+        let Decision { tenant, request_id, time_ms, outcome, payload, .. } = decision;
+        Self {
+            tenant: tenant.clone(),
+            request_id: *request_id,
+            time_ms: *time_ms,
+            outcome: *outcome,
+            is_change: payload == CHANGE,
+            approvals: Vec::new(),
+        }
     }
 }
 

@@ -45,6 +45,7 @@ fn applied(signatures: Vec<Endorsement>) -> Record {
         bundle: bundle(),
         previous: None,
         signatures,
+        governs_changes: false,
     })
 }
 

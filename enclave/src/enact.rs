@@ -141,6 +141,7 @@ impl Activation {
         let before = books.policies.activated(&tenant);
         let backfill =
             Backfill::before(tested.bundle(), before.as_deref().map(InForce::bundle), &tenant, now);
+        let governs_changes = tested.bundle().governs_changes();
         let in_force = InForce::new(tested, 0, now, signatures.clone())?;
         let record = audit::Policy {
             v: V1,
@@ -152,6 +153,7 @@ impl Activation {
             bundle: in_force.digest(),
             previous: before.map(|policy| policy.digest()),
             signatures,
+            governs_changes,
         };
         Ok(Self { record, canonical, backfill, in_force, _turn: turn })
     }

@@ -119,6 +119,14 @@ pub enum LogError {
         #[source]
         source: EndorsementError,
     },
+    /// The appliance was changed past those who must agree.
+    #[error("entry {index}: {rule}")]
+    Change {
+        /// Its index.
+        index: u64,
+        /// What does not hold.
+        rule: &'static str,
+    },
     /// More decisions wait for their outcome than any appliance keeps open.
     #[error("entry {index}: {open} decisions before it have not ended")]
     Open {
@@ -223,6 +231,8 @@ pub enum Reason {
     ReviewUnfounded,
     /// A policy bundle is not signed by those who must.
     PolicyUnsigned,
+    /// A bundle or a wallet that nobody agreed to, where the bundle in force says who must.
+    ChangeUnfounded,
     /// Too many decisions are open.
     TooManyOpen,
     /// The entries are not those that were signed.
@@ -261,6 +271,7 @@ impl Reason {
         Self::ApprovalUnfounded,
         Self::ReviewUnfounded,
         Self::PolicyUnsigned,
+        Self::ChangeUnfounded,
         Self::TooManyOpen,
         Self::RootMismatch,
         Self::LogRolledBack,
@@ -291,6 +302,7 @@ impl Reason {
             Self::ApprovalUnfounded => "approval-unfounded",
             Self::ReviewUnfounded => "review-unfounded",
             Self::PolicyUnsigned => "policy-unsigned",
+            Self::ChangeUnfounded => "change-unfounded",
             Self::TooManyOpen => "too-many-open",
             Self::RootMismatch => "root-mismatch",
             Self::LogRolledBack => "log-rolled-back",
@@ -333,6 +345,7 @@ impl LogError {
             Self::Approval { .. } => Reason::ApprovalUnfounded,
             Self::Review { .. } => Reason::ReviewUnfounded,
             Self::Endorsement { .. } => Reason::PolicyUnsigned,
+            Self::Change { .. } => Reason::ChangeUnfounded,
             Self::Open { .. } => Reason::TooManyOpen,
             Self::Root { .. } => Reason::RootMismatch,
             Self::Cut { .. } => Reason::LogRolledBack,

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Counts, OPEN};
+use super::change::Changes;
+use super::{Counts, OPEN, Pass};
 use crate::canonical::encode;
 use crate::checkpoint::SignedCheckpoint;
 use crate::digest::{Digest, HexBytes};
@@ -16,8 +17,8 @@ use crate::tile::{Edge, Tile, edge_of, levels};
 use crate::trust::Trust;
 use crate::verify::Decided;
 
-/// The format written here.
-const FORMAT: u64 = 1;
+/// The format written here. Format 1 did not know who must agree to changes.
+const FORMAT: u64 = 2;
 
 /// Why a kept verification cannot be gone on from.
 #[derive(Debug, thiserror::Error)]
@@ -34,10 +35,11 @@ pub enum KeptError {
 }
 
 /// A verification to go on from.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Kept {
     pub(super) edge: Edge,
     pub(super) open: BTreeMap<u64, Decided>,
+    pub(super) changes: Changes,
     pub(super) counts: Counts,
     /// Those not reached yet and the newest seen, by size.
     pub(super) seen: Vec<SignedCheckpoint>,
@@ -56,6 +58,8 @@ struct Document {
     /// The hashes of each level's partial tile, level 0 first.
     edge: Vec<HexBytes>,
     open: Vec<Undecided>,
+    #[serde(default)]
+    changes: Changes,
     counts: Counts,
     /// Signed notes.
     seen: Vec<String>,
@@ -76,14 +80,15 @@ struct Undecided {
 
 impl Kept {
     /// Reads what [`Pass::keep`](super::Pass::keep) wrote, and verifies its checkpoints again. Where other policy keys are
-    /// asked for than then, the entries are verified from the first one again; the checkpoints seen stay.
+    /// asked for than then, or an older program wrote it, the entries are verified from the first one again; the checkpoints
+    /// seen stay.
     ///
     /// # Errors
     /// [`KeptError`]; after [`KeptError::Damaged`] a verification from the beginning is the way on.
     pub fn parse(bytes: &[u8], trust: &Trust) -> Result<Self, KeptError> {
         let damaged = KeptError::Damaged;
         let Version { v } = serde_json::from_slice(bytes).map_err(|_| damaged("it is not JSON"))?;
-        if v != FORMAT {
+        if !(1..=FORMAT).contains(&v) {
             return Err(KeptError::Format(v));
         }
         let mut document: Document =
@@ -105,12 +110,11 @@ impl Kept {
         if !fits {
             return Err(damaged("its edge is not of its checkpoint"));
         }
-        if document.endorsers != endorsers(trust) {
-            let (edge, open, counts) = Default::default();
-            return Ok(Self { edge, open, counts, seen });
+        if document.v != FORMAT || document.endorsers != endorsers(trust) {
+            return Ok(Self { seen, ..Self::default() });
         }
         let open = document.open.into_iter().map(|open| (open.leaf, open.decision)).collect();
-        Ok(Self { edge, open, counts: document.counts, seen })
+        Ok(Self { edge, open, changes: document.changes, counts: document.counts, seen })
     }
 
     /// Entries verified.
@@ -142,13 +146,8 @@ fn edge(size: u64, tiles: &[HexBytes]) -> Option<Edge> {
 }
 
 /// The text of what was verified so far.
-pub(super) fn write(
-    trust: &Trust,
-    edge: &Edge,
-    open: &BTreeMap<u64, Decided>,
-    counts: Counts,
-    seen: &[SignedCheckpoint],
-) -> Vec<u8> {
+pub(super) fn write(pass: &Pass<'_>) -> Vec<u8> {
+    let Pass { trust, edge, open, changes, counts, seen, .. } = pass;
     debug_assert!(open.len() <= OPEN, "the pass bounds it");
     let tile = |level| {
         let (number, width) = edge_of(level, edge.size());
@@ -161,7 +160,8 @@ pub(super) fn write(
         verified: edge.size(),
         edge: levels(edge.size()).map(tile).collect(),
         open: open.iter().map(undecided).collect(),
-        counts,
+        changes: changes.clone(),
+        counts: *counts,
         seen: seen.iter().map(|seen| seen.note().to_owned()).collect(),
         endorsers: endorsers(trust),
         sha256: None,

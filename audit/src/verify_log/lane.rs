@@ -7,6 +7,7 @@ use std::thread::Scope;
 
 use chancery_core::limit;
 
+use super::change::Changed;
 use super::finding::LogError;
 use crate::approval::{Approval, Review};
 use crate::files::{Resource, entries};
@@ -29,7 +30,7 @@ pub(super) enum Step {
     Decision(Box<Decided>, Option<Box<Review>>),
     Approval(Box<Approval>),
     Outcome(Box<Outcome>),
-    Wallet,
+    Wallet(Box<Changed>),
     Login,
     Ceremony,
     Policy(Box<Policy>),
@@ -43,7 +44,7 @@ impl From<Record> for Step {
             }
             Record::Approval(approval) => Self::Approval(Box::new(approval)),
             Record::Outcome(outcome) => Self::Outcome(Box::new(outcome)),
-            Record::Wallet(_) => Self::Wallet,
+            Record::Wallet(wallet) => Self::Wallet(Box::new(Changed::from(&wallet))),
             Record::Login(_) => Self::Login,
             Record::Ceremony(_) => Self::Ceremony,
             Record::Policy(policy) => Self::Policy(Box::new(policy)),

@@ -1,8 +1,9 @@
 //! Verification of a whole log from its static files and a trust file alone, as an auditor with a copy does it: every
 //! entry parses, every tile is the hash of what is below it, the root is the one that was signed, every outcome belongs
-//! to an earlier decision, every policy bundle is signed by those who must. One pass, in bounded memory, that can be left
+//! to an earlier decision, every policy bundle is signed by those who must, and nothing is changed that nobody agreed to. One pass, in bounded memory, that can be left
 //! at any bundle and gone on from there.
 
+mod change;
 mod finding;
 mod kept;
 mod lane;
@@ -29,6 +30,7 @@ use crate::record::{Outcome, Policy, Verdict};
 use crate::tile::{Completed, Edge, WIDTH, edge_of, levels};
 use crate::trust::Trust;
 use crate::verify::{Decided, belongs};
+use change::{Changed, Changes};
 use lane::{Bundle, Lanes, Reading, Step};
 
 /// LIMIT: decisions without an outcome at one time. An appliance ends those it left open at its start, and the pending ones
@@ -130,6 +132,7 @@ pub struct Pass<'a> {
     trust: &'a Trust,
     edge: Edge,
     open: BTreeMap<u64, Decided>,
+    changes: Changes,
     counts: Counts,
     resumed_from: u64,
     /// Checkpoints whose entries must be the first of this log: those not reached yet, and the newest.
@@ -144,11 +147,9 @@ impl<'a> Pass<'a> {
         newest: SignedCheckpoint,
         start: Start<'_>,
     ) -> Result<Self, LogError> {
-        let afresh =
-            |seen| Kept { edge: Edge::default(), open: BTreeMap::new(), counts: Counts::default(), seen };
-        let Kept { edge, open, counts, mut seen } = match start {
-            Start::Afresh => afresh(Vec::new()),
-            Start::Since(older) => afresh(vec![older.clone()]),
+        let Kept { edge, open, changes, counts, mut seen } = match start {
+            Start::Afresh => Kept::default(),
+            Start::Since(older) => Kept { seen: vec![older.clone()], ..Kept::default() },
             Start::From(kept) => kept,
         };
         let size = newest.size();
@@ -166,7 +167,7 @@ impl<'a> Pass<'a> {
             seen.remove(SEEN - 1);
         }
         let (reading, resumed_from) = (Reading { mirror, size }, edge.size());
-        Ok(Self { reading, trust, edge, open, counts, resumed_from, seen, newest })
+        Ok(Self { reading, trust, edge, open, changes, counts, resumed_from, seen, newest })
     }
 
     /// Entries verified so far, those of earlier runs included.
@@ -190,7 +191,7 @@ impl<'a> Pass<'a> {
     /// What a later run can go on from, for [`Kept::parse`].
     #[must_use]
     pub fn keep(&self) -> Vec<u8> {
-        kept::write(self.trust, &self.edge, &self.open, self.counts, &self.seen)
+        kept::write(self)
     }
 
     fn take(&mut self, bundle: Bundle) -> Result<(), LogError> {
@@ -242,6 +243,9 @@ impl<'a> Pass<'a> {
     }
 
     fn follow(&mut self, index: u64, step: Step) -> Result<(), LogError> {
+        let outcome = if let Step::Outcome(outcome) = &step { Some(&**outcome) } else { None };
+        let wrong = |rule| LogError::Change { index, rule };
+        self.changes.next(outcome).map_err(wrong)?;
         match step {
             Step::Decision(decided, review) => {
                 self.counts.decisions += 1;
@@ -264,12 +268,17 @@ impl<'a> Pass<'a> {
                 self.counts.outcomes += 1;
                 self.end(index, &outcome)?;
             }
-            Step::Wallet => self.counts.wallets += 1,
+            Step::Wallet(changed) => {
+                self.counts.wallets += 1;
+                self.changes.change(&changed, &self.open).map_err(wrong)?;
+            }
             Step::Login => self.counts.logins += 1,
             Step::Ceremony => self.counts.ceremonies += 1,
             Step::Policy(policy) => {
                 self.counts.policies += 1;
                 self.is_endorsed(index, &policy)?;
+                self.changes.change(&Changed::from(&*policy), &self.open).map_err(wrong)?;
+                self.changes.put_in_force(&policy).map_err(wrong)?;
             }
         }
         Ok(())

@@ -110,6 +110,7 @@ impl Entries {
                 bundle: digest,
                 previous: None,
                 signatures: Vec::new(),
+                governs_changes: false,
             }),
         };
         record.body().unwrap()
