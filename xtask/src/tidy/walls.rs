@@ -33,6 +33,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     // A witness is another organisation's program: of this house it shares the formats and nothing that signs or decides.
     ("chancery-witness", &["chancery-core", "chancery-audit"]),
     ("chancery-hsm", &["chancery-core", "chancery-secret", "chancery-hd"]),
+    // Protocols without I/O: they know no request, store or token.
+    ("chancery-mpc", &[]),
     // A token before and beside the daemon, with people in the room: nothing that serves links it.
     ("chancery-ceremony", &["chancery-core", "chancery-secret", "chancery-audit", "chancery-hsm"]),
     (
@@ -151,6 +153,8 @@ const WALLS: &[(&str, &[&str], &str)] = &[
         &["chancery-identity", "chancery-load"],
         "passwords are proved in one profile; the load generator is a client from outside",
     ),
+    ("dkls23", &["chancery-mpc"], "threshold protocols are run in one place, in sessions"),
+    ("frost-core", &["chancery-mpc"], "threshold protocols are run in one place, in sessions"),
     ("cms", &["chancery-audit"], "timestamps of others are read in one place"),
     ("der", &["chancery-audit"], "timestamps of others are read in one place"),
     (
