@@ -32,6 +32,7 @@ pub(super) enum Step {
     Wallet,
     Login,
     Ceremony,
+    Client,
     Policy(Box<Policy>),
 }
 
@@ -46,6 +47,7 @@ impl From<Record> for Step {
             Record::Wallet(_) => Self::Wallet,
             Record::Login(_) => Self::Login,
             Record::Ceremony(_) => Self::Ceremony,
+            Record::Authority(_) | Record::Client(_) | Record::Revocation(_) => Self::Client,
             Record::Policy(policy) => Self::Policy(Box::new(policy)),
         }
     }

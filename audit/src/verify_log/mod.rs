@@ -73,6 +73,9 @@ pub struct Counts {
     /// Key ceremonies put on record.
     #[serde(default)]
     pub ceremonies: u64,
+    /// Certificates issued or taken back, and their authority.
+    #[serde(default)]
+    pub clients: u64,
 }
 
 /// What a verified log holds.
@@ -267,6 +270,7 @@ impl<'a> Pass<'a> {
             Step::Wallet => self.counts.wallets += 1,
             Step::Login => self.counts.logins += 1,
             Step::Ceremony => self.counts.ceremonies += 1,
+            Step::Client => self.counts.clients += 1,
             Step::Policy(policy) => {
                 self.counts.policies += 1;
                 self.is_endorsed(index, &policy)?;
