@@ -5,7 +5,7 @@ use crate::login::LoginEvent;
 use crate::record::{End, Record, Verdict};
 
 /// Every name, in the order of their records.
-pub const EVENTS: [&str; 22] = [
+pub const EVENTS: [&str; 25] = [
     "request.allowed",
     "request.pending",
     "request.denied",
@@ -17,6 +17,9 @@ pub const EVENTS: [&str; 22] = [
     "wallet.created",
     "policy.activated",
     "ceremony.recorded",
+    "authority.created",
+    "client.added",
+    "client.revoked",
     "login.enrolled",
     "login.enrolment-refused",
     "login.begun",
@@ -52,6 +55,9 @@ impl Record {
             Self::Wallet(_) => "wallet.created",
             Self::Policy(_) => "policy.activated",
             Self::Ceremony(_) => "ceremony.recorded",
+            Self::Authority(_) => "authority.created",
+            Self::Client(_) => "client.added",
+            Self::Revocation(_) => "client.revoked",
             Self::Login(login) => match login.event {
                 LoginEvent::Enrolled => "login.enrolled",
                 LoginEvent::EnrolmentRefused => "login.enrolment-refused",

@@ -79,7 +79,10 @@ pub fn rows(entries: impl IntoIterator<Item = (u64, Record)>, filter: &Filter) -
             | Record::Wallet(_)
             | Record::Policy(_)
             | Record::Login(_)
-            | Record::Ceremony(_) => {}
+            | Record::Ceremony(_)
+            | Record::Authority(_)
+            | Record::Client(_)
+            | Record::Revocation(_) => {}
         }
     }
     rows.into_values().filter(|row| filter.passes(row)).collect()

@@ -1,4 +1,4 @@
-//! What a log entry says, format 1: canonical JSON of one of six kinds. No personal data and no secrets: a decision
+//! What a log entry says, format 1: canonical JSON of one of ten kinds. No personal data and no secrets: a decision
 //! commits to its intent by a salted hash. Reading is strict: bytes that would be written otherwise are refused.
 
 use chancery_core::{ClientId, Payload, RequestId, SignRequest, Tenant, Tier, UnixMillis, WalletId, limit};
@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::AuditError;
 use crate::approval::{Approval, Review};
 use crate::canonical::{canonical, encode, numbers_are_exact};
+use crate::certificate::{ClientAdded, ClientAuthority, ClientRevoked};
 use crate::digest::{Digest, HexBytes, V1};
 use crate::endorsement::Endorsement;
 use crate::login::Login;
@@ -31,6 +32,12 @@ pub enum Record {
     Login(Login),
     /// A key ceremony's transcript was put on record.
     Ceremony(Ceremony),
+    /// The authority of a tenant's clients was made.
+    Authority(ClientAuthority),
+    /// A certificate was issued.
+    Client(ClientAdded),
+    /// Certificates were taken back.
+    Revocation(ClientRevoked),
 }
 
 /// For whom an entry is in the first place. All are in one log, so that none can be taken out.
@@ -301,6 +308,7 @@ impl Record {
         match self {
             Self::Decision(_) | Self::Approval(_) | Self::Outcome(_) => Stream::Business,
             Self::Wallet(_) | Self::Policy(_) | Self::Ceremony(_) => Stream::Audit,
+            Self::Authority(_) | Self::Client(_) | Self::Revocation(_) => Stream::Audit,
             Self::Login(_) => Stream::Security,
         }
     }
@@ -315,7 +323,10 @@ impl Record {
             | Self::Wallet(Wallet { tenant, .. })
             | Self::Policy(Policy { tenant, .. })
             | Self::Login(Login { tenant, .. })
-            | Self::Ceremony(Ceremony { tenant, .. }) => tenant,
+            | Self::Ceremony(Ceremony { tenant, .. })
+            | Self::Authority(ClientAuthority { tenant, .. })
+            | Self::Client(ClientAdded { tenant, .. })
+            | Self::Revocation(ClientRevoked { tenant, .. }) => tenant,
         }
     }
 
@@ -329,7 +340,10 @@ impl Record {
             | Self::Wallet(Wallet { time_ms, .. })
             | Self::Policy(Policy { time_ms, .. })
             | Self::Login(Login { time_ms, .. })
-            | Self::Ceremony(Ceremony { time_ms, .. }) => *time_ms,
+            | Self::Ceremony(Ceremony { time_ms, .. })
+            | Self::Authority(ClientAuthority { time_ms, .. })
+            | Self::Client(ClientAdded { time_ms, .. })
+            | Self::Revocation(ClientRevoked { time_ms, .. }) => *time_ms,
         }
     }
 
@@ -353,6 +367,10 @@ impl Record {
             Self::Policy(policy) => (policy.time_ms, 0),
             Self::Login(login) => (login.time_ms, 0),
             Self::Ceremony(ceremony) => (ceremony.time_ms, 0),
+            Self::Authority(authority) => (authority.time_ms, 0),
+            // It ends after it began, so one time is enough.
+            Self::Client(client) => (client.added.until_ms.max(client.time_ms), 0),
+            Self::Revocation(revocation) => (revocation.time_ms, 0),
         };
         if let Self::Decision(decision) = self
             && !decision.missing.iter().all(numbers_are_exact)

@@ -2,11 +2,10 @@
 //! one URI. Holds the CA's private key while a command runs. If this is wrong, somebody is let in as somebody else.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
-use chancery_core::{ClientId, Tenant, UnixMillis};
-use clap::ValueEnum;
+use chancery_core::{Role, Subject, UnixMillis};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
@@ -30,29 +29,9 @@ pub const SERVER_DAYS: i64 = 825;
 /// Other machines' clocks may be this far behind, in milliseconds.
 const SKEW_MS: i64 = 300_000;
 
-/// What a client may be, as its certificate says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Asks for signatures and sees its own requests.
-    Client,
-    /// Reads and verifies every decision; changes nothing.
-    Auditor,
-    /// Creates wallets, applies policy and reads decisions.
-    Operator,
-    /// Approves and vetoes, as the policy bundle lets.
-    Officer,
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Client => "client",
-            Self::Auditor => "auditor",
-            Self::Operator => "operator",
-            Self::Officer => "officer",
-        })
-    }
+/// Reads a role from the command line.
+pub fn roles() -> impl TypedValueParser<Value = Role> {
+    PossibleValuesParser::new(Role::ALL.map(Role::as_str)).try_map(|text| text.parse::<Role>())
 }
 
 /// A certificate and its private key, both in PEM. The key is wiped when dropped.
@@ -220,23 +199,6 @@ impl Authority {
     }
 }
 
-/// Whom a client certificate names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subject {
-    /// The tenant.
-    pub tenant: Tenant,
-    /// The role.
-    pub role: Role,
-    /// The name.
-    pub name: ClientId,
-}
-
-impl fmt::Display for Subject {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "chancery://{}/{}/{}", self.tenant, self.role, self.name)
-    }
-}
-
 fn certificate_path(directory: &Path) -> PathBuf {
     directory.join("ca.pem")
 }
@@ -261,6 +223,20 @@ fn date(at: UnixMillis) -> Result<OffsetDateTime, Error> {
         detail: "the date of a certificate is out of range".to_owned(),
         hint: "ask for fewer days, and look at this machine's clock",
     })
+}
+
+/// A fresh key on P-256, and a request for a certificate that gives it this name, both in PEM.
+///
+/// # Errors
+/// [`Error::Certificate`] when no key can be made.
+pub fn request(subject: &Subject) -> Result<(String, Zeroizing<String>), Error> {
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, subject.name.as_str());
+    params.subject_alt_names.push(SanType::URI(subject.to_string().as_str().try_into()?));
+    let request = params.serialize_request(&key)?.pem()?;
+    Ok((request, Zeroizing::new(key.serialize_pem())))
 }
 
 /// What a certificate says.

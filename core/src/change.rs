@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::WalletId;
+use crate::{Serial, Subject, WalletId};
 
 /// What shall be changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,26 @@ pub enum Change {
         /// What it shall be, as `POST /v1/wallets` says it.
         design: BTreeMap<String, Value>,
     },
+    /// Issue a certificate.
+    #[serde(rename = "client.add")]
+    Client {
+        /// Whom it names.
+        client: Subject,
+        /// Its public key: the DER of its SubjectPublicKeyInfo (RFC 5280 4.1), in hexadecimal.
+        public_key: String,
+        /// How long it holds, in days.
+        days: u32,
+        /// The certificates of the same name that hold already: it will hold beside them.
+        beside: Vec<Serial>,
+    },
+    /// Take certificates back.
+    #[serde(rename = "client.revoke")]
+    Revocation {
+        /// Which, and whom each names.
+        certificates: BTreeMap<Serial, Subject>,
+        /// Why.
+        reason: String,
+    },
 }
 
 impl Change {
@@ -43,6 +63,8 @@ impl Change {
         match self {
             Self::Policy { .. } => "policy.apply",
             Self::Wallet { .. } => "wallet.create",
+            Self::Client { .. } => "client.add",
+            Self::Revocation { .. } => "client.revoke",
         }
     }
 }

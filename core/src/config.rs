@@ -58,8 +58,9 @@ pub struct Tls {
     pub certificate: PathBuf,
     /// Its private key.
     pub key: PathBuf,
-    /// The authorities that issue client certificates.
-    pub client_ca: PathBuf,
+    /// The authorities outside the appliance that issue client certificates. Without it, only the appliance's own does.
+    #[serde(default)]
+    pub client_ca: Option<PathBuf>,
     /// Their revocation lists, in PEM or DER. Where there is one, every authority needs one; without any, nothing is
     /// ever revoked.
     #[serde(default)]
@@ -284,6 +285,11 @@ impl Config {
         let mut config: Self = toml::from_str(text)?;
         let rule = |holds: bool, key, rule| if holds { Ok(()) } else { Err(ConfigError::Rule { key, rule }) };
         rule(config.version == 1, "version", "must be 1")?;
+        rule(
+            config.tls.client_ca.is_some() || config.tls.crl.is_empty(),
+            "tls.crl",
+            "must be left out with `tls.client_ca`: the appliance signs the list of its own authority itself",
+        )?;
         rule((1..=64).contains(&config.hsm.sessions), "hsm.sessions", "must be 1 to 64")?;
         rule((1..=65_536).contains(&config.hsm.queue), "hsm.queue", "must be 1 to 65536")?;
         rule((100..=60_000).contains(&config.hsm.call_ms), "hsm.call_ms", "must be 100 to 60000")?;
@@ -348,13 +354,12 @@ impl Config {
         for path in [
             &mut config.tls.certificate,
             &mut config.tls.key,
-            &mut config.tls.client_ca,
             &mut config.store.directory,
             &mut config.log.directory,
         ] {
             *path = base.join(&*path);
         }
-        if let Some(path) = &mut config.policy.solver {
+        for path in [&mut config.policy.solver, &mut config.tls.client_ca].into_iter().flatten() {
             *path = base.join(&*path);
         }
         for path in config.tls.crl.iter_mut().chain(config.log.timestamp.iter_mut().map(|one| &mut one.ca)) {
@@ -450,6 +455,15 @@ mod tests {
         assert_eq!(config.tls.key, Path::new("/srv/c/pki/server-key.pem"));
         assert_eq!(config.tls.crl, [Path::new("/srv/c/pki/ca.crl")]);
         assert_eq!(config.hsm.pin, SecretSource::File("/srv/c/hsm/pin".into()));
+    }
+
+    #[test]
+    fn lists_of_no_authority_are_refused() {
+        let without = GOOD.replace(", client_ca = \"pki/ca.pem\"", "");
+        let error = Config::parse(&without, Path::new("/")).unwrap_err();
+        assert!(error.to_string().starts_with("`tls.crl`"), "{error}");
+        let neither = without.replace(", crl = [\"pki/ca.crl\"]", "");
+        assert_eq!(Config::parse(&neither, Path::new("/")).unwrap().tls.client_ca, None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! Pure data: no I/O, no cryptography. Everything here is parsed once at the edge; a value that exists is valid.
 //! If this is wrong, two rooms can disagree about what was asked.
 
+mod certificate;
 mod change;
 mod clock;
 mod code;
@@ -12,6 +13,7 @@ mod mode;
 mod request;
 mod tier;
 
+pub use certificate::{Role, Serial, Subject, SubjectError};
 pub use change::Change;
 pub use clock::{Clock, ClockError, ManualClock, SystemClock, UnixMillis};
 pub use code::Code;

@@ -142,3 +142,18 @@ pub const WEBHOOKS: usize = 16;
 pub const WEBHOOK_MS: u64 = 10_000;
 /// What it may answer, in bytes; nothing of it is used.
 pub const WEBHOOK_BYTES: usize = 16 * 1024;
+/// A request for a certificate (CSR), in bytes of its PEM.
+pub const CSR_BYTES: usize = 16 * 1024;
+/// How long a certificate of the appliance's own authority may hold, in days.
+pub const CERTIFICATE_DAYS: u32 = 397;
+/// Certificates of one name that hold at once: one in use, and those that take its place.
+pub const CERTIFICATES_OF_CLIENT: usize = 8;
+/// Certificates of one tenant that have not ended: a revocation list names no more.
+pub const CERTIFICATES: usize = 16_384;
+/// Certificates that one change takes back.
+pub const REVOCATIONS: usize = 64;
+/// How long a revocation list of the appliance's own authority holds, in milliseconds: as long as the HSM may be away. It never
+/// leaves the process, and whatever is taken back is on a new one.
+pub const REVOCATION_LIST_MS: i64 = 14 * 24 * 60 * 60 * 1_000;
+/// How old it may be before it is signed anew, in milliseconds.
+pub const REVOCATION_LIST_AGE_MS: i64 = 60 * 60 * 1_000;

@@ -144,21 +144,33 @@ pub(crate) struct Making {
     record: audit::Record,
     row: Vec<u8>,
     created_ms: UnixMillis,
-    unnamed: Unnamed,
+    unnamed: Option<Unnamed>,
     /// Two that take the next address of one account must not take the same, nor two one key.
     _one_at_a_time: OwnedMutexGuard<()>,
 }
 
-/// A key of the token that no wallet names: dropped so, it leaves the token again. What fails in a transaction is dropped on the
+/// A key of the token that no row names: dropped so, it leaves the token again. What fails in a transaction is dropped on the
 /// store's writer, which is no thread of the runtime.
-struct Unnamed(Option<(Handle, Hsm, KeyId)>);
+pub(crate) struct Unnamed(Option<(Handle, Hsm, KeyId)>);
+
+impl Unnamed {
+    /// Must be called within the runtime.
+    pub fn new(hsm: &Hsm, key: KeyId) -> Self {
+        Self(Some((Handle::current(), hsm.clone(), key)))
+    }
+
+    /// A row names it now: it stays.
+    pub fn named(mut self) {
+        self.0 = None;
+    }
+}
 
 impl Drop for Unnamed {
     fn drop(&mut self) {
         let Some((runtime, hsm, key)) = self.0.take() else { return };
         runtime.spawn(async move {
             if let Err(error) = hsm.destroy(key).await {
-                tracing::warn!(%key, %error, "a key that no wallet names stays in the token");
+                tracing::warn!(%key, %error, "a key that nothing names stays in the token");
             }
         });
     }
@@ -181,10 +193,10 @@ impl Making {
         // What a ceremony made is not ours to destroy.
         let ours = matches!(source, Source::Token);
         let keys = make_keys(house, &tenant, &id, &design, source).await?;
-        let unnamed = Unnamed(match &keys {
-            Keys::Token(key) if ours => Some((Handle::current(), house.hsm.clone(), key.id)),
+        let unnamed = match &keys {
+            Keys::Token(key) if ours => Some(Unnamed::new(&house.hsm, key.id)),
             Keys::Token(_) | Keys::Seed(_) => None,
-        });
+        };
         let now = house.clock.now()?;
         let wallet = Wallet::around(keys, tenant.clone(), id.clone(), design, now)?;
         let record = audit::Record::Wallet(audit::Wallet {
@@ -226,8 +238,10 @@ impl Making {
     }
 
     /// It can be asked for signatures from here on.
-    pub fn take_effect(mut self, house: &House, leaf: u64) -> Arc<Wallet> {
-        self.unnamed.0 = None;
+    pub fn take_effect(self, house: &House, leaf: u64) -> Arc<Wallet> {
+        if let Some(unnamed) = self.unnamed {
+            unnamed.named();
+        }
         house.wallets.add(self.wallet.recorded_at(leaf))
     }
 }

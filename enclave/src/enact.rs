@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use chancery_audit::{self as audit, Digest, Endorsement, V1};
 use chancery_core::{Change, Code, Payload, RequestId, Tenant};
+use chancery_identity::Application;
 use chancery_policy::{Source, Tested};
 use chancery_store::{Store, Tx};
 use serde_json::json;
@@ -13,6 +14,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::asker::Asker;
 use crate::backfill::Backfill;
+use crate::clients::{Issuing, TakingBack};
 use crate::create::{self, Making};
 use crate::house::{Books, House};
 use crate::kept;
@@ -23,6 +25,8 @@ use crate::refusal::Refusal;
 pub(crate) enum Enactment {
     Policy(Box<Activation>),
     Wallet(Box<Making>),
+    Client(Box<Issuing>),
+    Revocation(Box<TakingBack>),
 }
 
 impl Enactment {
@@ -73,6 +77,17 @@ impl Enactment {
                 let making = Making::begin(house, id, &by, tenant, wallet.clone(), design, source);
                 Self::Wallet(Box::new(making.await?))
             }
+            Change::Client { client, public_key, days, beside } => {
+                let unreadable = |_| Refusal::new(Code::StoreUnavailable, "a stored key cannot be read");
+                let public_key = hex::decode(public_key).map_err(unreadable)?;
+                let application = Application::of(client.clone(), public_key)?;
+                let issuing = Issuing::begin(house, id, &by, &tenant, &application, *days, beside);
+                Self::Client(Box::new(issuing.await?))
+            }
+            Change::Revocation { certificates, .. } => {
+                let taking_back = TakingBack::begin(house, id, &by, &tenant, certificates);
+                Self::Revocation(Box::new(taking_back.await?))
+            }
         }))
     }
 
@@ -81,6 +96,8 @@ impl Enactment {
         match self {
             Self::Policy(activation) => activation.step(books, tx),
             Self::Wallet(making) => making.write(tx).map(Some),
+            Self::Client(issuing) => issuing.write(tx).map(Some),
+            Self::Revocation(taking_back) => taking_back.write(tx).map(Some),
         }
     }
 
@@ -89,6 +106,8 @@ impl Enactment {
         match self {
             Self::Policy(activation) => drop(activation.take_effect(&house.books, leaf)),
             Self::Wallet(making) => drop(making.take_effect(house, leaf)),
+            Self::Client(issuing) => drop(issuing.take_effect()),
+            Self::Revocation(taking_back) => drop(taking_back.take_effect(house)),
         }
     }
 }

@@ -10,6 +10,7 @@ use chancery_hsm::Hsm;
 use chancery_prove::Prover;
 use chancery_store::Store;
 
+use crate::clients::Offices;
 use crate::disk::Disk;
 use crate::events::webhook::Webhook;
 use crate::in_flight::Walks;
@@ -23,6 +24,8 @@ pub struct House {
     pub(crate) books: Arc<Books>,
     pub(crate) log: Log,
     pub(crate) hsm: Hsm,
+    /// The authorities of clients.
+    pub(crate) offices: Offices,
     /// Officers' logins.
     pub(crate) logins: Logins,
     /// Proves goals; none where no solver is configured.

@@ -7,6 +7,7 @@ use std::fmt;
 use chancery_audit::{AuditError, EndorsementError};
 use chancery_core::{ClockError, Code, RequestId};
 use chancery_hsm::HsmError;
+use chancery_identity::IdentityError;
 use chancery_intent::IntentError;
 use chancery_policy::{PolicyError, TestResult};
 use chancery_prove::ProveError;
@@ -100,6 +101,15 @@ impl std::error::Error for Refusal {}
 impl From<IntentError> for Refusal {
     fn from(error: IntentError) -> Self {
         Self::new(error.code(), error.to_string())
+    }
+}
+
+impl From<IdentityError> for Refusal {
+    fn from(error: IdentityError) -> Self {
+        match error {
+            IdentityError::Application { .. } => Self::new(error.code(), error.to_string()),
+            error => Self::fault(Code::Internal, &error),
+        }
     }
 }
 

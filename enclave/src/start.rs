@@ -15,6 +15,7 @@ use chancery_store::{Store, StoreError};
 use tokio::task::JoinSet;
 
 use crate::approve;
+use crate::clients::{Offices, renew_for_ever};
 use crate::courier::{self, WitnessError};
 use crate::disk::Disk;
 use crate::events::webhook::{self, WebhookError};
@@ -175,10 +176,16 @@ impl Enclave {
         let (disk, walks) = (Disk::of(config), Walks::default());
         let books = Arc::new(Books { clock, disk, store, policies, wallets, walks });
         let logins = Logins::new(&config.log.origin, config.officers.session_s);
-        let house = Arc::new(House { books, log, hsm, logins, prover, stamping, webhooks });
+        let offices = Offices::default();
+        let house = Arc::new(House { books, log, hsm, offices, logins, prover, stamping, webhooks });
         // Permits that the last process left open were never released: they end here, before anyone can ask again.
         while resolve::sweep(&house).await? > 0 {}
+        // Without its list an authority names nobody: its clients wait, and those of other authorities come in.
+        if let Err(refusal) = house.offices.renew(&house, &tenant).await {
+            tracing::error!(%refusal, "the appliance's own authority cannot sign: its clients are not admitted");
+        }
         let mut behind = JoinSet::new();
+        behind.spawn(renew_for_ever(Arc::clone(&house), tenant.clone()));
         behind.spawn(resolve::sweep_every_period(Arc::clone(&house.books)));
         behind.spawn(scrub::scrub_for_ever(Arc::clone(&house), tenant));
         webhook::tell_for_ever(&house, &mut behind);

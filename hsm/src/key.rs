@@ -6,6 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
+use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey};
 use chancery_core::KeyId;
 use serde::{Deserialize, Serialize};
@@ -140,6 +141,18 @@ impl PublicKey {
             Parsed::P256(_) | Parsed::Ed25519(_) => None,
         }
     }
+
+    /// The DER of its SubjectPublicKeyInfo (RFC 5280 4.1), as a certificate holds it; none of a secp256k1 key.
+    #[must_use]
+    pub fn subject_public_key_info(&self) -> Option<Vec<u8>> {
+        match &self.parsed {
+            Parsed::Secp256k1(_) => None,
+            Parsed::P256(key) | Parsed::Ed25519(key) => {
+                let der: PublicKeyX509Der<'_> = key.as_der().ok()?;
+                Some(der.as_ref().to_vec())
+            }
+        }
+    }
 }
 
 fn compress(bytes: &[u8]) -> Option<[u8; 33]> {
@@ -224,6 +237,15 @@ mod tests {
             assert_eq!(long, short);
             assert_eq!(hex::encode(long.bytes()), compressed);
         }
+    }
+
+    #[test]
+    fn a_certificate_holds_the_whole_point() {
+        let short = "036b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296";
+        let key = PublicKey::parse(Algorithm::P256, &hex::decode(short).unwrap()).unwrap();
+        let der = hex::encode(key.subject_public_key_info().unwrap());
+        assert!(der.starts_with("3059301306072a8648ce3d020106082a8648ce3d030107034200"), "{der}");
+        assert!(der.ends_with(P256), "{der}");
     }
 
     #[test]

@@ -6,14 +6,14 @@
 use std::fmt;
 use std::time::Duration;
 
-use chancery_core::UnixMillis;
+use chancery_core::{Subject, SubjectError, Tenant, UnixMillis};
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor, UnixTime};
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::peer::Shown;
 use crate::revocation::{self, List, Lists};
-use crate::{Dates, IdentityError, Peer, name};
+use crate::{Dates, IdentityError, Peer};
 
 /// LIMIT: certificates a peer may send; path building is quadratic in them at worst.
 const CHAIN_CERTIFICATES: usize = 8;
@@ -21,14 +21,17 @@ const CHAIN_CERTIFICATES: usize = 8;
 /// The certificate authorities whose word is taken for who somebody is, and what they took back.
 pub struct Authority {
     anchors: Vec<Anchor>,
-    /// Lists of authorities below ours; `None` where nothing is ever revoked.
-    others: Option<Vec<List>>,
+    /// Lists of authorities below ours.
+    others: Vec<List>,
 }
 
 struct Anchor {
     trust: TrustAnchor<'static>,
     dates: Dates,
-    lists: Vec<List>,
+    /// Its own; `None` where it never takes anything back.
+    lists: Option<Vec<List>>,
+    /// The one tenant whose clients it may name, where it is bound to one.
+    tenant: Option<Tenant>,
 }
 
 impl Authority {
@@ -41,7 +44,7 @@ impl Authority {
         certificates: impl IntoIterator<Item = CertificateDer<'a>>,
     ) -> Result<Self, IdentityError> {
         let ders: Vec<_> = certificates.into_iter().collect();
-        Ok(Self { anchors: anchors(&ders, &parse(&ders)?)?, others: None })
+        Ok(Self { anchors: anchors(&ders, &parse(&ders)?)?, others: Vec::new() })
     }
 
     /// From the certificates of the authorities and their revocation lists (RFC 5280 section 5).
@@ -60,9 +63,33 @@ impl Authority {
         let mut anchors = anchors(&ders, &parsed)?;
         let lists = Lists::sort(&parsed, lists)?;
         for (anchor, own) in anchors.iter_mut().zip(lists.of_authorities) {
-            anchor.lists = own;
+            anchor.lists = Some(own);
         }
-        Ok(Self { anchors, others: Some(lists.of_others) })
+        Ok(Self { anchors, others: lists.of_others })
+    }
+
+    /// The authority that names one tenant's clients and nobody else, with its list.
+    ///
+    /// # Errors
+    /// As [`Authority::with_lists`].
+    pub fn of_tenant(
+        tenant: Tenant,
+        certificate: CertificateDer<'_>,
+        list: CertificateRevocationListDer<'_>,
+    ) -> Result<Self, IdentityError> {
+        let mut authority = Self::with_lists([certificate], [list])?;
+        for anchor in &mut authority.anchors {
+            anchor.tenant = Some(tenant.clone());
+        }
+        Ok(authority)
+    }
+
+    /// Both: whoever one of them knows is known.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.anchors.extend(other.anchors);
+        self.others.extend(other.others);
+        self
     }
 
     /// The authorities' own dates, in the order they were given.
@@ -72,8 +99,8 @@ impl Authority {
 
     /// The revocation lists' dates.
     pub fn lists(&self) -> impl Iterator<Item = &Dates> {
-        let own = self.anchors.iter().flat_map(|anchor| &anchor.lists);
-        own.chain(self.others.iter().flatten()).map(|list| &list.dates)
+        let own = self.anchors.iter().flat_map(|anchor| &anchor.lists).flatten();
+        own.chain(&self.others).map(|list| &list.dates)
     }
 
     /// Whether everybody who should be admitted at `now` can be. An authority that has ended is only idle, so that old
@@ -86,15 +113,16 @@ impl Authority {
         let mut idle = true;
         for anchor in self.anchors.iter().filter(|anchor| anchor.dates.hold(now)) {
             idle = false;
-            if self.others.is_some() && anchor.lists.is_empty() {
+            let Some(lists) = &anchor.lists else { continue };
+            if lists.is_empty() {
                 return Err(IdentityError::NoList { authority: anchor.dates.name.clone() });
             }
-            in_date(&anchor.lists, now)?;
+            in_date(lists, now)?;
         }
         if idle {
             return Err(IdentityError::AuthorityOutOfTime);
         }
-        self.others.as_ref().map_or(Ok(()), |others| in_date(others, now))
+        in_date(&self.others, now)
     }
 
     /// Says who showed this chain (leaf first), as of `now`.
@@ -108,14 +136,17 @@ impl Authority {
         if chain.len() > CHAIN_CERTIFICATES {
             return Err(IdentityError::Chain(webpki::Error::MaximumPathDepthExceeded));
         }
-        self.verify(leaf, intermediates, now)?;
+        let anchor = self.verify(leaf, intermediates, now)?;
         let (rest, certificate) = X509Certificate::from_der(leaf).map_err(|_| IdentityError::Certificate)?;
         if !rest.is_empty() {
             return Err(IdentityError::Certificate);
         }
         require_client_auth(&certificate)?;
-        let (tenant, role, id) = name::parse(only_uri(&certificate)?)?;
-        Ok(Peer::admit(role, tenant, id, Shown::new(leaf)))
+        let Subject { tenant, role, name } = subject_of(&certificate)?;
+        if anchor.tenant.as_ref().is_some_and(|own| *own != tenant) {
+            return Err(IdentityError::Tenant);
+        }
+        Ok(Peer::admit(role, tenant, name, Shown::new(leaf)))
     }
 
     fn verify(
@@ -123,17 +154,17 @@ impl Authority {
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixMillis,
-    ) -> Result<(), IdentityError> {
+    ) -> Result<&Anchor, IdentityError> {
         let now_ms = u64::try_from(now.0).unwrap_or(0);
         let time = UnixTime::since_unix_epoch(Duration::from_millis(now_ms));
         let leaf = EndEntityCert::try_from(leaf).map_err(IdentityError::Chain)?;
         let mut refused = IdentityError::Chain(webpki::Error::UnknownIssuer);
         // Each authority apart: what one signed is judged by that one's lists, whatever the others are called.
         for anchor in &self.anchors {
-            let lists: Vec<_> =
-                anchor.lists.iter().chain(self.others.iter().flatten()).map(List::inner).collect();
-            let revocation = revocation::options(&lists);
-            if revocation.is_none() && self.others.is_some() {
+            let lists = anchor.lists.as_ref().map(|own| own.iter().chain(&self.others).map(List::inner));
+            let lists: Option<Vec<_>> = lists.map(Iterator::collect);
+            let revocation = lists.as_deref().and_then(revocation::options);
+            if revocation.is_none() && lists.is_some() {
                 // webpki takes no list at all for a wish not to ask.
                 refused = IdentityError::Chain(webpki::Error::UnknownRevocationStatus);
                 continue;
@@ -149,7 +180,7 @@ impl Authority {
             );
             match path {
                 // RFC 5280 leaves an anchor's own dates to the relying party, and webpki does not look at them.
-                Ok(_) if anchor.dates.hold(now) => return Ok(()),
+                Ok(_) if anchor.dates.hold(now) => return Ok(anchor),
                 Ok(_) => refused = IdentityError::AuthorityOutOfTime,
                 // Not this authority's, or one of the same name.
                 Err(webpki::Error::UnknownIssuer | webpki::Error::InvalidSignatureForPublicKey) => {}
@@ -182,7 +213,7 @@ fn anchors(
         let trust = webpki::anchor_from_trusted_cert(der)
             .map_err(|_| IdentityError::Authority { index, rule: "it must be an X.509 v3 certificate" })?
             .to_owned();
-        Ok(Anchor { trust, dates: Dates::of(certificate), lists: Vec::new() })
+        Ok(Anchor { trust, dates: Dates::of(certificate), lists: None, tenant: None })
     };
     ders.iter().zip(parsed).enumerate().map(anchor).collect()
 }
@@ -209,14 +240,16 @@ pub(crate) fn require_client_auth(certificate: &X509Certificate<'_>) -> Result<(
     }
 }
 
-/// The one subject alternative name. Any second name, of any kind, makes the certificate ambiguous.
-pub(crate) fn only_uri<'a>(certificate: &'a X509Certificate<'_>) -> Result<&'a str, IdentityError> {
+/// Whom the one subject alternative name names. Any second name, of any kind, makes the certificate ambiguous.
+pub(crate) fn subject_of(certificate: &X509Certificate<'_>) -> Result<Subject, IdentityError> {
     let names = certificate
         .subject_alternative_name()
         .map_err(IdentityError::Extensions)?
         .map_or(&[][..], |extension| extension.value.general_names.as_slice());
     match names {
-        [GeneralName::URI(uri)] => Ok(uri),
+        [GeneralName::URI(uri)] => {
+            uri.parse().map_err(|error: SubjectError| IdentityError::Name { rule: error.0 })
+        }
         [_] => Err(IdentityError::Name { rule: "it is a URI" }),
         _ => Err(IdentityError::Names { count: names.len() }),
     }

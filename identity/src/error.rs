@@ -36,6 +36,18 @@ pub enum IdentityError {
         /// The rule.
         rule: &'static str,
     },
+    /// The authority may name clients of one tenant, and this is another's.
+    #[error("the certificate is for another tenant than its authority's")]
+    Tenant,
+    /// A request for a certificate cannot be followed.
+    #[error("the certificate request is refused: {rule}")]
+    Application {
+        /// The rule that it breaks.
+        rule: &'static str,
+    },
+    /// A certificate or a list cannot be written.
+    #[error("a certificate or revocation list cannot be written")]
+    Unmade(#[source] rcgen::Error),
     /// A certificate authority cannot be used.
     #[error("certificate authority {index} cannot be used: {rule}")]
     Authority {
@@ -80,7 +92,9 @@ impl IdentityError {
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
+            Self::Application { .. } => Code::BadRequest,
             Self::Authority { .. }
+            | Self::Unmade(_)
             | Self::NoAuthority
             | Self::List { .. }
             | Self::NoList { .. }

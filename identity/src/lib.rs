@@ -11,21 +11,24 @@
 //! }
 //! ```
 
+mod application;
 mod authority;
 mod dates;
 mod error;
+pub mod issue;
 pub mod login;
-mod name;
 pub mod officer;
 mod peer;
 mod revocation;
 mod vouched;
 pub mod webauthn;
 
+pub use application::Application;
 pub use authority::Authority;
+pub use chancery_core::Role;
 pub use dates::Dates;
 pub use error::IdentityError;
-pub use peer::{Auditor, Client, Fingerprint, Officer, Operator, Peer, Role};
+pub use peer::{Auditor, Client, Fingerprint, Officer, Operator, Peer};
 pub use vouched::{
     Algorithm, Draft, Fields, Message, Testimony, Vouched, authority_of, is_named_by, testimony,
 };

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use chancery_core::{ClientId, Tenant};
+use chancery_core::{ClientId, Role, Tenant};
 use sha2::{Digest, Sha256};
 
 /// SHA-256 of a certificate's DER.
@@ -53,38 +53,6 @@ impl Shown {
 impl fmt::Debug for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.fingerprint, f)
-    }
-}
-
-/// What a certificate lets its holder be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Role {
-    /// Asks for signatures.
-    Client,
-    /// Reads decisions.
-    Auditor,
-    /// Makes wallets and applies policy.
-    Operator,
-    /// Approves and vetoes, as the policy bundle lets.
-    Officer,
-}
-
-impl Role {
-    /// The word in the certificate.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Client => "client",
-            Self::Auditor => "auditor",
-            Self::Operator => "operator",
-            Self::Officer => "officer",
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

@@ -2,7 +2,7 @@
 //! The tenant's seal signs its digest; without that signature nothing changes. Pure; trusts nobody's word about differences:
 //! an officer's own program computes them anew from the two bundles that the change names.
 
-use chancery_core::{Change, limit};
+use chancery_core::{Change, Subject, limit};
 use serde_json::{Map, Value};
 
 use crate::IntentError;
@@ -36,7 +36,7 @@ pub const NAMESPACE: &str = "chancery";
 
 /// Describes a change and encodes what is hashed.
 pub(crate) fn understand(change: &Change, seal: &Seal<'_>) -> Result<(Description, Vec<u8>), IntentError> {
-    check(change)?;
+    check(change, seal.tenant)?;
     let told = serde_json::to_value(change).map_err(|_| malformed("the change cannot be written"))?;
     let mut preimage = DOMAIN.to_vec();
     serde_json::to_writer(&mut preimage, change).map_err(|_| malformed("the change cannot be written"))?;
@@ -68,7 +68,12 @@ fn malformed(what: &'static str) -> IntentError {
     IntentError::Malformed(what.into())
 }
 
-fn check(change: &Change) -> Result<(), IntentError> {
+fn check(change: &Change, tenant: &str) -> Result<(), IntentError> {
+    let of_tenant = |subject: &Subject| subject.tenant.as_str() == tenant;
+    let few = |count: usize, limit: usize| match count > limit {
+        true => Err(IntentError::TooComplex { what: "certificates", limit }),
+        false => Ok(()),
+    };
     match change {
         Change::Policy { bundle, previous, signatures, differences, proved } => {
             let is_hash = |text: &String| {
@@ -99,7 +104,34 @@ fn check(change: &Change) -> Result<(), IntentError> {
             Err(malformed("a wallet's design is flat"))
         }
         Change::Wallet { .. } => Ok(()),
+        Change::Client { client, public_key, days, beside } => {
+            if !of_tenant(client) {
+                return Err(malformed("a certificate is of the tenant whose seal says so"));
+            }
+            let is_hex = public_key.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+            if !is_hex || !(1..=limit::CHANGE_LINE_BYTES).contains(&public_key.len()) {
+                return Err(malformed("a public key is written in lower-case hexadecimal digits"));
+            }
+            if !(1..=limit::CERTIFICATE_DAYS).contains(days) {
+                return Err(malformed("a certificate holds for 1 to 397 days"));
+            }
+            few(beside.len(), limit::CERTIFICATES_OF_CLIENT)
+        }
+        Change::Revocation { certificates, reason } => {
+            if certificates.is_empty() || !certificates.values().all(of_tenant) {
+                return Err(malformed("certificates are taken back by the tenant whose they are"));
+            }
+            if !is_a_line(reason) {
+                return Err(malformed("the reason is one line, of 1 to 512 bytes"));
+            }
+            few(certificates.len(), limit::REVOCATIONS)
+        }
     }
+}
+
+/// Whether people can be shown it as one line.
+fn is_a_line(text: &str) -> bool {
+    (1..=limit::CHANGE_LINE_BYTES).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
 #[cfg(test)]
@@ -158,5 +190,65 @@ mod tests {
         }
         let message = Payload::EthereumMessage { data: vec![1] };
         assert_eq!(code(&message), chancery_core::Code::ChainIdMismatch, "the seal signs changes only");
+    }
+
+    /// Would catch a certificate for another tenant, one for longer than is allowed, and a part that is approved unsigned.
+    #[test]
+    fn a_certificate_is_of_its_own_tenant_and_within_bounds() {
+        let account = Account::Seal(Seal { tenant: "default", wallet: "seal" });
+        let told = |client: &str, key: &str, days: u32, beside: usize| {
+            let change = Change::Client {
+                client: client.parse().unwrap(),
+                public_key: key.to_owned(),
+                days,
+                beside: vec![chancery_core::Serial::from_bytes([7; 20]); beside],
+            };
+            whole(&Payload::ApplianceChange { change }, &account, &Registry::default())
+        };
+        let good = "chancery://default/client/backend";
+        let digest = *told(good, "00", 90, 0).unwrap().signing_digest();
+        for (client, key, days, beside) in [
+            ("chancery://default/officer/backend", "00", 90, 0),
+            ("chancery://default/client/other", "00", 90, 0),
+            (good, "01", 90, 0),
+            (good, "00", 91, 0),
+            (good, "00", 90, 1),
+        ] {
+            assert_ne!(*told(client, key, days, beside).unwrap().signing_digest(), digest, "{client} {days}");
+        }
+        for (client, key, days) in [
+            ("chancery://other/client/backend", "00", 90),
+            (good, "00", 0),
+            (good, "00", limit::CERTIFICATE_DAYS + 1),
+            (good, "", 90),
+            (good, "0A", 90),
+        ] {
+            let code = told(client, key, days, 0).unwrap_err().code();
+            assert_eq!(code, chancery_core::Code::PayloadMalformed, "{client} {key} {days}");
+        }
+        let many = told(good, "00", 90, limit::CERTIFICATES_OF_CLIENT + 1).unwrap_err().code();
+        assert_eq!(many, chancery_core::Code::PayloadTooComplex);
+    }
+
+    #[test]
+    fn what_is_taken_back_is_named_and_said_why() {
+        let account = Account::Seal(Seal { tenant: "default", wallet: "seal" });
+        let told = |client: &str, count: u8, reason: &str| {
+            let serial = |n| chancery_core::Serial::from_bytes([n; 20]);
+            let certificates = (0..count).map(|n| (serial(n), client.parse().unwrap())).collect();
+            let change = Change::Revocation { certificates, reason: reason.to_owned() };
+            whole(&Payload::ApplianceChange { change }, &account, &Registry::default()).map(|_| ())
+        };
+        let good = "chancery://default/client/backend";
+        told(good, 64, "its machine was sold").unwrap();
+        for (client, count, reason) in [
+            ("chancery://other/client/backend", 1, "x"),
+            (good, 0, "x"),
+            (good, 65, "x"),
+            (good, 1, ""),
+            (good, 1, "two\nlines"),
+        ] {
+            assert!(told(client, count, reason).is_err(), "{client} {count} {reason:?}");
+        }
     }
 }

@@ -46,7 +46,7 @@ pub(crate) fn forms(payload: &str) -> &'static [&'static str] {
         "ethereum.message" => &["eip191"],
         "ethereum.typed_data" => &["eip712"],
         "ethereum.authorization" => &["authorization"],
-        "appliance.change" => &["policy.apply", "wallet.create"],
+        "appliance.change" => &["policy.apply", "wallet.create", "client.add", "client.revoke"],
         _ => &["eip1559", "legacy", "eip2930", "eip4844", "eip7702"],
     }
 }

@@ -4,6 +4,7 @@
 use alloy_primitives::U256;
 use chancery_core::Change;
 use chancery_intent::model::{Description, Effect, Kind};
+use sha2::{Digest, Sha256};
 
 use crate::bundle::Bundle;
 use crate::registry::{Asset, split_token};
@@ -126,6 +127,29 @@ fn changed(intent: &Description) -> String {
         Some(Change::Wallet { wallet, design }) => {
             let design: Vec<_> = design.iter().map(|(name, value)| format!("{name} {value}")).collect();
             format!("make wallet `{wallet}` around a fresh key: {}", design.join(", "))
+        }
+        Some(Change::Client { client, public_key, days, beside }) => {
+            let key = hex::decode(public_key).map(|der| hex::encode(Sha256::digest(der)));
+            let key = key.unwrap_or_else(|_| "a key that is none".to_owned());
+            let beside = match &beside[..] {
+                [] => "no other certificate of that name holds".to_owned(),
+                others => {
+                    let others: Vec<_> = others.iter().map(ToString::to_string).collect();
+                    format!(
+                        "beside {} of that name, which go on to hold: {}",
+                        others.len(),
+                        others.join(", ")
+                    )
+                }
+            };
+            format!(
+                "issue a certificate to `{client}` for {days} days, for the key with SHA-256 {key}; {beside}"
+            )
+        }
+        Some(Change::Revocation { certificates, reason }) => {
+            let certificates: Vec<_> =
+                certificates.iter().map(|(serial, client)| format!("{serial} of `{client}`")).collect();
+            format!("take back {}: {reason}", certificates.join(", "))
         }
         None => "change the appliance in a way that this program does not know".to_owned(),
     }

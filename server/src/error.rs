@@ -45,6 +45,15 @@ pub enum ServerError {
         #[source]
         source: chancery_identity::IdentityError,
     },
+    /// The appliance's own authority cannot be used.
+    #[error("the appliance's own authority cannot be used")]
+    OwnAuthority(#[source] chancery_identity::IdentityError),
+    /// No authority is configured, and the appliance has none of its own that can sign.
+    #[error(
+        "nobody could come in: `tls.client_ca` is left out, and the appliance's own authority never issued a certificate or \
+         cannot sign"
+    )]
+    NobodyKnown,
     /// The server's certificate has ended, or not begun.
     #[error("the server's certificate in `{path}` is expired or not yet valid")]
     CertificateOutOfTime {

@@ -10,7 +10,7 @@ use chancery_enclave::Enclave;
 use chancery_secret::{Pin, Protection, harden_process, protection};
 use tokio::sync::watch;
 
-use crate::door::{Certificates, Door, Settings, raise_open_files};
+use crate::door::{Certificates, Door, Listening, Settings, raise_open_files};
 use crate::ops::{Component, Ops};
 use crate::telemetry::{Metrics, chain, start_logging};
 use crate::{routes, setup};
@@ -58,16 +58,25 @@ async fn open(config: Config, pin: Pin) -> Result<(), setup::Failure> {
     let metrics = Arc::new(Metrics::new());
     // ORDER: the addresses are taken before the house opens, so that a second process fails before it touches anything.
     let ops = Ops::bind(config.listen.ops)?;
-    let door = Door::bind(Settings {
-        listen: config.listen.api,
+    let listen = Listening::at(config.listen.api)?;
+    let enclave = Enclave::open(&config, pin, setup::own_program()?, Arc::clone(&clock)).await?;
+    let settings = Settings {
+        listen,
         tls: config.tls.clone(),
+        issued: enclave.issued(),
         mode: config.mode,
         rate: config.rate.client,
         bodies: routes::body_limits(),
-        clock: Arc::clone(&clock),
+        clock,
         metrics: Arc::clone(&metrics),
-    })?;
-    let enclave = Enclave::open(&config, pin, setup::own_program()?, clock).await?;
+    };
+    let door = match Door::bind(settings) {
+        Ok(door) => door,
+        Err(error) => {
+            enclave.close().await;
+            return Err(error.into());
+        }
+    };
     crate::gauges::register(&metrics, &enclave);
 
     let certificates = door.certificates();

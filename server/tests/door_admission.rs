@@ -147,13 +147,13 @@ async fn an_expired_certificate_ends_open_connections_and_tickets() {
 async fn the_doors_own_files_are_checked() {
     let ca = Ca::new();
     let files = tempfile::tempdir().unwrap();
-    let good = support::settings(support::tls_files(&ca, files.path()));
+    let good = support::tls_files(&ca, files.path());
     let bind = |change: &dyn Fn(&mut chancery_server::door::Settings)| {
-        let mut settings = good.clone();
+        let mut settings = support::settings(good.clone());
         change(&mut settings);
         Door::bind(settings).map(|door| door.local_addr())
     };
-    let mode = |bits| std::fs::set_permissions(&good.tls.key, PermissionsExt::from_mode(bits)).unwrap();
+    let mode = |bits| std::fs::set_permissions(&good.key, PermissionsExt::from_mode(bits)).unwrap();
 
     for open in [0o644, 0o640, 0o604, 0o660] {
         mode(open);
@@ -174,12 +174,13 @@ async fn the_doors_own_files_are_checked() {
             &(|settings: &mut chancery_server::door::Settings| settings.tls.certificate = path.clone())
                 as &dyn Fn(&mut chancery_server::door::Settings),
             &|settings| settings.tls.key = path.clone(),
-            &|settings| settings.tls.client_ca = path.clone(),
+            &|settings| settings.tls.client_ca = Some(path.clone()),
         ] {
             let error = bind(change).unwrap_err().to_string();
             assert!(error.contains(path.to_str().unwrap()), "the message must name the file: {error}");
         }
     }
-    let error = bind(&|settings| settings.tls.client_ca = settings.tls.certificate.clone()).unwrap_err();
+    let error =
+        bind(&|settings| settings.tls.client_ca = Some(settings.tls.certificate.clone())).unwrap_err();
     assert!(matches!(error, ServerError::ClientAuthorities { .. }), "a leaf is no authority: {error}");
 }

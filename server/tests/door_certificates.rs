@@ -130,7 +130,7 @@ async fn what_is_taken_back_ends_open_connections() {
         replace(&our_crl, list(&ours, &[], DAY).pem().unwrap().as_bytes());
         let mut client_ca = PathBuf::new();
         let house = House::open_of(&ours, files, |settings| {
-            client_ca = settings.tls.client_ca.clone();
+            client_ca = settings.tls.client_ca.clone().unwrap();
             replace(&client_ca, both.as_bytes());
             settings.tls.crl = vec![crl.clone(), our_crl.clone()];
         });
@@ -184,7 +184,8 @@ async fn bad_files_keep_the_last_good_set() {
     let ca = Ca::new();
     let (house, crl) = revoking(&ca, &[]);
     let tls = house.files.clone();
-    let good: Vec<(PathBuf, Vec<u8>)> = [&tls.certificate, &tls.key, &tls.client_ca, &crl]
+    let client_ca = tls.client_ca.clone().unwrap();
+    let good: Vec<(PathBuf, Vec<u8>)> = [&tls.certificate, &tls.key, &client_ca, &crl]
         .map(|path| (path.clone(), std::fs::read(path).unwrap()))
         .into();
     let dated = |from: SystemTime, until: SystemTime| {
@@ -204,9 +205,9 @@ async fn bad_files_keep_the_last_good_set() {
         ("no certificate", &tls.certificate, Some(Vec::new())),
         ("certificate missing", &tls.certificate, None),
         ("key missing", &tls.key, None),
-        ("authority is none", &tls.client_ca, Some(good[0].1.clone())),
-        ("authority is noise", &tls.client_ca, Some(b"noise".to_vec())),
-        ("authority without a list", &tls.client_ca, Some(Ca::named("other").pem.into())),
+        ("authority is none", &client_ca, Some(good[0].1.clone())),
+        ("authority is noise", &client_ca, Some(b"noise".to_vec())),
+        ("authority without a list", &client_ca, Some(Ca::named("other").pem.into())),
         ("list half written", &crl, Some(half)),
         ("list empty", &crl, Some(Vec::new())),
         ("list of another key", &crl, Some(list(&Ca::new(), &[], DAY).pem().unwrap().into())),
@@ -229,8 +230,7 @@ async fn bad_files_keep_the_last_good_set() {
         house.certificates.renew();
         until(&house, "chancery_certificates_refused", 1).await;
         let (ready, detail) = house.certificates.standing();
-        let named =
-            [path, &tls.key, &tls.client_ca].iter().any(|path| detail.contains(path.to_str().unwrap()));
+        let named = [path, &tls.key, &client_ca].iter().any(|path| detail.contains(path.to_str().unwrap()));
         assert!(ready && named, "{cell}: {detail}");
         assert_eq!(asks(&house, &client).await.unwrap(), 200, "{cell}: the last good set must serve");
         assert_eq!(exchange(&mut open, GET_WHO).await.unwrap().status, 200, "{cell}");
@@ -300,7 +300,7 @@ async fn a_hundred_rotations_fail_no_handshake() {
         // The list comes first: an authority without one is refused, a list without its authority is idle.
         replace(&crl, lists(&[&old, &new]).as_bytes());
         renewed(&house, &house.certificates, before).await;
-        replace(&house.files.client_ca, format!("{}{}", old.pem, new.pem).as_bytes());
+        replace(house.files.client_ca.as_ref().unwrap(), format!("{}{}", old.pem, new.pem).as_bytes());
         renewed(&house, &house.certificates, before + 1).await;
         {
             // Clients trust both while the server's certificate changes.
@@ -315,7 +315,7 @@ async fn a_hundred_rotations_fail_no_handshake() {
         replace(&house.files.key, key.as_bytes());
         renewed(&house, &house.certificates, before + 2).await;
         held.write().await.0 = new.root();
-        replace(&house.files.client_ca, new.pem.as_bytes());
+        replace(house.files.client_ca.as_ref().unwrap(), new.pem.as_bytes());
         renewed(&house, &house.certificates, before + 3).await;
         replace(&crl, lists(&[&new]).as_bytes());
         renewed(&house, &house.certificates, before + 4).await;

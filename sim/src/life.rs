@@ -164,7 +164,7 @@ fn config(root: &Path) -> Config {
         tls: Tls {
             certificate: root.join("none"),
             key: root.join("none"),
-            client_ca: root.join("none"),
+            client_ca: Some(root.join("none")),
             crl: Vec::new(),
         },
         // The room on a real disk is none of a simulation's business.

@@ -164,6 +164,10 @@ fn constraint(text: &str) -> StoreError {
         "request.id" => StoreError::AlreadyExists { kind: "request" },
         "reservation.request, reservation.counter" => StoreError::AlreadyExists { kind: "reservation" },
         "wallet.tenant, wallet.id" => StoreError::AlreadyExists { kind: "wallet" },
+        "authority.tenant" => StoreError::AlreadyExists { kind: "authority" },
+        "certificate.tenant, certificate.serial" | "certificate.tenant, certificate.key" => {
+            StoreError::AlreadyExists { kind: "certificate" }
+        }
         "wrapped.name" => StoreError::AlreadyExists { kind: "wrapped secret" },
         _ => StoreError::Refused { rule: text.to_owned() },
     }

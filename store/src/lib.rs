@@ -4,6 +4,7 @@
 
 mod addresses;
 mod approvals;
+mod certificates;
 mod checkpoint;
 mod directory;
 mod error;
@@ -32,7 +33,8 @@ pub use health::Health;
 pub use limits::bucket_width_ms;
 pub use reader::{LEAF_HASHES, LEAVES, Reader};
 pub use rows::{
-    ApprovalRow, BundleRow, LeafRow, RequestFilter, RequestRow, RequestState, SessionRow, WalletRow,
+    ApprovalRow, AuthorityRow, BundleRow, CertificateRow, LeafRow, RequestFilter, RequestRow, RequestState,
+    SessionRow, WalletRow,
 };
 pub use schema::FORMAT;
 pub use store::Store;

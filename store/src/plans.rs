@@ -6,7 +6,9 @@ use rusqlite::StatementStatus;
 
 use crate::link::Link;
 use crate::reader::{self, listing};
-use crate::{RequestFilter, RequestState, addresses, approvals, limits, officers, schema, told, tx};
+use crate::{
+    RequestFilter, RequestState, addresses, approvals, certificates, limits, officers, schema, told, tx,
+};
 
 fn store(directory: &std::path::Path) -> Link {
     let path = directory.join("store.sqlite");
@@ -69,6 +71,17 @@ fn no_hot_statement_walks_a_table() {
         approvals::sql::DECIDE_AGAIN,
         approvals::sql::WAIT,
         approvals::sql::WAITED,
+        certificates::sql::AUTHORITY,
+        certificates::sql::INSERT_AUTHORITY,
+        certificates::sql::CERTIFICATE,
+        certificates::sql::BY_REQUEST,
+        certificates::sql::BY_KEY,
+        certificates::sql::CERTIFICATES,
+        certificates::sql::HOLDING,
+        certificates::sql::UNENDED,
+        certificates::sql::REVOKED,
+        certificates::sql::INSERT_CERTIFICATE,
+        certificates::sql::REVOKE,
         officers::sql::ACCOUNT,
         officers::sql::PUT_ACCOUNT,
         officers::sql::USE_CODE,

@@ -333,7 +333,11 @@ pub(crate) fn index(row: &Row<'_>, column: usize, what: &'static str) -> Result<
     u64::try_from(row.get::<_, i64>(column)?).map_err(|_| StoreError::Corrupt { what })
 }
 
-fn optional_index(row: &Row<'_>, column: usize, what: &'static str) -> Result<Option<u64>, StoreError> {
+pub(crate) fn optional_index(
+    row: &Row<'_>,
+    column: usize,
+    what: &'static str,
+) -> Result<Option<u64>, StoreError> {
     let stored: Option<i64> = row.get(column)?;
     stored.map(|index| u64::try_from(index).map_err(|_| StoreError::Corrupt { what })).transpose()
 }

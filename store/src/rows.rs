@@ -1,6 +1,6 @@
 //! The rows others write and read. Bytes called opaque are never looked into here; meanings belong to the rooms.
 
-use chancery_core::{ClientId, IdempotencyKey, RequestId, Tenant, UnixMillis, WalletId};
+use chancery_core::{ClientId, IdempotencyKey, RequestId, Serial, Subject, Tenant, UnixMillis, WalletId};
 
 /// Where a request stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -188,4 +188,42 @@ pub struct BundleRow {
     pub applied_ms: UnixMillis,
     /// Log index of that.
     pub leaf: u64,
+}
+
+/// The authority of one tenant's clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthorityRow {
+    /// The tenant.
+    pub tenant: Tenant,
+    /// When it was made.
+    pub created_ms: UnixMillis,
+    /// Log index of its making.
+    pub leaf: u64,
+    /// Opaque: key id and certificate.
+    pub record: Vec<u8>,
+}
+
+/// A certificate that was issued.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateRow {
+    /// The tenant.
+    pub tenant: Tenant,
+    /// Its number.
+    pub serial: Serial,
+    /// Whom it names.
+    pub client: Subject,
+    /// SHA-256 of its key's SubjectPublicKeyInfo; no key has two.
+    pub key: [u8; 32],
+    /// When it ends.
+    pub until_ms: UnixMillis,
+    /// The request that led to it.
+    pub request: RequestId,
+    /// Log index of its issue.
+    pub leaf: u64,
+    /// The certificate, opaque here.
+    pub der: Vec<u8>,
+    /// When it was taken back, if it was.
+    pub revoked_ms: Option<UnixMillis>,
+    /// Log index of that.
+    pub revoked_leaf: Option<u64>,
 }

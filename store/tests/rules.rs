@@ -3,8 +3,8 @@
 
 mod fixture;
 
-use chancery_core::UnixMillis;
-use chancery_store::{RequestRow, RequestState, Store, StoreError, WalletRow};
+use chancery_core::{RequestId, Serial, Tenant, UnixMillis};
+use chancery_store::{AuthorityRow, CertificateRow, RequestRow, RequestState, Store, StoreError, WalletRow};
 use fixture::{finish, open, record, request};
 use rusqlite::Connection;
 
@@ -23,6 +23,16 @@ async fn bare(directory: &std::path::Path) -> Connection {
                 leaf: 0,
                 record: vec![1],
             })?;
+            tx.insert_authority(&AuthorityRow {
+                tenant: row.tenant.clone(),
+                created_ms: UnixMillis(1),
+                leaf: 0,
+                record: vec![1],
+            })?;
+            for serial in [1, 2] {
+                tx.insert_certificate(&certificate(serial), UnixMillis(1))?;
+            }
+            tx.revoke_certificate(&row.tenant, &Serial::from_bytes([2; 20]), UnixMillis(2), 0)?;
             tx.put_bundle(&row.tenant, &[7; 32], b"bundle")?;
             tx.activate_bundle(&row.tenant, &[7; 32], UnixMillis(2), 0)
         })
@@ -32,6 +42,51 @@ async fn bare(directory: &std::path::Path) -> Connection {
     let database = Connection::open(directory.join("store.sqlite")).unwrap();
     database.execute_batch("PRAGMA foreign_keys = ON; PRAGMA recursive_triggers = ON").unwrap();
     database
+}
+
+/// A certificate that ends at 5,000.
+fn certificate(serial: u8) -> CertificateRow {
+    CertificateRow {
+        tenant: Tenant::default(),
+        serial: Serial::from_bytes([serial; 20]),
+        client: "chancery://default/client/c".parse().unwrap(),
+        key: [serial; 32],
+        until_ms: UnixMillis(5_000),
+        request: RequestId::fresh(),
+        leaf: 0,
+        der: vec![serial],
+        revoked_ms: None,
+        revoked_leaf: None,
+    }
+}
+
+/// Would catch one that was taken back and is on no list, one that holds and is, and a key with two certificates.
+#[tokio::test]
+async fn a_certificate_holds_until_it_ends_or_is_taken_back() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(bare(directory.path()).await);
+    let store = open(directory.path());
+    let (tenant, client) = (Tenant::default(), "chancery://default/client/c".parse().unwrap());
+    let holding = |now| {
+        let rows = store.read(|rows| rows.certificates_of(&client, UnixMillis(now))).unwrap();
+        rows.into_iter().map(|row| row.serial.as_bytes()[0]).collect::<Vec<_>>()
+    };
+    let listed = |now| store.read(|rows| rows.revoked(&tenant, UnixMillis(now))).unwrap().len();
+    assert_eq!((holding(5_000), listed(5_000)), (vec![1], 1));
+    assert_eq!((holding(5_001), listed(5_001)), (vec![], 0), "what has ended needs no list");
+    for again in [1, 3] {
+        let row = CertificateRow { key: [1; 32], ..certificate(again) };
+        let twice = store.write(move |tx| tx.insert_certificate(&row, UnixMillis(3))).await;
+        assert!(matches!(twice, Err(StoreError::AlreadyExists { .. })), "{twice:?}");
+    }
+    let page = |after: Option<&CertificateRow>| {
+        let rows = store.read(|rows| rows.certificates(&tenant, after, 1)).unwrap();
+        rows.into_iter().next()
+    };
+    let first = page(None).unwrap();
+    let second = page(Some(&first)).unwrap();
+    assert_eq!((first.revoked_ms, second.revoked_ms), (None, Some(UnixMillis(2))));
+    assert_eq!(page(Some(&second)), None);
 }
 
 #[tokio::test]
@@ -56,6 +111,15 @@ async fn sql_by_hand_cannot_break_the_rules() {
         ("DELETE FROM request", "a request is never removed"),
         ("UPDATE wallet SET record = x''", "a wallet is never changed"),
         ("INSERT OR REPLACE INTO wallet VALUES ('default', 'w', 1, 0, x'')", "a wallet is never removed"),
+        ("UPDATE authority SET record = x''", "an authority is never changed"),
+        ("DELETE FROM authority", "an authority is never removed"),
+        ("UPDATE certificate SET until_ms = 9", "a certificate is never changed"),
+        ("DELETE FROM certificate", "a certificate is never removed"),
+        ("UPDATE certificate SET revoked_ms = 9 WHERE revoked_ms IS NULL", "CHECK"),
+        (
+            "UPDATE certificate SET revoked_ms = NULL, revoked_leaf = NULL WHERE revoked_ms IS NOT NULL",
+            "taken back once",
+        ),
         ("UPDATE bundle SET canonical = x''", "a bundle is never changed"),
         ("DELETE FROM activation", "an activation is never removed"),
     ] {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chancery_core::{RequestId, Tenant};
 use serde::{Deserialize, Serialize};
 
+use crate::certificate::{ClientAdded, ClientRevoked};
 use crate::record::{Outcome, Policy, Verdict, Wallet};
 use crate::verify::Decided;
 
@@ -32,6 +33,18 @@ impl From<&Wallet> for Changed {
         let (tenant, request_id) = (wallet.tenant.clone(), wallet.request_id);
         let is_seal = wallet.chains == [format!("chancery:{tenant}")];
         Self { tenant, request_id, is_seal }
+    }
+}
+
+impl From<&ClientAdded> for Changed {
+    fn from(added: &ClientAdded) -> Self {
+        Self { tenant: added.tenant.clone(), request_id: added.request_id, is_seal: false }
+    }
+}
+
+impl From<&ClientRevoked> for Changed {
+    fn from(revoked: &ClientRevoked) -> Self {
+        Self { tenant: revoked.tenant.clone(), request_id: revoked.request_id, is_seal: false }
     }
 }
 

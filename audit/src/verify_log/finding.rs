@@ -231,7 +231,7 @@ pub enum Reason {
     ReviewUnfounded,
     /// A policy bundle is not signed by those who must.
     PolicyUnsigned,
-    /// A bundle or a wallet that nobody agreed to, where the bundle in force says who must.
+    /// A bundle, a wallet or a certificate that nobody agreed to, where the bundle in force says who must.
     ChangeUnfounded,
     /// Too many decisions are open.
     TooManyOpen,

@@ -33,6 +33,8 @@ pub(super) enum Step {
     Wallet(Box<Changed>),
     Login,
     Ceremony,
+    Authority,
+    Client(Box<Changed>),
     Policy(Box<Policy>),
 }
 
@@ -47,6 +49,9 @@ impl From<Record> for Step {
             Record::Wallet(wallet) => Self::Wallet(Box::new(Changed::from(&wallet))),
             Record::Login(_) => Self::Login,
             Record::Ceremony(_) => Self::Ceremony,
+            Record::Authority(_) => Self::Authority,
+            Record::Client(added) => Self::Client(Box::new(Changed::from(&added))),
+            Record::Revocation(revoked) => Self::Client(Box::new(Changed::from(&revoked))),
             Record::Policy(policy) => Self::Policy(Box::new(policy)),
         }
     }

@@ -75,6 +75,9 @@ pub struct Counts {
     /// Key ceremonies put on record.
     #[serde(default)]
     pub ceremonies: u64,
+    /// Certificates issued or taken back, and their authority.
+    #[serde(default)]
+    pub clients: u64,
 }
 
 /// What a verified log holds.
@@ -274,6 +277,11 @@ impl<'a> Pass<'a> {
             }
             Step::Login => self.counts.logins += 1,
             Step::Ceremony => self.counts.ceremonies += 1,
+            Step::Authority => self.counts.clients += 1,
+            Step::Client(changed) => {
+                self.counts.clients += 1;
+                self.changes.change(&changed, &self.open).map_err(wrong)?;
+            }
             Step::Policy(policy) => {
                 self.counts.policies += 1;
                 self.is_endorsed(index, &policy)?;

@@ -7,14 +7,14 @@ use std::process::{Command, Stdio};
 
 use chancery_audit::Endorsers;
 use chancery_core::config::Config;
-use chancery_core::{ClientId, Mode, Tenant};
+use chancery_core::{ClientId, Mode, Role, Subject, Tenant};
 use clap::Args;
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::client;
 use crate::daemon::chanceryd;
-use crate::pki::{Authority, Role, Subject};
+use crate::pki::Authority;
 use crate::{Error, Exit, Output, file, when};
 
 /// Where distributions put SoftHSM2.

@@ -163,12 +163,16 @@ fn tls(config: &Config, findings: &mut Findings) {
             }
         }
     }
-    let authorities = certificates("tls.client_ca", &tls.client_ca, findings);
+    let Some(client_ca) = &tls.client_ca else {
+        let message = "is not set: only clients of the appliance's own authority are admitted";
+        return findings.add(Level::Note, "tls.client_ca", message);
+    };
+    let authorities = certificates("tls.client_ca", client_ca, findings);
     if authorities.iter().any(|authority| !authority.is_authority) {
         findings.add(Level::Error, "tls.client_ca", "holds a certificate that is no authority");
     }
-    revocation(config, findings);
-    let beside = tls.client_ca.with_file_name("ca-key.pem");
+    revocation(config, client_ca, findings);
+    let beside = client_ca.with_file_name("ca-key.pem");
     if beside.exists() {
         findings.owner_only("tls.client_ca", &beside);
         let level = if config.mode.is_production() { Level::Warning } else { Level::Note };
@@ -181,7 +185,7 @@ fn tls(config: &Config, findings: &mut Findings) {
 }
 
 /// The revocation lists: each in date and signed, each authority with one.
-fn revocation(config: &Config, findings: &mut Findings) {
+fn revocation(config: &Config, client_ca: &Path, findings: &mut Findings) {
     const KEY: &str = "tls.crl";
     if config.tls.crl.is_empty() {
         findings.add(Level::Warning, KEY, "is not set: no certificate can be revoked");
@@ -208,10 +212,8 @@ fn revocation(config: &Config, findings: &mut Findings) {
         let message = format!("the list of `{}`, {from} to {until}, {count} revoked, {what}", list.issuer);
         findings.add(level, KEY, message);
     }
-    let Ok(pem) = file::read(&config.tls.client_ca) else { return };
-    for (authority, seen) in
-        pki::split(&pem).iter().zip(pki::read_all(&config.tls.client_ca, &pem).unwrap_or_default())
-    {
+    let Ok(pem) = file::read(client_ca) else { return };
+    for (authority, seen) in pki::split(&pem).iter().zip(pki::read_all(client_ca, &pem).unwrap_or_default()) {
         let named: Vec<_> = all.iter().filter(|list| list.issuer == seen.subject).collect();
         if seen.not_after > now && !named.iter().any(|list| list.is_of(authority)) {
             let message = format!("there is no list signed by `{}`", seen.subject);

@@ -192,6 +192,7 @@ fn tell(
             "policies": counts.policies,
             "logins": counts.logins,
             "ceremonies": counts.ceremonies,
+            "clients": counts.clients,
             "policy_keys": keys.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "policy_signatures": needed,
             "open": report.open,
@@ -217,6 +218,7 @@ fn tell(
     output.line(&format!("policies  {} ({signed})", counts.policies))?;
     output.line(&format!("logins    {}", counts.logins))?;
     output.line(&format!("ceremonies {}", counts.ceremonies))?;
+    output.line(&format!("clients   {} (certificates issued or taken back)", counts.clients))?;
     if let (Some(all), Some(newest)) = (timestamps, newest) {
         let (time, by) = (when::show(newest.timestamp.time()), visible(newest.timestamp.authority()));
         output.line(&format!(

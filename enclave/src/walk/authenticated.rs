@@ -46,8 +46,7 @@ impl Authenticated {
             return Err(Refusal::new(Code::NotFound, format!("no wallet `{}`", request.wallet)));
         }
         if matches!(request.payload, Payload::ApplianceChange { .. }) {
-            let detail =
-                "a change is asked for where it belongs, `/v1/policy` or `/v1/wallets`, by an operator";
+            let detail = "a change is asked for where it belongs, `/v1/policy`, `/v1/wallets` or `/v1/clients`, by an operator";
             return Err(Refusal::new(Code::Forbidden, detail));
         }
         let own = vouched.map(|vouched| Own::of(vouched, &client, &request)).transpose();

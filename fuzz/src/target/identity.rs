@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use chancery_core::UnixMillis;
-use chancery_identity::{Algorithm, Authority, Client, Draft, Fields, Message, Peer, testimony};
+use chancery_identity::{Algorithm, Application, Authority, Client, Draft, Fields, Message, Peer, testimony};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose,
     IsCa, Issuer, KeyIdMethod, KeyPair, PKCS_ED25519, RevokedCertParams, SanType, SerialNumber,
@@ -25,6 +25,8 @@ const NAMES: [&str; 3] = [
 struct World {
     authority: Authority,
     leaves: Vec<Vec<u8>>,
+    /// Certificate requests, each by a key of its own.
+    requests: Vec<Vec<u8>>,
     files: String,
     client: Client,
     /// Its one good signature: `Signature-Input`, `Signature` and `Content-Digest`, a line each.
@@ -81,6 +83,13 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let list = list.signed_by(&issuer).unwrap().pem().unwrap();
     World {
         authority,
+        requests: NAMES
+            .map(|name| {
+                let mut params = CertificateParams::default();
+                params.subject_alt_names = vec![SanType::URI(name.try_into().unwrap())];
+                params.serialize_request(&KeyPair::generate().unwrap()).unwrap().der().to_vec()
+            })
+            .into(),
         leaves: NAMES.map(|name| leaf(name, &KeyPair::generate().unwrap())).into(),
         files: format!("{}{list}", root.pem()),
         client,
@@ -107,6 +116,22 @@ pub(super) fn certificate(input: &[u8]) -> Seen {
 
 pub(super) fn certificates() -> Vec<Vec<u8>> {
     WORLD.leaves.clone()
+}
+
+/// A certificate request in DER. A key and a name that are believed are those of a request that its key signed.
+pub(super) fn application(input: &[u8]) -> Seen {
+    match Application::from_der(input) {
+        Err(error) => Seen::refused(&error),
+        Ok(application) => {
+            let made = WORLD.requests.iter().map(|request| Application::from_der(request).unwrap());
+            assert!(made.into_iter().any(|made| made == application), "nobody asked for this");
+            Seen::accepted(application.client())
+        }
+    }
+}
+
+pub(super) fn applications() -> Vec<Vec<u8>> {
+    WORLD.requests.clone()
 }
 
 /// Authorities and lists in PEM, as the door reads them.

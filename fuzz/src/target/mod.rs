@@ -94,6 +94,12 @@ pub const TARGETS: &[Target] = &[
         seeds: identity::certificates,
     },
     Target {
+        name: "certificate-request",
+        from: "an operator's certificate request",
+        check: identity::application,
+        seeds: identity::applications,
+    },
+    Target {
         name: "revocation",
         from: "authorities and lists in files",
         check: identity::revocation,

@@ -14,7 +14,7 @@ mod tests;
 
 use std::fmt;
 
-use chancery_core::{ClientId, Tenant, UnixMillis, limit};
+use chancery_core::{ClientId, Subject, Tenant, UnixMillis, limit};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 pub use audience::{authority_of, is_named_by};
@@ -23,9 +23,9 @@ pub use draft::Draft;
 pub use fields::Fields;
 pub use key::Algorithm;
 
-use crate::authority::{only_uri, require_client_auth};
+use crate::authority::{require_client_auth, subject_of};
 use crate::peer::Fingerprint;
-use crate::{Client, IdentityError, Role, name};
+use crate::{Client, IdentityError, Role};
 use fields::Parameters;
 use key::Key;
 
@@ -167,7 +167,7 @@ pub fn testimony(
 ) -> Result<Testimony, IdentityError> {
     let parsed = parse(certificate)?;
     require_client_auth(&parsed)?;
-    let (tenant, role, client) = name::parse(only_uri(&parsed)?)?;
+    let Subject { tenant, role, name: client } = subject_of(&parsed)?;
     if role != Role::Client {
         return Err(refused("the certificate is no client's"));
     }

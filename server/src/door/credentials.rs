@@ -1,6 +1,6 @@
 //! The door's files, read as one set and judged as one: certificate, key, authorities, revocation lists.
 //!
-//! A set is good when it parses, its parts belong together and nobody it should admit would be refused for a date. If
+//! What the appliance itself issued is known beside them. A set is good when it parses, its parts belong together and nobody it should admit would be refused for a date. If
 //! this is wrong, a half-written file shuts everybody out, or lets somebody in.
 
 use std::fs::File;
@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use chancery_core::{Mode, UnixMillis, config, limit};
+use chancery_enclave::Issued;
 use chancery_identity::{Authority, Dates};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
@@ -24,7 +25,7 @@ pub(crate) struct Credentials {
     key: Zeroizing<Vec<u8>>,
     /// The key file's permission bits.
     key_mode: u32,
-    client_ca: Vec<u8>,
+    client_ca: Option<Vec<u8>>,
     crl: Vec<Vec<u8>>,
 }
 
@@ -42,54 +43,83 @@ impl Credentials {
             certificate: read(&tls.certificate)?.0,
             key: Zeroizing::new(key),
             key_mode,
-            client_ca: read(&tls.client_ca)?.0,
+            client_ca: tls.client_ca.as_ref().map(|path| Ok(read(path)?.0)).transpose()?,
             crl: tls.crl.iter().map(|path| Ok(read(path)?.0)).collect::<Result<_, ServerError>>()?,
         })
     }
 
     pub(crate) fn digest(&self) -> Digested {
         let mut hash = Sha256::new_with_prefix(self.key_mode.to_be_bytes());
-        for bytes in [&self.certificate, &*self.key, &self.client_ca].into_iter().chain(&self.crl) {
+        for bytes in [&self.certificate, &*self.key].into_iter().chain(&self.client_ca).chain(&self.crl) {
             hash.update(bytes.len().to_be_bytes());
             hash.update(bytes);
         }
         hash.finalize().into()
     }
 
-    /// Judges the set as of `now` and makes of it what connections are accepted with.
+    /// Makes of the set, and of what the appliance itself `issued`, what connections are accepted with. The files are judged
+    /// as of `now`; those that are in force already need not be.
     ///
     /// # Errors
-    /// A [`ServerError`] that names the file.
+    /// A [`ServerError`] that names the file; [`ServerError::NobodyKnown`].
     pub(crate) fn lay(
         &self,
         tls: &config::Tls,
         mode: Mode,
-        now: UnixMillis,
+        issued: &[Issued],
+        now: Option<UnixMillis>,
     ) -> Result<Threshold, ServerError> {
         guard_key(&tls.key, self.key_mode, mode)?;
         let certificates = certificates(&tls.certificate, &self.certificate)?;
         let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(bad_pem(&tls.key, "a private key"))?;
-        let client_ca = self::certificates(&tls.client_ca, &self.client_ca)?;
+        let (mut client_ca, mut authority) = (Vec::new(), None);
+        if let (Some(path), Some(bytes)) = (&tls.client_ca, &self.client_ca) {
+            client_ca = self::certificates(path, bytes)?;
+            authority = Some(self.outside(tls, path, &client_ca, now)?);
+        }
+        for Issued { tenant, authority: own, list, .. } in issued {
+            let own = CertificateDer::from(own.clone());
+            let known = Authority::of_tenant(tenant.clone(), own.clone(), list.as_slice().into())
+                .map_err(ServerError::OwnAuthority)?;
+            client_ca.push(own);
+            authority = Some(match authority {
+                Some(others) => known.and(others),
+                None => known,
+            });
+        }
+        let authority = authority.ok_or(ServerError::NobodyKnown)?;
+        let server = certificates.first().map(Dates::of_certificate).transpose();
+        let server = server
+            .ok()
+            .flatten()
+            .filter(|dates| now.is_none_or(|now| dates.hold(now)))
+            .ok_or_else(|| ServerError::CertificateOutOfTime { path: tls.certificate.clone() })?;
+        configure(certificates, key, client_ca, authority, server)
+            .map_err(|source| ServerError::Tls { key: tls.key.clone(), source })
+    }
+
+    /// The authorities outside the appliance, and their lists.
+    fn outside(
+        &self,
+        tls: &config::Tls,
+        path: &Path,
+        client_ca: &[CertificateDer<'static>],
+        now: Option<UnixMillis>,
+    ) -> Result<Authority, ServerError> {
         let mut lists = Vec::new();
         for (path, bytes) in tls.crl.iter().zip(&self.crl) {
             lists.extend(revocation_lists(path, bytes)?);
         }
-        let unusable = |source| ServerError::ClientAuthorities { path: tls.client_ca.clone(), source };
         let authority = if tls.crl.is_empty() {
             Authority::new(client_ca.iter().cloned())
         } else {
             Authority::with_lists(client_ca.iter().cloned(), lists)
         };
-        let authority = authority.map_err(unusable)?;
-        authority.in_force(now).map_err(unusable)?;
-        let server = certificates.first().map(Dates::of_certificate).transpose();
-        let server = server
-            .ok()
-            .flatten()
-            .filter(|dates| dates.hold(now))
-            .ok_or_else(|| ServerError::CertificateOutOfTime { path: tls.certificate.clone() })?;
-        configure(certificates, key, client_ca, authority, server)
-            .map_err(|source| ServerError::Tls { key: tls.key.clone(), source })
+        let judged = authority.and_then(|authority| {
+            now.map_or(Ok(()), |now| authority.in_force(now))?;
+            Ok(authority)
+        });
+        judged.map_err(|source| ServerError::ClientAuthorities { path: path.to_owned(), source })
     }
 }
 

@@ -26,6 +26,7 @@ use axum::extract::{MatchedPath, Request};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use chancery_core::{Clock, Code, Mode, config, limit};
+use chancery_enclave::Issued;
 use rustls_pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -51,13 +52,31 @@ use tls::HANDSHAKE;
 /// How long the accept loop rests when the process has no file left to open.
 const REST: Duration = Duration::from_millis(50);
 
+/// An address that is taken, where nobody is listened to yet.
+pub struct Listening {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listening {
+    /// Takes an address; port 0 takes a free one. Must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// [`ServerError::Listen`].
+    pub fn at(address: SocketAddr) -> Result<Self, ServerError> {
+        let (listener, address) = listen(address)?;
+        Ok(Self { listener, address })
+    }
+}
+
 /// What the door is told.
-#[derive(Clone)]
 pub struct Settings {
-    /// The address to listen on; port 0 takes a free one.
-    pub listen: SocketAddr,
+    /// Where it listens.
+    pub listen: Listening,
     /// Certificate, key and client authorities.
     pub tls: config::Tls,
+    /// The appliance's own authorities, and each change of them.
+    pub issued: watch::Receiver<Arc<Vec<Issued>>>,
     /// Whether a key open to others is refused.
     pub mode: Mode,
     /// What one client may ask.
@@ -72,8 +91,6 @@ pub struct Settings {
 
 /// A bound listener, not yet serving.
 pub struct Door {
-    listener: TcpListener,
-    address: SocketAddr,
     certificates: Arc<Certificates>,
     settings: Settings,
 }
@@ -88,17 +105,17 @@ pub struct Drained {
 }
 
 impl Door {
-    /// Reads the TLS files and takes the address. Must be called within a Tokio runtime.
+    /// Reads the TLS files.
     ///
     /// # Errors
-    /// A [`ServerError`] that names the file or the address.
+    /// A [`ServerError`] that names the file; [`ServerError::NobodyKnown`].
     pub fn bind(settings: Settings) -> Result<Self, ServerError> {
+        let issued = settings.issued.clone();
         let certificates =
-            Certificates::open(settings.tls.clone(), settings.mode, Arc::clone(&settings.clock))?;
-        let (listener, address) = listen(settings.listen)?;
+            Certificates::open(settings.tls.clone(), settings.mode, Arc::clone(&settings.clock), issued)?;
         let gauges = Gauges(Arc::clone(&certificates));
         settings.metrics.register(|registry| registry.register_collector(Box::new(gauges)));
-        Ok(Self { listener, address, certificates, settings })
+        Ok(Self { certificates, settings })
     }
 
     /// The certificates it serves with, renewed from their files while it serves.
@@ -110,7 +127,7 @@ impl Door {
     /// The address it listens on.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
-        self.address
+        self.settings.listen.address
     }
 
     /// Serves until `shutdown` resolves, then lets requests in flight finish for `limit::DRAIN_MS`.
@@ -119,7 +136,8 @@ impl Door {
     /// `limit::IDENTITY_MS` ago) and a fresh `RequestId`. It runs in its own task to its end, whether or not the client
     /// waits. The router must not hold a body limit below those of [`Settings::bodies`].
     pub async fn serve(self, router: Router, shutdown: impl Future<Output = ()>) -> Drained {
-        let Self { listener, certificates, settings, .. } = self;
+        let Self { certificates, settings } = self;
+        let listener = settings.listen.listener;
         let (at_work, mut working) = mpsc::channel(1);
         let hall = Arc::new(Hall {
             reception: Arc::new(Reception {

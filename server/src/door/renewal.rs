@@ -1,7 +1,8 @@
 //! Certificates while the door serves: a good set of files on disk replaces the one in force, a bad one does not.
 //!
-//! New handshakes use the new set at once, and every open connection is proved again under it. If this is wrong, a
-//! revoked client stays, or a mistake in a file closes the door.
+//! New handshakes use the new set at once, and every open connection is proved again under it. What the appliance itself issued
+//! or took back holds at once too, whatever becomes of the files. If this is wrong, a revoked client stays, or a mistake in a
+//! file closes the door.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -10,13 +11,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chancery_core::{Clock, Mode, UnixMillis, config, limit};
+use chancery_enclave::Issued;
 use chancery_identity::Dates;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use tokio::sync::{Notify, watch};
-use tokio::time::timeout;
+use tokio::time::sleep;
 
 use super::credentials::{Credentials, Digested};
 use super::tls::Threshold;
@@ -36,12 +38,15 @@ pub struct Certificates {
     mode: Mode,
     clock: Arc<dyn Clock>,
     in_force: watch::Sender<Arc<Threshold>>,
+    issued: watch::Receiver<Arc<Vec<Issued>>>,
     files: Mutex<Files>,
     asked: Notify,
 }
 
-#[derive(Default)]
 struct Files {
+    /// The last good ones, and what of the appliance's own is in force beside them.
+    good: Credentials,
+    issued: Arc<Vec<Issued>>,
     in_force: Digested,
     /// The state of the files that was refused last (`None`: they could not be read), when, and why.
     refused: Option<(Option<Digested>, UnixMillis, String)>,
@@ -56,16 +61,27 @@ impl Certificates {
         tls: config::Tls,
         mode: Mode,
         clock: Arc<dyn Clock>,
+        issued: watch::Receiver<Arc<Vec<Issued>>>,
     ) -> Result<Arc<Self>, ServerError> {
-        let credentials = Credentials::read(&tls)?;
+        let good = Credentials::read(&tls)?;
         let now = clock.now().map_err(ServerError::Clock)?;
-        let threshold = credentials.lay(&tls, mode, now)?;
-        let files = Files { in_force: credentials.digest(), ..Files::default() };
+        let own = Arc::clone(&issued.borrow());
+        let threshold = good.lay(&tls, mode, &own, Some(now))?;
+        let files = Files {
+            in_force: good.digest(),
+            good,
+            issued: own,
+            refused: None,
+            renewed: 0,
+            refusals: 0,
+            warned: HashMap::new(),
+        };
         Ok(Arc::new(Self {
             tls,
             mode,
             clock,
             in_force: watch::Sender::new(Arc::new(threshold)),
+            issued,
             files: Mutex::new(files),
             asked: Notify::new(),
         }))
@@ -104,10 +120,15 @@ impl Certificates {
         (ended.is_none(), detail)
     }
 
-    /// Looks at the files for as long as the door is open.
+    /// Looks at the files for as long as the door is open, and hears what the appliance issues and takes back.
     pub(crate) async fn keep(self: Arc<Self>) -> Infallible {
+        let mut issued = self.issued.clone();
         loop {
-            let asked = timeout(LOOK_EVERY, self.asked.notified()).await.is_ok();
+            let asked = tokio::select! {
+                () = self.asked.notified() => true,
+                Ok(()) = issued.changed() => false,
+                () = sleep(LOOK_EVERY) => false,
+            };
             let looking = Arc::clone(&self);
             // Files may lie on a slow disk. A panic in there would end the looking in silence otherwise.
             if let Err(error) = tokio::task::spawn_blocking(move || looking.look(asked)).await {
@@ -121,13 +142,19 @@ impl Certificates {
         let read = Credentials::read(&self.tls);
         let digest = read.as_ref().ok().map(Credentials::digest);
         let mut files = self.files();
+        self.hear(&mut files);
         if digest == Some(files.in_force) {
             if files.refused.take().is_some() || asked {
                 tracing::info!(target: "door", "the certificates on disk are those in force");
             }
         } else if asked || files.is_news(digest, now) {
-            match read.and_then(|credentials| credentials.lay(&self.tls, self.mode, now)) {
-                Ok(threshold) => {
+            let laid = read.and_then(|new| {
+                let threshold = new.lay(&self.tls, self.mode, &files.issued, Some(now))?;
+                Ok((new, threshold))
+            });
+            match laid {
+                Ok((new, threshold)) => {
+                    files.good = new;
                     files.in_force = digest.unwrap_or_default();
                     files.refused = None;
                     files.renewed = files.renewed.saturating_add(1);
@@ -140,6 +167,26 @@ impl Certificates {
         let threshold = self.threshold();
         for (kind, dates) in threshold.dated() {
             files.warn(kind, dates, now);
+        }
+    }
+}
+
+impl Certificates {
+    /// Puts what the appliance issued or took back in force beside the files that are.
+    fn hear(&self, files: &mut Files) {
+        let issued = Arc::clone(&self.issued.borrow());
+        if Arc::ptr_eq(&issued, &files.issued) {
+            return;
+        }
+        match files.good.lay(&self.tls, self.mode, &issued, None) {
+            Ok(threshold) => {
+                files.issued = issued;
+                self.in_force.send_replace(Arc::new(threshold));
+            }
+            Err(error) => {
+                let reason = chain(&error);
+                tracing::error!(target: "door", reason, "what the appliance took back is not in force");
+            }
         }
     }
 }

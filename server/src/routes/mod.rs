@@ -3,6 +3,7 @@
 
 mod approvals;
 mod ceremonies;
+mod clients;
 mod events;
 mod log;
 mod login;
@@ -108,6 +109,9 @@ pub fn router(
         .route("/v1/audit/decisions/{id}", get(requests::decision))
         .route("/v1/events", get(events::hear))
         .route("/v1/ceremonies", post(ceremonies::record))
+        .route("/v1/clients", get(clients::list).post(clients::add))
+        .route("/v1/clients/revocations", post(clients::revoke))
+        .route("/v1/clients/{serial}", get(clients::show))
         .route("/v1/log/tile/{*path}", get(log::tile))
         .route("/v1/sessions", get(sessions::list))
         .route("/v1/sessions/{id}", delete(sessions::end))
@@ -156,6 +160,10 @@ pub fn body_limits() -> BodyLimits {
         requests::decision,
         events::hear,
         ceremonies::record,
+        clients::add,
+        clients::revoke,
+        clients::list,
+        clients::show,
         log::checkpoint,
         log::tile,
         log::timestamp,

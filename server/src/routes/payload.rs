@@ -49,7 +49,7 @@ pub(crate) enum PayloadSchema {
     /// A change of the appliance itself; nobody sends one, officers and receipts see it.
     #[serde(rename = "appliance.change")]
     Change {
-        /// What shall be changed: its `kind` is `policy.apply` or `wallet.create`.
+        /// What shall be changed: its `kind` is `policy.apply`, `wallet.create`, `client.add` or `client.revoke`.
         change: Map<String, Value>,
     },
 }

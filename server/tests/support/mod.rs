@@ -17,7 +17,7 @@ use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use chancery_core::{Clock, Mode, RequestId, SystemClock, config};
 use chancery_identity::Peer;
-use chancery_server::door::{BodyLimits, Certificates, Door, Drained, Settings};
+use chancery_server::door::{BodyLimits, Certificates, Door, Drained, Listening, Settings};
 use chancery_server::telemetry::Metrics;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -191,19 +191,20 @@ pub fn tls_files(ca: &Ca, directory: &std::path::Path) -> config::Tls {
     let tls = config::Tls {
         certificate: directory.join("server.pem"),
         key: directory.join("server-key.pem"),
-        client_ca: directory.join("ca.pem"),
+        client_ca: Some(directory.join("ca.pem")),
         crl: Vec::new(),
     };
     std::fs::write(&tls.certificate, certificate).unwrap();
     std::fs::write(&tls.key, key).unwrap();
-    std::fs::write(&tls.client_ca, &ca.pem).unwrap();
+    std::fs::write(tls.client_ca.as_ref().unwrap(), &ca.pem).unwrap();
     tls
 }
 
 pub fn settings(tls: config::Tls) -> Settings {
     Settings {
-        listen: "127.0.0.1:0".parse().unwrap(),
+        listen: Listening::at("127.0.0.1:0".parse().unwrap()).unwrap(),
         tls,
+        issued: tokio::sync::watch::channel(Arc::default()).1,
         mode: Mode::Development,
         rate: config::Rate { per_second: 100_000, burst: 100_000 },
         bodies: BodyLimits::new().larger(http::Method::PUT, "/large", 2 * 1024 * 1024),

@@ -1,29 +1,65 @@
-//! `chancery client`: who may come in. A certificate is made here with the appliance's own authority; the server
-//! believes the one URI in it and nothing else.
+//! `chancery client`: who may come in. A certificate is asked of the appliance, whose own authority issues it as its policy
+//! lets; or it is made here, with an authority whose key lies in a file. The server believes the one URI in it and nothing
+//! else.
+
+mod csr;
+mod online;
 
 use std::path::{Path, PathBuf};
 
 use chancery_core::config::Config;
-use chancery_core::{ClientId, Tenant};
+use chancery_core::{ClientId, Role, Subject, Tenant};
 use clap::{ArgGroup, Args, Subcommand, value_parser};
 use serde_json::json;
 
 use crate::connection::{CLIENT_FILE, ClientFile, Connection};
-use crate::pki::{Authority, Role, Subject};
+use crate::pki::Authority;
 use crate::{Error, Exit, Output, file, pki, when};
 
 /// `chancery client`.
 #[derive(Subcommand, Debug)]
 pub enum Client {
-    /// Issue a certificate and make a client directory
+    /// Make a key and a certificate request, for `chancery client add`
+    #[command(
+        after_help = "The key stays in the directory; what leaves it is `csr.pem`. Tell the officers the digest that is printed \
+        by another way: they see it when they are asked.\n\nExamples:\n  chancery client csr payments --role client --out payments\n  \
+        chancery client csr ada --role officer --out ada-2027"
+    )]
+    Csr(csr::Csr),
+    /// Ask the appliance for a certificate: beside those of the same name that hold (operator)
+    #[command(
+        after_help = "Where the policy in force governs changes, the certificate waits for whom its rules name (exit code 3), and is \
+        issued by itself after their last word. `chancery client fetch` gets it then. A certificate in use is replaced by asking \
+        for another with a fresh key, and revoking the old one once the new is in use.\n\nExamples:\n  \
+        chancery client add payments/csr.pem --client state/clients/operator\n  \
+        chancery client add payments/csr.pem --days 30 --client state/clients/operator"
+    )]
+    Add(online::Add),
+    /// Get a certificate that was issued, and complete the directory that `chancery client csr` made (auditor, operator, officer)
+    #[command(
+        after_help = "Exit codes: 0 when the directory is complete, 3 when the request still waits, 4 when it was denied.\n\nExamples:\n  \
+        chancery client fetch 019a0000-0000-7000-8000-000000000000 --out payments --client state/clients/operator"
+    )]
+    Fetch(online::Fetch),
+    /// List the certificates that the appliance itself issued, each with its end (auditor, operator, officer)
+    #[command(
+        after_help = "Examples:\n  chancery client list\n  chancery client list --name payments --json"
+    )]
+    List(online::List),
+    /// Issue a certificate with the authority of a folder, and make a client directory
     #[command(after_help = "Examples:\n  chancery client issue payments --role client --dir state\n  \
         chancery client issue alice --role auditor --dir state --out alice --days 30")]
     Issue(Issue),
-    /// Revoke certificates, or renew the revocation list; a running server takes it within a second
+    /// Revoke certificates; a running server takes it within a second
     #[command(
-        after_help = "The list holds as long as the authority itself, unless `--days` says less. When it ends nobody is \
-        admitted: `--renew` signs it again.\n\nExamples:\n  chancery client revoke --dir state --cert state/clients/backend/cert.pem\n  \
-        chancery client revoke --dir state --serial 51a2b3\n  chancery client revoke --dir state --renew"
+        after_help = "Without `--dir`, the appliance is asked to take back what its own authority issued (operator): it waits for whom \
+        the policy in force names (exit code 3), and connections are cut with their last word.\n\n\
+        With `--dir`, the revocation list of that folder's authority is signed again. It holds as long as the authority itself, \
+        unless `--days` says less. When it ends nobody is admitted: `--renew` signs it again.\n\nExamples:\n  \
+        chancery client revoke --serial 51a2b3 --reason replaced --client state/clients/operator\n  \
+        chancery client revoke --name payments --role client --reason machine-sold\n  \
+        chancery client revoke --dir state --cert state/clients/backend/cert.pem\n  \
+        chancery client revoke --dir state --renew"
     )]
     Revoke(Revoke),
     /// Print what the certificate of `--client` says
@@ -37,7 +73,7 @@ pub struct Issue {
     /// The client's name: a-z, 0-9, `-`, `_` and `.`
     name: ClientId,
     /// What it may do
-    #[arg(long)]
+    #[arg(long, value_parser = pki::roles())]
     role: Role,
     /// The folder that `chancery init` made
     #[arg(long, value_name = "STATE")]
@@ -56,8 +92,15 @@ pub struct Issue {
 impl Client {
     pub fn run(&self, connection: &Connection, output: &Output) -> Result<Exit, Error> {
         match self {
+            Self::Csr(csr) => csr.run(output),
+            Self::Add(add) => add.run(connection, output),
+            Self::Fetch(fetch) => fetch.run(connection, output),
+            Self::List(list) => list.run(connection, output),
             Self::Issue(issue) => issue.run(connection, output),
-            Self::Revoke(revoke) => revoke.run(output),
+            Self::Revoke(revoke) => match &revoke.dir {
+                Some(dir) => revoke.list(dir, output),
+                None => revoke.ask(connection, output),
+            },
             Self::Show => show(connection, output),
         }
     }
@@ -87,31 +130,41 @@ impl Issue {
 
 /// `chancery client revoke`.
 #[derive(Args, Debug)]
-#[command(group = ArgGroup::new("what").required(true).multiple(true).args(["cert", "serial", "renew"]))]
+#[command(group = ArgGroup::new("what").required(true).multiple(true).args(["cert", "serial", "name", "renew"]))]
 pub struct Revoke {
-    /// The folder that `chancery init` made
+    /// The folder that `chancery init` made: its authority revokes what it issued
     #[arg(long, value_name = "STATE")]
-    dir: PathBuf,
+    dir: Option<PathBuf>,
     /// A certificate to revoke; give it again for more
     #[arg(long, value_name = "FILE")]
     cert: Vec<PathBuf>,
     /// A serial number to revoke, in hexadecimal; give it again for more
     #[arg(long, value_name = "HEX")]
     serial: Vec<String>,
+    /// Whose certificates to revoke, all that hold
+    #[arg(long, requires = "role", conflicts_with = "dir")]
+    name: Option<ClientId>,
+    /// The role of that name
+    #[arg(long, requires = "name", value_parser = pki::roles())]
+    role: Option<Role>,
+    /// Why, for those who must agree
+    #[arg(long, value_name = "TEXT", required_unless_present = "dir", conflicts_with = "dir")]
+    reason: Option<String>,
     /// Sign the list again as it is
-    #[arg(long)]
+    #[arg(long, requires = "dir")]
     renew: bool,
     /// The list; `STATE/pki/ca.crl` without
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "dir")]
     crl: Option<PathBuf>,
     /// How long the list holds, if not as long as the authority
-    #[arg(long, value_name = "DAYS", value_parser = value_parser!(u32).range(1..=3650))]
+    #[arg(long, value_name = "DAYS", requires = "dir", value_parser = value_parser!(u32).range(1..=3650))]
     days: Option<u32>,
 }
 
 impl Revoke {
-    fn run(&self, output: &Output) -> Result<Exit, Error> {
-        let pki = self.dir.join("pki");
+    /// Signs the list of a folder's authority.
+    fn list(&self, dir: &Path, output: &Output) -> Result<Exit, Error> {
+        let pki = dir.join("pki");
         let authority = Authority::open(&pki)?;
         let mut serials = Vec::new();
         for path in &self.cert {
@@ -163,19 +216,30 @@ pub fn write(
 ) -> Result<(), Error> {
     let issued = authority.issue_client(subject, days, when::now())?;
     file::make_directory(out)?;
+    // ORDER: the key first, so that a directory made before is left whole.
+    file::write_new(&out.join(KEY_FILE), issued.key.as_bytes(), file::SECRET)?;
+    complete(out, &issued.certificate, authority.certificate().as_bytes(), url)
+}
+
+/// The files of a client directory.
+const KEY_FILE: &str = "key.pem";
+const CERTIFICATE_FILE: &str = "cert.pem";
+const CA_FILE: &str = "ca.pem";
+
+/// Adds certificate, the server's authority and its address to a directory with a key.
+fn complete(out: &Path, certificate: &str, ca: &[u8], url: &str) -> Result<(), Error> {
     let client = ClientFile {
         v: 1,
         url: url.to_owned(),
-        ca: "ca.pem".into(),
-        certificate: "cert.pem".into(),
-        key: "key.pem".into(),
+        ca: CA_FILE.into(),
+        certificate: CERTIFICATE_FILE.into(),
+        key: KEY_FILE.into(),
     };
     let text = toml::to_string(&client)
         .map_err(|error| Error::content(&out.join(CLIENT_FILE), error.to_string()))?;
-    // ORDER: the key first, so that a directory made before is left whole; the file that names the others last.
-    file::write_new(&out.join(&client.key), issued.key.as_bytes(), file::SECRET)?;
-    file::write_new(&out.join(&client.certificate), issued.certificate.as_bytes(), file::PUBLIC)?;
-    file::write_new(&out.join(&client.ca), authority.certificate().as_bytes(), file::PUBLIC)?;
+    file::write_new(&out.join(CERTIFICATE_FILE), certificate.as_bytes(), file::PUBLIC)?;
+    file::write_new(&out.join(CA_FILE), ca, file::PUBLIC)?;
+    // ORDER: last, because it names the others.
     file::write_new(&out.join(CLIENT_FILE), text.as_bytes(), file::PUBLIC)
 }
 
