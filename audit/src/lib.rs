@@ -7,6 +7,7 @@ mod approval;
 mod aside;
 mod canonical;
 mod checkpoint;
+mod cold;
 mod cosignature;
 mod digest;
 mod endorsement;
@@ -45,6 +46,10 @@ pub use approval::{Act, Approval, ApprovalError, Matter, Review, Spoken};
 pub use aside::aside;
 pub use canonical::{SAFE_INTEGER, canonical};
 pub use checkpoint::{Checkpoint, CheckpointSigner, SignedCheckpoint, Signing};
+pub use cold::{
+    COLD_REQUEST_BYTES, COLD_SIGNED_BYTES, ColdError, ColdRequest, ColdSigned, ColdSigning, RequestKind,
+    SignedKind, waits_for_signature,
+};
 pub use cosignature::Cosignature;
 pub use digest::{Digest, HexBytes, HexError, V1};
 pub use endorsement::{Endorsed, Endorsement, EndorsementError, Endorsers};
