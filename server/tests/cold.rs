@@ -13,11 +13,12 @@ mod passkey;
 mod vault;
 
 use std::path::Path;
+use std::process::Command;
 use std::str::FromStr as _;
 use std::time::Duration;
 
 use alloy_primitives::U256;
-use appliance::run;
+use appliance::{chancery, run};
 use bitcoin::secp256k1::ecdsa;
 use serde_json::{Value, json};
 use vault::{PASSWORD, RULES, Scene, failed, refused, signer_of, transfer};
@@ -73,6 +74,7 @@ async fn a_payment_is_agreed_carried_signed_apart_and_released() {
     assert_eq!((code, &shown["verified"]), (0, &json!(true)), "{shown} {talk}");
     assert!(shown["words"][0].as_str().unwrap().contains(&appliance::EXCHANGE.to_string()), "{shown}");
     assert!(shown["checked"].to_string().contains("officer `ann` approved exactly this"), "{shown}");
+    people_see_it_in_words_and_pictures(&scene, &id);
     spoiled_requests_are_not_signed(&scene);
     failed(
         &scene.apart(&[
@@ -156,6 +158,27 @@ async fn a_payment_is_agreed_carried_signed_apart_and_released() {
     assert_eq!(code, 0, "{log} {talk}");
     let (code, again, talk) = run(&auditor, &["audit", "re-evaluate", &id]);
     assert_eq!((code, &again["differ"]), (0, &json!([])), "{again} {talk}");
+}
+
+/// Without `--json`, as somebody reads it on either machine.
+fn people_see_it_in_words_and_pictures(scene: &Scene, id: &str) {
+    let said = |arguments: &[&str]| {
+        let shown = Command::new(chancery().unwrap()).args(arguments).output().unwrap();
+        assert!(shown.status.success(), "{shown:?}");
+        String::from_utf8(shown.stdout).unwrap()
+    };
+    let (request, trust) = (scene.at("request.json"), scene.at("trust.json"));
+    let shown = said(&["cold", "show", &request, "--trust", &trust]);
+    for line in
+        ["asked by  client `backend` of wallet `vault`", "does      send 50", "checked   log `", "digest    "]
+    {
+        assert!(shown.contains(line), "`{line}`: {shown}");
+    }
+    let unproved = said(&["cold", "show", &request]);
+    assert!(unproved.contains("checked   NOT VERIFIED"), "{unproved}");
+    let client = scene.as_client();
+    let pictures = said(&["--client", client.to_str().unwrap(), "cold", "export", id, "--qr"]);
+    assert!(pictures.contains('█') && pictures.contains("part 2 of "), "{pictures}");
 }
 
 /// Each of these says what an attacker between the machines would like signed.
