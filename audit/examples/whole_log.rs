@@ -64,6 +64,7 @@ impl Transfers {
                 rules: vec!["small-transfers".to_owned()],
                 missing: Vec::new(),
                 bundle: Digest::of(b"bundle"),
+                expires_ms: None,
                 review: None,
                 request_signature: None,
             })

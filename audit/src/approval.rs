@@ -177,6 +177,9 @@ pub struct Review {
     pub waited_ms: i64,
     /// What was said and counted, in the order of the log.
     pub approvals: Vec<Spoken>,
+    /// SHA-256 of `r || s` of each signature that was brought for a cold wallet, where this allowed them.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub brought_sha256: Option<Digest>,
 }
 
 /// One approval or veto that counted.

@@ -8,6 +8,7 @@ mod aside;
 mod canonical;
 mod certificate;
 mod checkpoint;
+mod cold;
 mod cosignature;
 mod digest;
 mod endorsement;
@@ -47,6 +48,10 @@ pub use aside::aside;
 pub use canonical::{SAFE_INTEGER, canonical};
 pub use certificate::{Added, ClientAdded, ClientAuthority, ClientRevoked, Revoked};
 pub use checkpoint::{Checkpoint, CheckpointSigner, SignedCheckpoint, Signing};
+pub use cold::{
+    COLD_REQUEST_BYTES, COLD_SIGNED_BYTES, ColdError, ColdRequest, ColdSigned, ColdSigning, RequestKind,
+    SignedKind, waits_for_signature,
+};
 pub use cosignature::Cosignature;
 pub use digest::{Digest, HexBytes, HexError, V1};
 pub use endorsement::{Endorsed, Endorsement, EndorsementError, Endorsers};

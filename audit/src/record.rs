@@ -96,6 +96,9 @@ pub struct Decision {
     pub missing: Vec<Value>,
     /// The policy bundle that was in force.
     pub bundle: Digest,
+    /// Until when the signature of a cold wallet is waited for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub expires_ms: Option<UnixMillis>,
     /// For a request that had been pending: what led to this decision.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub review: Option<Review>,
@@ -103,6 +106,25 @@ pub struct Decision {
     /// [`RequestSignature`](crate::RequestSignature).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub request_signature: Option<Digest>,
+}
+
+impl Decision {
+    /// Whether it says what a wallet of its tier is asked: of a cold one an allowed signature was brought, and its review may
+    /// leave it waiting for one; of others neither is so.
+    pub(crate) fn fits_its_tier(&self) -> Result<(), &'static str> {
+        let cold = self.tier == Tier::Cold;
+        let brought = self.review.as_ref().is_some_and(|review| review.brought_sha256.is_some());
+        if brought != (cold && self.outcome == Verdict::Allowed) {
+            return Err("a signature is brought for what a cold wallet may sign, and for nothing else");
+        }
+        if !cold && self.review.is_some() && self.outcome == Verdict::Pending {
+            return Err("a review does not leave a request waiting");
+        }
+        if self.expires_ms.is_some() && !(cold && self.outcome == Verdict::Pending) {
+            return Err("the signature of a cold wallet alone is waited for");
+        }
+        Ok(())
+    }
 }
 
 /// What was decided.
@@ -355,11 +377,14 @@ impl Record {
     pub fn body(&self) -> Result<Vec<u8>, AuditError> {
         const SAFE: std::ops::RangeInclusive<i64> = 0..=(1 << 53) - 1;
         let (time, leaf) = match self {
-            Self::Decision(Decision { time_ms, review: None, .. }) => (*time_ms, 0),
-            Self::Decision(Decision { time_ms, review: Some(review), .. }) => {
-                let leaves = review.approvals.iter().map(|spoken| spoken.leaf);
-                let largest = leaves.fold(review.decision_leaf, u64::max);
-                (*time_ms, largest.max(u64::try_from(review.waited_ms).unwrap_or(u64::MAX)))
+            Self::Decision(Decision { time_ms, review, expires_ms, .. }) => {
+                let review = review.iter().flat_map(|review| {
+                    let waited = u64::try_from(review.waited_ms).unwrap_or(u64::MAX);
+                    let leaves = review.approvals.iter().map(|spoken| spoken.leaf);
+                    leaves.chain([review.decision_leaf, waited])
+                });
+                let expires = expires_ms.map(|at| u64::try_from(at.0).unwrap_or(u64::MAX));
+                (*time_ms, review.chain(expires).max().unwrap_or(0))
             }
             Self::Approval(approval) => (approval.time_ms, approval.decision_leaf),
             Self::Outcome(outcome) => (outcome.time_ms, outcome.decision_leaf),

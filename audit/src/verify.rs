@@ -189,6 +189,7 @@ fn reviewed(
     trust: &Trust,
 ) -> Result<(), ReceiptError> {
     let Receipt { decision, approvals, intent, .. } = receipt;
+    decision.fits_its_tier().map_err(ReceiptError::Review)?;
     let Some(review) = &decision.review else {
         let none = if approvals.is_empty() { Ok(()) } else { Err("there is none, and there are approvals") };
         return none.map_err(ReceiptError::Review);
@@ -322,11 +323,22 @@ fn released(receipt: &Receipt) -> Result<(), ReceiptError> {
     if outcome.signature_sha256 != Some(Digest::of(signature.as_bytes())) {
         return Err(ReceiptError::Signature("it is not the one recorded as released"));
     }
+    let brought = receipt.decision.review.as_ref().and_then(|review| review.brought_sha256);
+    if brought.is_some_and(|brought| brought != brought_sha256(signature.as_bytes())) {
+        return Err(ReceiptError::Signature("it is not the one that was brought for the cold wallet"));
+    }
     let transaction = receipt.signed_transaction.as_ref().map(|bytes| Digest::of(bytes.as_bytes()));
     if outcome.transaction_sha256 != transaction {
         return Err(ReceiptError::Signature("the signed transaction is not the one recorded as released"));
     }
     signed_by_wallet(receipt, signature.as_bytes()).map_err(ReceiptError::Signature)
+}
+
+/// What is recorded of the signatures that were brought: their parities were found here.
+fn brought_sha256(signatures: &[u8]) -> Digest {
+    let (signatures, _) = signatures.as_chunks::<65>();
+    let brought: Vec<u8> = signatures.iter().flat_map(|[brought @ .., _parity]| brought).copied().collect();
+    Digest::of(&brought)
 }
 
 /// Every signature under the wallet's key, over the decided digest or each of those it commits to.

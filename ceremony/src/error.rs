@@ -89,6 +89,12 @@ pub enum CeremonyError {
         /// What is wrong.
         what: String,
     },
+    /// A seed that was not made, opened or derived from.
+    #[error(transparent)]
+    Seed(#[from] chancery_hd::HdError),
+    /// A password that opens nothing.
+    #[error("the password does not open `{}`, or it was changed", .0.display())]
+    Locked(PathBuf),
     /// Arithmetic of shares that does not hold.
     #[error("the shares cannot be dealt or joined: {0}")]
     Sharing(String),
@@ -113,7 +119,8 @@ impl CeremonyError {
             Self::Hsm(error) => error.code().as_str(),
             Self::Secret(_) | Self::File { .. } => "local-io",
             Self::Content { .. } => "local-content",
-            Self::Sharing(_) => "ceremony-sharing",
+            Self::Sharing(_) | Self::Seed(_) => "ceremony-sharing",
+            Self::Locked(_) => "cold-locked",
         }
     }
 

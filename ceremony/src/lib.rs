@@ -4,6 +4,7 @@
 
 mod act;
 mod backup;
+mod cold;
 mod console;
 mod drill;
 mod error;
@@ -16,7 +17,9 @@ mod verify;
 mod vss;
 
 pub use backup::Backup;
+pub use chancery_hd::{Extended, HARDENED, Path};
 pub use chancery_secret::harden_process;
+pub use cold::{ColdSeed, SEED};
 pub use console::{Console, IDENTITY_BYTES};
 pub use drill::{Drill, Drilled};
 pub use error::CeremonyError;

@@ -158,48 +158,9 @@ impl Shares {
     /// Asks one holder after the other for the identity that opens their share, until there are enough. Answers the secret,
     /// who came, and who brought a share that is not what was dealt.
     pub(crate) fn gather(&self, folder: &Path, console: &mut Console) -> Result<Gathered, CeremonyError> {
-        console.say(&format!(
-            "{} of {} shares are needed. Whoever is not here answers with an empty line.",
-            self.threshold,
-            self.holders.len()
-        ))?;
-        let (mut shares, mut came, mut bad) = (Vec::new(), Vec::new(), Vec::new());
-        for (holder, index) in self.holders.iter().zip(1_u8..) {
-            if shares.len() == self.threshold {
-                break;
-            }
-            let asked = format!("{}: your age identity (it is not shown)", holder.name);
-            let identity = console.secret(&asked, IDENTITY_BYTES)?;
-            if identity.is_empty() {
-                continue;
-            }
-            match self.share(folder, holder, index, &identity) {
-                Ok(share) => {
-                    console.say(&format!("the share of `{}` is good", holder.name))?;
-                    came.push(holder.name.clone());
-                    shares.push((index, share));
-                }
-                Err(what) => {
-                    console.say(&format!("the share of `{}` is bad: {what}", holder.name))?;
-                    bad.push(holder.name.clone());
-                }
-            }
-        }
-        if shares.len() < self.threshold {
-            let absent = self.holders.iter().map(|holder| &holder.name);
-            let absent: Vec<_> =
-                absent.filter(|name| !came.contains(name) && !bad.contains(name)).cloned().collect();
-            let told = |what: &str, names: &[String]| {
-                (!names.is_empty()).then(|| format!("{what} {}", names.join(", ")))
-            };
-            let missing: Vec<_> =
-                [told("absent", &absent), told("bad", &bad)].into_iter().flatten().collect();
-            return Err(CeremonyError::TooFew {
-                have: shares.len(),
-                need: self.threshold,
-                missing: missing.join("; "),
-            });
-        }
+        let share =
+            |holder: &Holder, index, identity: &SecretBytes| self.share(folder, holder, index, identity);
+        let Came { shares, came, bad } = ask(&self.holders, self.threshold, console, share)?;
         Ok(Gathered { secret: vss::join(&self.points(), &shares)?, came, bad })
     }
 
@@ -211,16 +172,8 @@ impl Shares {
         index: u8,
         identity: &SecretBytes,
     ) -> Result<SecretBytes, String> {
-        let sealed = store::read(&path(folder, &holder.name)).map_err(|error| error.to_string())?;
-        let text = std::str::from_utf8(identity.expose()).map_err(|_| "that is no age identity")?;
-        let identity = Identity::from_str(text.trim()).map_err(|_| "that is no age identity")?;
-        if identity.to_public().to_string() != holder.recipient {
-            return Err("that is not the identity it was encrypted to".to_owned());
-        }
-        if sealed.len() > FILE_BYTES || Digest::of(&sealed) != holder.file {
-            return Err("its file is not the one that was written".to_owned());
-        }
-        let share = open(&identity, &heading(self.ceremony, &holder.name, index), &sealed)?;
+        let heading = heading(self.ceremony, &holder.name, index);
+        let share = holder.open(&path(folder, &holder.name), &heading, identity)?;
         if vss::fits(&self.points(), index, share.expose()) {
             return Ok(share);
         }
@@ -235,7 +188,95 @@ pub(crate) struct Gathered {
     pub bad: Vec<String>,
 }
 
-fn seal(to: &Recipient, heading: &str, share: &SecretBytes) -> std::io::Result<Vec<u8>> {
+/// Shares that were opened, with their numbers.
+pub(crate) struct Came {
+    pub shares: Vec<(u8, SecretBytes)>,
+    pub came: Vec<String>,
+    pub bad: Vec<String>,
+}
+
+/// Asks one holder after the other for the identity that opens their share, until there are enough. `share` opens one, or says
+/// what is wrong with it.
+pub(crate) fn ask(
+    holders: &[Holder],
+    threshold: usize,
+    console: &mut Console,
+    share: impl Fn(&Holder, u8, &SecretBytes) -> Result<SecretBytes, String>,
+) -> Result<Came, CeremonyError> {
+    console.say(&format!(
+        "{threshold} of {} shares are needed. Whoever is not here answers with an empty line.",
+        holders.len()
+    ))?;
+    let (mut shares, mut came, mut bad) = (Vec::new(), Vec::new(), Vec::new());
+    for (holder, index) in holders.iter().zip(1_u8..) {
+        if shares.len() == threshold {
+            break;
+        }
+        let asked = format!("{}: your age identity (it is not shown)", holder.name);
+        let identity = console.secret(&asked, IDENTITY_BYTES)?;
+        if identity.is_empty() {
+            continue;
+        }
+        match share(holder, index, &identity) {
+            Ok(share) => {
+                console.say(&format!("the share of `{}` is good", holder.name))?;
+                came.push(holder.name.clone());
+                shares.push((index, share));
+            }
+            Err(what) => {
+                console.say(&format!("the share of `{}` is bad: {what}", holder.name))?;
+                bad.push(holder.name.clone());
+            }
+        }
+    }
+    if shares.len() < threshold {
+        let absent = holders.iter().map(|holder| &holder.name);
+        let absent: Vec<_> =
+            absent.filter(|name| !came.contains(name) && !bad.contains(name)).cloned().collect();
+        let told = |what: &str, names: &[String]| {
+            (!names.is_empty()).then(|| format!("{what} {}", names.join(", ")))
+        };
+        let missing: Vec<_> = [told("absent", &absent), told("bad", &bad)].into_iter().flatten().collect();
+        return Err(CeremonyError::TooFew {
+            have: shares.len(),
+            need: threshold,
+            missing: missing.join("; "),
+        });
+    }
+    Ok(Came { shares, came, bad })
+}
+
+impl Holder {
+    /// Opens the holder's file with the holder's identity, and takes what stands behind `heading` in it.
+    pub(crate) fn open(
+        &self,
+        path: &Path,
+        heading: &str,
+        identity: &SecretBytes,
+    ) -> Result<SecretBytes, String> {
+        let sealed = store::read(path).map_err(|error| error.to_string())?;
+        let text = std::str::from_utf8(identity.expose()).map_err(|_| "that is no age identity")?;
+        let identity = Identity::from_str(text.trim()).map_err(|_| "that is no age identity")?;
+        if identity.to_public().to_string() != self.recipient {
+            return Err("that is not the identity it was encrypted to".to_owned());
+        }
+        if sealed.len() > FILE_BYTES || Digest::of(&sealed) != self.file {
+            return Err("its file is not the one that was written".to_owned());
+        }
+        let closed = "its file does not open";
+        let decryptor = age::Decryptor::new(&sealed[..]).map_err(|_| closed)?;
+        let reader = decryptor.decrypt(std::iter::once(&identity as _)).map_err(|_| closed)?;
+        let plain = SecretBytes::read_to_end(reader, FILE_BYTES).map_err(|_| closed)?;
+        let share = plain
+            .expose()
+            .strip_prefix(heading.as_bytes())
+            .ok_or("it is a share of another holder or deal")?;
+        SecretBytes::read_exact(share, share.len()).map_err(|error| error.to_string())
+    }
+}
+
+/// Encrypts a share to its holder, behind a heading.
+pub(crate) fn seal(to: &Recipient, heading: &str, share: &SecretBytes) -> std::io::Result<Vec<u8>> {
     let mut sealed = Vec::new();
     let encryptor =
         age::Encryptor::with_recipients(std::iter::once(to as _)).map_err(std::io::Error::other)?;
@@ -244,19 +285,6 @@ fn seal(to: &Recipient, heading: &str, share: &SecretBytes) -> std::io::Result<V
     writer.write_all(share.expose())?;
     writer.finish()?;
     Ok(sealed)
-}
-
-fn open(identity: &Identity, heading: &str, sealed: &[u8]) -> Result<SecretBytes, String> {
-    let closed = "its file does not open";
-    let decryptor = age::Decryptor::new(sealed).map_err(|_| closed)?;
-    let reader = decryptor.decrypt(std::iter::once(identity as _)).map_err(|_| closed)?;
-    let plain = SecretBytes::read_to_end(reader, FILE_BYTES).map_err(|_| closed)?;
-    let share = plain
-        .expose()
-        .strip_prefix(heading.as_bytes())
-        .filter(|share| share.len() == vss::SCALAR_BYTES)
-        .ok_or("it is a share of another holder or deal")?;
-    SecretBytes::read_exact(share, share.len()).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The command line of Chancery: operator, auditor and verifier. Talks to the server as any client does, with the
 //! certificate it is given, and verifies receipts and logs with no server at all. It never touches the token.
 
+mod cold;
 pub mod command;
 mod connection;
 mod daemon;
@@ -21,6 +22,7 @@ mod replay;
 mod session;
 mod signer;
 mod typed;
+mod ur;
 mod when;
 
 use std::ffi::{OsStr, OsString};

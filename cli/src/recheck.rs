@@ -9,7 +9,7 @@ use chancery_intent::bitcoin::{Network, Wallet};
 use chancery_intent::change::{NAMESPACE, Seal};
 use chancery_intent::contracts::{Entry, Registry};
 use chancery_intent::model::{Description, Effect, Kind};
-use chancery_intent::{Account, Address, Standard, address_of, ethereum, understand};
+use chancery_intent::{Account, Address, Signing, Standard, address_of, ethereum, understand};
 use serde_json::{Value, json};
 
 const STANDARDS: [Standard; 3] = [Standard::Erc20, Standard::Erc721, Standard::Erc1155];
@@ -23,6 +23,8 @@ pub struct Rechecked {
     pub assumed: Vec<String>,
     /// The key of each signature, where they are derived from the wallet's account.
     pub signers: Vec<[u8; 33]>,
+    /// What is signed.
+    pub signings: Vec<Signing>,
 }
 
 /// Decodes `payload` again, as of the wallet with this public key, and compares it with the stated intent and signing
@@ -53,24 +55,28 @@ pub fn recheck(
     }
     let chain_ids: Vec<u64> = chain_id(&stated.chain).into_iter().collect();
     let account_of = Account::Ethereum(ethereum::Account { address: named, chain_ids: &chain_ids });
-    let agrees = |told: &Told| -> Result<(), String> {
+    let agrees = |told: &Told| -> Result<Vec<Signing>, String> {
         let intent = understand(payload, &account_of, &told.registry()?)
             .map_err(|error| format!("the payload does not decode: {error}"))?;
         if intent.signing_digest() != signing_digest {
             return Err("the signing digest is not the payload's".to_owned());
         }
         if *intent.description() == stated {
-            return Ok(());
+            return Ok(intent.signings().to_vec());
         }
         let found = serde_json::to_string(intent.description()).unwrap_or_default();
         Err(format!("the payload does not do what the intent says; it does {found}"))
     };
     let mut told = Told::by(&stated);
-    if let Err(difference) = agrees(&told) {
-        // A contract of another standard than the selector's is told nowhere: its call is a call like any other.
-        let supposed = STANDARDS.map(|standard| Told::by(&stated).supposing(&stated, standard));
-        told = supposed.into_iter().find(|told| agrees(told).is_ok()).ok_or(difference)?;
-    }
+    let signings = match agrees(&told) {
+        Ok(signings) => signings,
+        Err(difference) => {
+            // A contract of another standard than the selector's is told nowhere: its call is a call like any other.
+            let supposed = STANDARDS.map(|standard| Told::by(&stated).supposing(&stated, standard));
+            told = supposed.into_iter().find(|told| agrees(told).is_ok()).ok_or(difference)?;
+            agrees(&told)?
+        }
+    };
     let mut checked = vec![
         "the payload decodes, and to exactly the stated intent".to_owned(),
         "the signing digest is the payload's".to_owned(),
@@ -78,7 +84,7 @@ pub fn recheck(
     if account.is_some() {
         checked.push("the account is the one of the wallet's public key".to_owned());
     }
-    Ok(Rechecked { checked, assumed: told.sentences(), signers: Vec::new() })
+    Ok(Rechecked { checked, assumed: told.sentences(), signers: Vec::new(), signings })
 }
 
 /// Whether a payload is decoded for a descriptor and not for an address.
@@ -122,6 +128,7 @@ fn recheck_change(
             "the signing digest is the payload's".to_owned(),
         ],
         signers: Vec::new(),
+        signings: intent.signings().to_vec(),
         assumed: vec![format!("`{}` is the tenant's seal: the log's entry about it says so", stated.account)],
     })
 }
@@ -164,6 +171,7 @@ fn recheck_bitcoin(
     let signers: Vec<_> = intent.signings().iter().filter_map(|signing| Some(signing.key?.public)).collect();
     Ok(Rechecked {
         signers,
+        signings: intent.signings().to_vec(),
         checked: vec![
             "the payload decodes, and to exactly the stated intent".to_owned(),
             "the signing digest commits to every digest of the payload".to_owned(),

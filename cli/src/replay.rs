@@ -234,6 +234,7 @@ impl Recorded {
         let mut met = Met { request_signed: decision.request_signature.is_some(), ..Met::default() };
         let Some(review) = &decision.review else { return met };
         met.waited_ms = review.waited_ms;
+        met.cold_signed = review.brought_sha256.is_some();
         for Spoken { act, group, .. } in &review.approvals {
             match act {
                 Act::Approve => {

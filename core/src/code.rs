@@ -82,6 +82,10 @@ codes! {
     ApprovalStale = "approval-stale", 409, "The approval is of another policy";
     /// The request waited for its obligations until its time was over.
     RequestExpired = "request-expired", 410, "The request expired";
+    /// The request does not wait for the signature of a cold wallet, or for something else before it.
+    ColdNotReady = "cold-not-ready", 409, "Not ready for a cold signature";
+    /// What was brought is not the cold wallet's signature over just this request.
+    ColdSignatureInvalid = "cold-signature-invalid", 422, "The cold signature does not hold";
     /// The body is larger than allowed.
     BodyTooLarge = "body-too-large", 413, "The body is too large";
     /// The body is not of a media type this path takes.

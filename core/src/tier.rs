@@ -13,11 +13,13 @@ pub enum Tier {
     Hsm,
     /// It is derived from a seed that the HSM keeps encrypted, and that is opened for each signature.
     Hd,
+    /// It never is in the appliance: somebody signs on a machine without a network.
+    Cold,
 }
 
 impl Tier {
     /// Every tier.
-    pub const ALL: [Self; 2] = [Self::Hsm, Self::Hd];
+    pub const ALL: [Self; 3] = [Self::Hsm, Self::Hd, Self::Cold];
 
     /// The wire name, which is `context.tier` as well.
     #[must_use]
@@ -25,6 +27,7 @@ impl Tier {
         match self {
             Self::Hsm => "hsm",
             Self::Hd => "hd",
+            Self::Cold => "cold",
         }
     }
 

@@ -18,7 +18,7 @@ use crate::kept::{self, Kept};
 use crate::receipts;
 use crate::refusal::Refusal;
 use crate::start::{Enclave, Open};
-use crate::walk::{self, Waiting, Word, speaker};
+use crate::walk::{self, Done, Waiting, Word, speaker};
 
 /// How often requests whose time has come are decided again.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -38,7 +38,7 @@ pub struct Sheet {
     pub brought: Option<Source>,
     /// What it would do, as policy read it.
     pub intent: Value,
-    /// What it still needs, as recorded when it was asked.
+    /// What it still needs, as last recorded.
     pub missing: Vec<Value>,
     /// The bundle in force, which the word must be under.
     pub bundle: Digest,
@@ -112,7 +112,7 @@ impl Enclave {
         self.run(async move {
             let waiting = Waiting::of(row, &house.books)?;
             let said = waiting.hear(&officer, word, house.clock.now()?)?;
-            spoke(id, walk::resume(&house, waiting, Some(said)).await)
+            spoke(id, walk::resume(&house, waiting, Done::Said(Box::new(said))).await)
         })
         .await
     }
@@ -131,7 +131,7 @@ impl Enclave {
         let policy = house.policies.in_force(&row.tenant)?;
         let officers = policy.bundle().officers();
         let now = house.clock.now()?;
-        let decision = receipts::decision(&house.store, &row)?;
+        let decision = receipts::latest(&house.store, &row)?;
         let kept: Kept = kept::read("record", &row.record)?;
         let role = speaker(&kept.payload);
         let speaks =
@@ -184,7 +184,7 @@ async fn resume_due(enclave: &Enclave) -> Result<(), Refusal> {
     let now = house.clock.now()?;
     for row in house.store.read(|rows| rows.waited(now, limit::PAGE_ROWS))? {
         let (id, there) = (row.id, Arc::clone(house));
-        let walk = async move { walk::resume(&there, Waiting::of(row, &there.books)?, None).await };
+        let walk = async move { walk::resume(&there, Waiting::of(row, &there.books)?, Done::Nothing).await };
         let answer = enclave.run(walk).await;
         tracing::info!(request = %id, refusal = answer.as_ref().err().map(tracing::field::display), "its time had come");
         if answer.is_err() {

@@ -90,6 +90,8 @@ const KEY: &str = "key";
 const ACCOUNT: &str = "seed_account";
 /// The one that says beside which wallet its address is.
 const BESIDE: &str = "beside";
+/// The one that says that its keys are apart, beside those that say which.
+const COLD: &str = "cold";
 
 /// A wallet's design, and where its keys come from, as a change carries them.
 fn written(design: &Design, source: &Source) -> Result<BTreeMap<String, Value>, Refusal> {
@@ -99,17 +101,27 @@ fn written(design: &Design, source: &Source) -> Result<BTreeMap<String, Value>, 
         Source::Made(key) => written.insert(KEY.to_owned(), json!(key)),
         Source::Seed { account } => written.insert(ACCOUNT.to_owned(), json!(account)),
         Source::Beside(of) => written.insert(BESIDE.to_owned(), json!(of)),
+        Source::Cold(cold) => {
+            // Flat, as a change is: officers see the account or the public key itself.
+            let keys: BTreeMap<String, Value> = kept::parse("keys", kept::value(cold)?)?;
+            written.extend(keys);
+            written.insert(COLD.to_owned(), json!(true))
+        }
     };
     Ok(written)
 }
 
 /// The same, read back.
 pub(crate) fn read(mut written: BTreeMap<String, Value>) -> Result<(Design, Source), Refusal> {
-    let source = match [KEY, ACCOUNT, BESIDE].map(|member| written.remove(member)) {
-        [None, None, None] => Source::Token,
-        [Some(key), None, None] => Source::Made(kept::parse("key", key)?),
-        [None, Some(account), None] => Source::Seed { account: kept::parse("account", account)? },
-        [None, None, Some(of)] => Source::Beside(kept::parse("wallet", of)?),
+    let source = match [KEY, ACCOUNT, BESIDE, COLD].map(|member| written.remove(member)) {
+        [None, None, None, None] => Source::Token,
+        [Some(key), None, None, None] => Source::Made(kept::parse("key", key)?),
+        [None, Some(account), None, None] => Source::Seed { account: kept::parse("account", account)? },
+        [None, None, Some(of), None] => Source::Beside(kept::parse("wallet", of)?),
+        [None, None, None, Some(Value::Bool(true))] => {
+            let named = ["account", "index", "public_key"].map(|member| written.remove_entry(member));
+            Source::Cold(kept::parse("keys", named.into_iter().flatten().collect())?)
+        }
         _ => return Err(Refusal::new(Code::BadRequest, "keys come from one place")),
     };
     Ok((kept::parse("design", Value::from_iter(written))?, source))
@@ -130,6 +142,12 @@ fn check(
     }
     if house.store.read(|rows| rows.wallet(tenant, id))?.is_some() {
         return Err(taken(id));
+    }
+    // Two wallets of one key would be two limits of it.
+    if let Source::Cold(cold) = source
+        && let Some(other) = house.wallets.of_key(tenant, &design.apart(cold)?.public)
+    {
+        return Err(Refusal::new(Code::AlreadyExists, format!("wallet `{}` has this key already", other.id)));
     }
     Ok(())
 }
@@ -195,7 +213,7 @@ impl Making {
         let keys = make_keys(house, &tenant, &id, &design, source).await?;
         let unnamed = match &keys {
             Keys::Token(key) if ours => Some(Unnamed::new(&house.hsm, key.id)),
-            Keys::Token(_) | Keys::Seed(_) => None,
+            Keys::Token(_) | Keys::Seed(_) | Keys::Cold(_) => None,
         };
         let now = house.clock.now()?;
         let wallet = Wallet::around(keys, tenant.clone(), id.clone(), design, now)?;
@@ -267,6 +285,9 @@ async fn make_keys(
             Derived::new(account, design.first_index(), seed)?
         }
         Source::Beside(of) => next_address(house, tenant, &of)?,
+        Source::Cold(cold) => {
+            return Ok(Keys::Cold(Box::new(design.apart(&cold)?)));
+        }
     };
     Ok(Keys::Seed(Box::new(derived)))
 }
@@ -292,8 +313,12 @@ async fn adopt(house: &House, id: KeyId) -> Result<KeyRef, Refusal> {
 /// The next address of an account. Wallets that recover from the seed look no further than [`GAP`] unused ones in a row.
 fn next_address(house: &House, tenant: &Tenant, of: &WalletId) -> Result<Derived, Refusal> {
     let wallet = house.wallets.find(tenant, of)?;
-    let Some(known) = wallet.keys.derived().filter(|known| known.index.is_some()) else {
-        let detail = format!("wallet `{of}` is no address of an account");
+    let known = match &wallet.keys {
+        Keys::Seed(known) if known.index.is_some() => Some(known),
+        _ => None,
+    };
+    let Some(known) = known else {
+        let detail = format!("wallet `{of}` is no address of an account whose seed is here");
         return Err(Refusal::new(Code::BadRequest, detail));
     };
     let mut unused = 0;

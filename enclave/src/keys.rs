@@ -1,12 +1,14 @@
-//! Where a wallet's keys are: one in the token, or those of an account, whose seed the token keeps encrypted. Public keys
-//! are pinned here: what signs is named by one, and believed when it verifies.
+//! Where a wallet's keys are: one in the token, those of an account, whose seed the token keeps encrypted, or somewhere apart,
+//! on the machine of a cold wallet. Public keys are pinned here: what signs is named by one, and believed when it verifies.
 //! If this is wrong, a signature is asked of, or believed from, another key.
 
+use chancery_audit::ColdSigning;
 use chancery_core::{Code, KeyId, Tenant, Tier, WalletId};
 use chancery_hsm::{
-    Algorithm, HARDENED, Hsm, HsmError, KeyRef, Message, Path, PublicKey, Sealed, Seed, Wrapped,
+    Algorithm, HARDENED, Hsm, HsmError, KeyRef, Message, Path, PublicKey, Sealed, Seed, Wrapped, WrongAnswer,
 };
-use chancery_intent::{AccountKey, Signing};
+use chancery_intent::bitcoin::Network;
+use chancery_intent::{AccountKey, Scheme, Signing};
 use serde::{Deserialize, Serialize};
 
 use crate::refusal::Refusal;
@@ -21,6 +23,73 @@ pub(crate) enum Keys {
     Token(KeyRef),
     /// Those of an account, derived from its seed.
     Seed(Box<Derived>),
+    /// Nowhere in the appliance.
+    Cold(Box<Apart>),
+}
+
+/// What is known of keys that are on a machine apart.
+#[derive(Clone, Debug)]
+pub(crate) struct Apart {
+    /// The account that they are derived from, where they are.
+    pub account: Option<AccountKey>,
+    /// The one address of the account that the wallet is; of a wallet with all of them, nothing.
+    pub index: Option<u32>,
+    /// The key at that address, else the account's own, or the only one.
+    pub public: PublicKey,
+}
+
+/// What a cold wallet is made around, as whoever asks for it says; also as a change carries it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+pub enum Cold {
+    /// An account: `[fingerprint/path]xpub...`.
+    Account {
+        /// The account.
+        account: String,
+        /// Which address of it an Ethereum wallet is.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        index: Option<u32>,
+    },
+    /// One key.
+    Key {
+        /// Compressed SEC 1, hexadecimal.
+        public_key: String,
+    },
+}
+
+impl Apart {
+    /// The keys that were named, for a wallet of one address or of all.
+    ///
+    /// # Errors
+    /// [`Code::BadRequest`] for what names none.
+    pub fn of(cold: &Cold, network: Network, one_address: bool) -> Result<Self, Refusal> {
+        let bad = |detail: &str| Refusal::new(Code::BadRequest, detail);
+        match cold {
+            Cold::Account { index: Some(_), .. } if !one_address => {
+                Err(bad("a Bitcoin wallet has all addresses of its account: it takes no index"))
+            }
+            Cold::Account { account, index } => {
+                let account: AccountKey = account.parse()?;
+                if !account.is_of(network) {
+                    return Err(bad("the account is spelled for another kind of network"));
+                }
+                let index = one_address.then(|| index.unwrap_or(0));
+                if index.is_some_and(|index| index >= HARDENED) {
+                    return Err(bad("an index is a number below 2^31"));
+                }
+                let public = public_key(&account, index)?;
+                Ok(Self { account: Some(account), index, public })
+            }
+            Cold::Key { public_key } => {
+                let none = "`public_key` must be a secp256k1 point: compressed SEC 1, 66 lower-case hexadecimal digits";
+                let public = hex::decode(public_key)
+                    .ok()
+                    .and_then(|bytes| PublicKey::parse(Algorithm::Secp256k1, &bytes).ok())
+                    .filter(|public| hex::encode(public.bytes()) == *public_key);
+                Ok(Self { account: None, index: None, public: public.ok_or_else(|| bad(none))? })
+            }
+        }
+    }
 }
 
 /// The keys of an account, or one of them.
@@ -46,6 +115,7 @@ impl Keys {
         match self {
             Self::Token(_) => Tier::Hsm,
             Self::Seed(_) => Tier::Hd,
+            Self::Cold(_) => Tier::Cold,
         }
     }
 
@@ -53,13 +123,25 @@ impl Keys {
         match self {
             Self::Token(key) => &key.public,
             Self::Seed(derived) => &derived.public,
+            Self::Cold(apart) => &apart.public,
         }
     }
 
-    pub fn derived(&self) -> Option<&Derived> {
+    /// The account that they are derived from.
+    pub fn account(&self) -> Option<&AccountKey> {
         match self {
             Self::Token(_) => None,
-            Self::Seed(derived) => Some(derived),
+            Self::Seed(derived) => Some(&derived.account),
+            Self::Cold(apart) => apart.account.as_ref(),
+        }
+    }
+
+    /// Which address of its account a wallet is, where it is one.
+    pub fn index(&self) -> Option<u32> {
+        match self {
+            Self::Token(_) => None,
+            Self::Seed(derived) => derived.index,
+            Self::Cold(apart) => apart.index,
         }
     }
 
@@ -72,24 +154,51 @@ impl Keys {
         }
     }
 
+    /// The steps of a signature's key below the account.
+    fn steps(&self, signing: &Signing) -> Result<[u32; 2], Refusal> {
+        match (&signing.key, self.index()) {
+            (Some(key), None) => Ok(key.steps),
+            (None, Some(index)) => Ok([0, index]),
+            _ => {
+                let detail = "the payload names another key than the wallet has";
+                Err(Refusal::new(Code::Internal, detail))
+            }
+        }
+    }
+
+    /// What the machine of a cold wallet is asked to sign.
+    ///
+    /// # Errors
+    /// [`Code::SchnorrUnavailable`], which nobody here could verify.
+    pub fn apart(&self, signing: &Signing) -> Result<ColdSigning, Refusal> {
+        if signing.scheme == Scheme::Schnorr {
+            let detail =
+                "the payload needs Schnorr signatures (taproot), which are not taken from a cold wallet";
+            return Err(Refusal::new(Code::SchnorrUnavailable, detail));
+        }
+        let path = self.account().map(|account| below(account, self.steps(signing)?)).transpose()?;
+        Ok(ColdSigning {
+            digest: chancery_audit::Digest::from_bytes(signing.digest),
+            path: path.map(|path| path.to_string()),
+            public_key: self.signer(signing)?.bytes().into(),
+        })
+    }
+
+    /// A signature that was brought, verified under its key.
+    pub fn brought(&self, signing: &Signing, raw: &[u8]) -> Result<Result<Sealed, WrongAnswer>, Refusal> {
+        Ok(Sealed::brought(&self.signer(signing)?, &Message::Digest(signing.digest), raw))
+    }
+
     /// Has the HSM sign.
     pub async fn sign(&self, hsm: &Hsm, signing: &Signing) -> Result<Sealed, Refusal> {
         let message = Message::Digest(signing.digest);
         let derived = match self {
             Self::Token(key) => return Ok(hsm.sign(key, message).await?),
             Self::Seed(derived) => derived,
+            // INVARIANT: without what was brought nothing of a cold wallet is permitted, so this is never asked.
+            Self::Cold(_) => return Err(Refusal::new(Code::Internal, "a cold wallet signs apart")),
         };
-        let steps = match (&signing.key, derived.index) {
-            (Some(key), None) => key.steps,
-            (None, Some(index)) => [0, index],
-            _ => {
-                return Err(Refusal::new(
-                    Code::Internal,
-                    "the payload names another key than the wallet has",
-                ));
-            }
-        };
-        let path = below(&derived.account, steps)?;
+        let path = below(&derived.account, self.steps(signing)?)?;
         Ok(hsm.sign_derived(&derived.seed.seed, &path, &self.signer(signing)?, message).await?)
     }
 }
@@ -120,7 +229,7 @@ pub(crate) async fn new_account(
     hsm: &Hsm,
     tenant: &Tenant,
     of: &WalletId,
-    network: chancery_intent::bitcoin::Network,
+    network: Network,
     path: &Path,
 ) -> Result<(AccountKey, OwnSeed), Refusal> {
     let kek = kek(tenant);

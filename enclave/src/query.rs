@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chancery_audit::{self as audit, Digest, Receipt, Standing, Trust};
-use chancery_core::{Code, RequestId, Tenant, WalletId};
+use chancery_core::{Code, RequestId, Tenant, Tier, WalletId};
 use chancery_policy::Source;
 use chancery_store::RequestRow;
 use serde_json::Value;
@@ -122,7 +122,10 @@ impl Enclave {
 
     fn listed(&self, row: RequestRow) -> Result<Listed, Refusal> {
         let house = self.house();
-        let (decision, end) = (receipts::decision(&house.store, &row)?, receipts::outcome(house, &row)?);
+        let (mut decision, end) = (receipts::decision(&house.store, &row)?, receipts::outcome(house, &row)?);
+        if decision.tier == Tier::Cold {
+            decision.missing = receipts::latest(&house.store, &row)?.missing;
+        }
         let kept: Kept = kept::read("record", &row.record)?;
         Ok(Listed { decision, end, intent: kept.intent, row })
     }

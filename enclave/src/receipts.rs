@@ -96,9 +96,19 @@ fn assemble(
 
 /// The receipt of a recorded request, as it stands now.
 pub(crate) async fn receipt(house: &Arc<House>, row: &RequestRow) -> Result<Receipt, Refusal> {
-    let Some(decision_leaf) = row.decision_leaf else {
-        return Err(Refusal::new(Code::Internal, "a request without a decision").of(row.id));
-    };
+    receipt_at(house, row, decided_at(row)?).await
+}
+
+fn decided_at(row: &RequestRow) -> Result<u64, Refusal> {
+    row.decision_leaf.ok_or_else(|| Refusal::new(Code::Internal, "a request without a decision").of(row.id))
+}
+
+/// The same of the decision at this log index.
+pub(crate) async fn receipt_at(
+    house: &Arc<House>,
+    row: &RequestRow,
+    decision_leaf: u64,
+) -> Result<Receipt, Refusal> {
     let decided = leaf(&house.store, decision_leaf)?;
     let ended = row.outcome_leaf.map(|index| leaf(&house.store, index)).transpose()?;
     let newest = ended.as_ref().map_or(decided.index, |ended| ended.index);
@@ -133,7 +143,7 @@ pub(crate) async fn answer_again(house: &Arc<House>, row: RequestRow) -> Result<
         }
         RequestState::Pending => Ok(Answer::Pending(Pending {
             request_id: row.id,
-            missing: decision(&house.store, &row)?.missing,
+            missing: latest(&house.store, &row)?.missing,
             expires_ms: row.expires_ms,
         })),
         RequestState::Denied => {
@@ -170,9 +180,22 @@ pub(crate) fn outcome(house: &House, row: &RequestRow) -> Result<Option<audit::O
 
 /// The decision record of a request.
 pub(crate) fn decision(store: &Store, row: &RequestRow) -> Result<audit::Decision, Refusal> {
-    let Some(index) = row.decision_leaf else {
-        return Err(Refusal::new(Code::Internal, "a request without a decision").of(row.id));
+    decision_at(store, decided_at(row)?)
+}
+
+/// What the log last said about a request: where it waits for a cold wallet's signature alone, that.
+pub(crate) fn latest(store: &Store, row: &RequestRow) -> Result<audit::Decision, Refusal> {
+    let ready = match row.state {
+        RequestState::Pending => store.read(|rows| rows.ready(row.id))?,
+        _ => Vec::new(),
     };
+    match ready.first() {
+        Some((_, leaf)) => decision_at(store, *leaf),
+        None => decision(store, row),
+    }
+}
+
+fn decision_at(store: &Store, index: u64) -> Result<audit::Decision, Refusal> {
     let leaf = leaf(store, index)?;
     match record(&leaf)? {
         audit::Record::Decision(decision) => Ok(decision),

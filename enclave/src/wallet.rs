@@ -12,7 +12,7 @@ use chancery_intent::{Account, AccountKey, Address, address_of, ethereum};
 use chancery_store::WalletRow;
 use serde::{Deserialize, Serialize};
 
-use crate::keys::{Derived, KeptSeed, Keys, account_path};
+use crate::keys::{Apart, Cold, Derived, KeptSeed, Keys, account_path};
 use crate::refusal::Refusal;
 
 /// LIMIT: chains of one wallet.
@@ -86,6 +86,8 @@ pub enum Source {
     },
     /// The next address of the account that an Ethereum wallet is an address of.
     Beside(WalletId),
+    /// Nowhere in the appliance: only this is known of them.
+    Cold(Cold),
 }
 
 impl Design {
@@ -132,6 +134,14 @@ impl Design {
         matches!(self, Self::Ethereum { .. }).then_some(0)
     }
 
+    /// The keys that such a wallet has apart.
+    ///
+    /// # Errors
+    /// As [`Apart::of`].
+    pub(crate) fn apart(&self, cold: &Cold) -> Result<Apart, Refusal> {
+        Apart::of(cold, self.network(), self.first_index().is_some())
+    }
+
     /// Whether a wallet can be made so, asked before there is a key for it.
     ///
     /// # Errors
@@ -156,6 +166,10 @@ impl Design {
             Self::Bitcoin { network, .. } => {
                 // Any key: what a descriptor may be does not depend on it.
                 let account = match source {
+                    Source::Cold(cold) => {
+                        let apart = self.apart(cold)?;
+                        return self.clone().with(apart.public.bytes(), apart.account.as_ref()).map(|_| ());
+                    }
                     Source::Token | Source::Made(_) => None,
                     Source::Seed { .. } => {
                         Some(AccountKey::new(*network, &ANY_KEY, &[0], &ANY_KEY, &ANY_KEY, [0; 32])?)
@@ -179,7 +193,7 @@ const ANY_KEY: [u8; 33] = [
 ];
 
 /// The `record` column of a wallet: format 1 is Ethereum's, format 2 Bitcoin's, of a key in the token; format 3 is of
-/// either, of an account; format 4 is the seal's.
+/// either, of an account; format 4 is the seal's; format 5 is of either, of keys that are apart.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Kept {
@@ -210,6 +224,10 @@ impl Kept {
         let seed = self.seed.take().map(|seed| seed.open(tenant));
         match (self.v, self.key, &self.account, seed) {
             (1 | 2 | 4, Some(id), None, None) => Some(Keys::Token(KeyRef { id, public })),
+            (5, None, account, None) => {
+                let account = account.as_ref().map(|account| account.parse()).transpose().ok()?;
+                Some(Keys::Cold(Box::new(Apart { account, index: self.index, public })))
+            }
             (3, None, Some(account), Some(seed)) => {
                 let derived = Derived::new(account.parse().ok()?, self.index, seed).ok()?;
                 (derived.public == public).then(|| Keys::Seed(Box::new(derived)))
@@ -256,13 +274,13 @@ impl Wallet {
     /// The account that its keys are derived from.
     #[must_use]
     pub fn account_key(&self) -> Option<&AccountKey> {
-        self.keys.derived().map(|derived| &derived.account)
+        self.keys.account()
     }
 
     /// Which address of its account it is, where it is one.
     #[must_use]
     pub fn index(&self) -> Option<u32> {
-        self.keys.derived().and_then(|derived| derived.index)
+        self.keys.index()
     }
 
     /// The chains in CAIP-2 text.
@@ -292,18 +310,19 @@ impl Wallet {
             Holding::Bitcoin(wallet) => (2, None, Some(wallet.network())),
             Holding::Seal => (4, None, None),
         };
-        let (v, key, derived) = match &self.keys {
+        let (v, key, seed) = match &self.keys {
             Keys::Token(key) => (v, Some(key.id), None),
-            Keys::Seed(derived) => (3, None, Some(derived)),
+            Keys::Seed(derived) => (3, None, Some(&derived.seed)),
+            Keys::Cold(_) => (5, None, None),
         };
         crate::kept::write(&Kept {
             v,
             key,
             algorithm: self.keys.public().algorithm(),
             public_key: hex::encode(self.public_key()),
-            account: derived.map(|derived| derived.account.to_string()),
+            account: self.account_key().map(ToString::to_string),
             index: self.index(),
-            seed: derived.map(|derived| KeptSeed::from(&derived.seed)),
+            seed: seed.map(KeptSeed::from),
             chain_ids,
             network,
             descriptor: self.descriptor(),
@@ -318,8 +337,7 @@ impl Wallet {
         design: Design,
         created_ms: UnixMillis,
     ) -> Result<Self, Refusal> {
-        let account = keys.derived().map(|derived| &derived.account);
-        let holding = design.with(keys.public().bytes(), account)?;
+        let holding = design.with(keys.public().bytes(), keys.account())?;
         Ok(Self { tenant, id, created_ms, leaf: 0, holding, keys })
     }
 
@@ -335,8 +353,8 @@ impl Wallet {
         let mut kept: Kept = crate::kept::read("wallet", &row.record)?;
         let keys = kept.keys(&row.tenant).ok_or_else(unreadable)?;
         let design = match (kept.v, kept.chain_ids, kept.network, kept.descriptor) {
-            (1 | 3, Some(chain_ids), None, None) => Design::Ethereum { chain_ids },
-            (2 | 3, None, Some(network), Some(descriptor)) => Design::Bitcoin { network, descriptor },
+            (1 | 3 | 5, Some(chain_ids), None, None) => Design::Ethereum { chain_ids },
+            (2 | 3 | 5, None, Some(network), Some(descriptor)) => Design::Bitcoin { network, descriptor },
             (4, None, None, None) => Design::Seal,
             _ => return Err(unreadable()),
         };
@@ -371,6 +389,12 @@ impl Wallets {
     pub fn has_key(&self, id: KeyId) -> bool {
         let wallets = self.known.read().unwrap_or_else(PoisonError::into_inner);
         wallets.values().any(|wallet| matches!(&wallet.keys, Keys::Token(key) if key.id == id))
+    }
+
+    /// A wallet of the tenant with this public key.
+    pub fn of_key(&self, tenant: &Tenant, public: &PublicKey) -> Option<Arc<Wallet>> {
+        let wallets = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        wallets.values().find(|wallet| wallet.tenant == *tenant && wallet.keys.public() == public).cloned()
     }
 
     /// The wallets that are addresses of an account, by index.

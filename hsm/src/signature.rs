@@ -55,6 +55,15 @@ impl fmt::Debug for Signature {
 pub struct Sealed(Signature);
 
 impl Sealed {
+    /// A signature that was made elsewhere by whoever has the key: `r || s` in its one form, low-S.
+    ///
+    /// # Errors
+    /// [`WrongAnswer`], also for a signature that is not low-S.
+    pub fn brought(public: &PublicKey, message: &Message, raw: &[u8]) -> Result<Self, WrongAnswer> {
+        let sealed = seal(public, message, raw)?;
+        if sealed.0.bytes == raw { Ok(sealed) } else { Err(WrongAnswer::Range) }
+    }
+
     /// Breaks the seal. Whoever calls this has recorded the outcome.
     #[must_use]
     pub fn open(self) -> Signature {

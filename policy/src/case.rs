@@ -289,6 +289,8 @@ impl<'a> Names<'a> {
                 waited_ms,
                 vetoes: entry.vetoes,
                 request_signed: entry.request_signed,
+                // A case is about the rules: that a cold wallet's signature is still to come is not theirs.
+                cold_signed: true,
             },
             spent: entry.spent,
             expect,

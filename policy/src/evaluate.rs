@@ -1,12 +1,13 @@
 //! The decision: default deny, forbid wins, any evaluation error denies, every effect must be allowed, and what one effect
 //! spends counts for all. Pure: the same bundle, question and spending give the same answer.
-//! INVARIANT: `Allowed` needs, for each effect, a satisfied permit, no satisfied forbid and no error.
+//! INVARIANT: `Allowed` needs, for each effect, a satisfied permit, no satisfied forbid and no error; and of a cold wallet its
+//! signature.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::LazyLock;
 
 use cedar_policy::{Authorizer, Decision, Request};
-use chancery_core::{Tenant, UnixMillis, limit as bounds};
+use chancery_core::{Tenant, Tier, UnixMillis, limit as bounds};
 use chancery_intent::model::Kind;
 use serde::{Deserialize, Serialize};
 
@@ -71,7 +72,7 @@ pub struct EffectEvaluation {
 pub struct Evaluation {
     /// The bundle that decided.
     pub bundle: String,
-    /// The worst outcome of the effects.
+    /// The worst outcome of the effects; pending also where all are allowed and a cold wallet has not signed.
     pub outcome: Outcome,
     /// What decided: the rules of the effects with that outcome, sorted.
     pub rules: Vec<RuleName>,
@@ -370,6 +371,22 @@ impl Bundle {
                 let own = verdict.expires_ms.unwrap_or(bounds::PENDING_MS);
                 expires_ms = Some(expires_ms.map_or(own, |other| other.min(own)));
             }
+        }
+        let mut outcome = outcome;
+        if outcome == Outcome::Allowed && question.tier == Tier::Cold && !question.met.cold_signed {
+            outcome = Outcome::Pending;
+            let permits = verdicts.iter().enumerate().flat_map(|(effect, verdict)| {
+                verdict.permits.iter().map(move |rule| (effect, rule_name(rule)))
+            });
+            missing.extend(permits.map(|(effect, rule)| Missing {
+                rule,
+                effect,
+                needs: vec![Need::Signature],
+            }));
+            let patience = |verdict: &Verdict| {
+                verdict.permits.iter().filter_map(|rule| self.rules.get(rule)).map(expiry_ms).max()
+            };
+            expires_ms = Some(verdicts.iter().filter_map(patience).min().unwrap_or(bounds::PENDING_MS));
         }
         let asked = question.now.plus_ms(question.met.waited_ms.max(0).saturating_neg());
         Evaluation {

@@ -33,6 +33,8 @@ pub struct Met {
     pub vetoes: BTreeSet<String>,
     /// Whether the client signed the request itself (RFC 9421).
     pub request_signed: bool,
+    /// Whether the signature of a cold wallet was brought.
+    pub cold_signed: bool,
 }
 
 /// One thing a request still needs under one rule.
@@ -58,6 +60,8 @@ pub enum Need {
         /// How much longer, in milliseconds.
         wait_ms: i64,
     },
+    /// The signature of the cold wallet; told once nothing else is missing.
+    Signature,
 }
 
 impl fmt::Display for Need {
@@ -66,6 +70,7 @@ impl fmt::Display for Need {
             Self::Quorum { group, needed, have } => write!(f, "{have} of {needed} approvals by `{group}`"),
             Self::Factor { factor } => write!(f, "the factor `{factor}`"),
             Self::Delay { wait_ms } => write!(f, "{} s more of waiting", wait_ms.saturating_add(999) / 1_000),
+            Self::Signature => f.write_str("the signature of the cold wallet"),
         }
     }
 }

@@ -4,11 +4,11 @@
 mod scene;
 
 use alloy_primitives::U256;
-use chancery_core::{Tenant, UnixMillis, limit};
+use chancery_core::{Tenant, Tier, UnixMillis, limit};
 use chancery_intent::model::{Argument, Effect, Kind, Method};
 use chancery_policy::{
-    Counter, DEFAULT_DENY, EFFECTS_OUT_OF_RANGE, MemorySpending, Need, Outcome, SPENDING_UNREADABLE, Said,
-    Spending, SpendingError, SupposedSpending,
+    Counter, DEFAULT_DENY, EFFECTS_OUT_OF_RANGE, MemorySpending, Met, Need, Outcome, SPENDING_UNREADABLE,
+    Said, Spending, SpendingError, SupposedSpending,
 };
 use scene::{
     ALICE, Ask, BOB, COIN, MALLORY, MANIFEST, OPEN, TOKEN, bundle, codes, compile, describe, effect, names,
@@ -544,4 +544,33 @@ fn an_explanation_agrees_with_the_decision_and_shows_why() {
         assert!(text.contains(part), "{part:?} is missing in\n{text}");
     }
     assert!(serde_json::to_string(&explanation).unwrap().contains("\"result\":\"waiting\""));
+}
+
+/// Would catch a permit for a cold wallet that nobody has signed for, and one that waits for its signature before its approvals.
+#[test]
+fn a_cold_wallet_waits_for_its_signature_last() {
+    let bundle = bundle(
+        "@id(\"cold\")\n@quorum(\"treasury, 1\")\n@expires(\"2h\")\npermit (principal, action == Action::\"transfer\", resource) \
+         when { context.tier == \"cold\" };\n@id(\"free\")\npermit (principal, action == Action::\"message\", resource);",
+    );
+    let mut ask = Ask { tier: Tier::Cold, ..Ask::of(vec![transfer(1, ALICE)]) };
+    let needs = |ask: &Ask| {
+        let answer = ask.put(&bundle);
+        (
+            answer.outcome,
+            answer.missing.into_iter().flat_map(|missing| missing.needs).collect::<Vec<_>>(),
+            answer.expires_ms,
+        )
+    };
+    let until = Some(scene::NOON.plus_ms(2 * 3_600_000));
+    let quorum = vec![Need::Quorum { group: "treasury".into(), needed: 1, have: 0 }];
+    ask.met.cold_signed = true;
+    assert_eq!(needs(&ask), (Outcome::Pending, quorum, until), "a signature stands for no approval");
+    ask.met = Met { approvals: [("treasury".to_owned(), 1)].into(), ..Met::default() };
+    assert_eq!(needs(&ask), (Outcome::Pending, vec![Need::Signature], until));
+    ask.met.cold_signed = true;
+    assert_eq!(needs(&ask), (Outcome::Allowed, vec![], None));
+    ask.met.cold_signed = false;
+    ask.tier = Tier::Hd;
+    assert_eq!(ask.put(&bundle).outcome, Outcome::Denied, "policy sees the tier");
 }

@@ -149,7 +149,7 @@ fn rule(dice: &mut Dice) -> Rule {
         7 | 8 => Atom::To(dice.one_in(2)),
         9 => Atom::Unlimited,
         10 => [Atom::Registered, Atom::WorthAtMost(amount(dice)), Atom::Signs][dice.below(3)],
-        11 => [Atom::RequestSigned, Atom::Tier(Tier::ALL[dice.below(2)])][dice.below(2)],
+        11 => [Atom::RequestSigned, Atom::Tier(Tier::ALL[dice.below(3)])][dice.below(2)],
         _ => Atom::Sum([1, i64::MAX, i64::MAX - 100][dice.below(3)]),
     });
     let atoms = atoms.collect();
@@ -206,7 +206,8 @@ fn asked(dice: &mut Dice, now: i64) -> Asked {
     }
     met.waited_ms = [0, 59_999, 60_000][dice.below(3)];
     met.request_signed = dice.one_in(2);
-    let tier = Tier::ALL[dice.below(2)];
+    let tier = Tier::ALL[dice.below(3)];
+    met.cold_signed = dice.one_in(2);
     Asked { client: dice.below(CLIENTS.len()), wallet: dice.below(WALLETS.len()), tier, now, effects, met }
 }
 
@@ -440,9 +441,12 @@ fn model(rules: &[Rule], asked: &Asked, past: &[Spend]) -> (Outcome, BTreeSet<St
             (Outcome::Denied, ["default-deny".to_owned()].into())
         });
     }
-    let worst = answers.iter().map(|(outcome, _)| *outcome).max().unwrap();
+    let mut worst = answers.iter().map(|(outcome, _)| *outcome).max().unwrap();
     let rules =
         answers.into_iter().filter(|(outcome, _)| *outcome == worst).flat_map(|(_, rules)| rules).collect();
+    if worst == Outcome::Allowed && asked.tier == Tier::Cold && !asked.met.cold_signed {
+        worst = Outcome::Pending;
+    }
     (worst, rules)
 }
 

@@ -15,6 +15,9 @@ pub(crate) mod sql {
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     pub(crate) const APPROVALS: &str = "SELECT request, leaf, officer, act, bundle, record FROM approval \
          WHERE request = ?1 ORDER BY leaf LIMIT ?2";
+    pub(crate) const MAKE_READY: &str = "INSERT INTO ready (request, bundle, leaf) VALUES (?1, ?2, ?3)";
+    pub(crate) const READY: &str =
+        "SELECT bundle, leaf FROM ready WHERE request = ?1 ORDER BY leaf DESC LIMIT ?2";
     pub(crate) const DECIDE_AGAIN: &str =
         "UPDATE request SET state = ?2, decision_leaf = ?3, decided_ms = ?4, again_ms = NULL WHERE id = ?1";
     pub(crate) const WAIT: &str = "UPDATE request SET again_ms = ?2 WHERE id = ?1 AND state = 'pending'";
@@ -30,6 +33,16 @@ impl Reader<'_> {
     /// [`StoreError`] when the store cannot be read.
     pub fn approvals(&self, request: RequestId) -> Result<Vec<ApprovalRow>, StoreError> {
         self.link.many(sql::APPROVALS, (request.as_bytes(), APPROVALS as i64), approval)
+    }
+
+    /// Under which bundles the log says that a request waits for nothing but the signature of its cold wallet, and at which
+    /// index, the newest first: at most [`APPROVALS`].
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    pub fn ready(&self, request: RequestId) -> Result<Vec<([u8; 32], u64)>, StoreError> {
+        let one = |row: &Row<'_>| Ok((row.get(0)?, index(row, 1, "leaf")?));
+        self.link.many(sql::READY, (request.as_bytes(), APPROVALS as i64), one)
     }
 
     /// Pending requests that were to be decided again by `now`, the longest overdue first, at most `limit`.
@@ -53,6 +66,14 @@ impl Tx<'_> {
         self.link
             .run(sql::APPROVE, (request, leaf, row.officer.as_str(), &row.act, row.bundle, &row.record))
             .map(|_| ())
+    }
+
+    /// Notes where the log says that a pending request waits for nothing but the signature of its cold wallet.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] where it says so under this bundle already, or the request is not pending.
+    pub fn make_ready(&mut self, request: RequestId, bundle: &[u8; 32], leaf: u64) -> Result<(), StoreError> {
+        self.link.run(sql::MAKE_READY, (request.as_bytes(), bundle, signed(leaf)?)).map(|_| ())
     }
 
     /// Moves a pending request on to what was decided now, under another log entry.

@@ -68,6 +68,8 @@ fn no_hot_statement_walks_a_table() {
         addresses::sql::PUT_ADDRESSES,
         approvals::sql::APPROVE,
         approvals::sql::APPROVALS,
+        approvals::sql::MAKE_READY,
+        approvals::sql::READY,
         approvals::sql::DECIDE_AGAIN,
         approvals::sql::WAIT,
         approvals::sql::WAITED,

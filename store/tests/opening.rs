@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use chancery_core::{Code, Tenant, UnixMillis};
+use chancery_core::{Code, RequestId, Tenant, UnixMillis};
 use chancery_store::{FORMAT, RequestState, Store, StoreError};
 use fixture::{Heard, open, record, request};
 use rusqlite::Connection;
@@ -95,7 +95,8 @@ async fn a_newer_format_is_refused_and_left_alone() {
 /// Would catch a release that cannot start over the state of one before, or that loses something of it.
 #[tokio::test]
 async fn a_store_of_an_older_format_is_taken_along() {
-    const TO_5: &str = "DROP TABLE certificate; DROP TABLE authority; PRAGMA user_version = 5;";
+    const TO_5: &str =
+        "DROP TABLE ready; DROP TABLE certificate; DROP TABLE authority; PRAGMA user_version = 5;";
     const FROM_5_TO_4: &str = "DROP TABLE told; PRAGMA user_version = 4;";
     const FROM_4_TO_3: &str = "DROP TABLE account; DROP TABLE session; DROP TABLE enrolment; DROP TABLE address; PRAGMA user_version = 3;";
     const FROM_3_TO_2: &str = "DROP TABLE approval; DROP TRIGGER request_decided_again; DROP INDEX request_by_again; \
@@ -123,6 +124,7 @@ async fn is_taken_along(older: &str) {
         assert_eq!(store.read(|rows| rows.wrapped("seed")).unwrap().as_deref(), Some(b"opaque".as_slice()));
         assert_eq!(store.read(|rows| rows.wrapped("other")).unwrap(), None);
         assert_eq!(store.read(|rows| rows.waited(UnixMillis(i64::MAX), 1)).unwrap(), []);
+        assert_eq!(store.read(|rows| rows.ready(RequestId::from_bytes([0; 16]))).unwrap(), []);
         assert_eq!(store.read(|rows| rows.told("ledger")).unwrap(), (start > 0).then_some(7));
         store.write(|tx| tx.put_told("ledger", 7)).await.unwrap();
         let again = store.write(|tx| tx.keep_wrapped("seed", b"another")).await;

@@ -128,6 +128,28 @@ async fn sql_by_hand_cannot_break_the_rules() {
     }
 }
 
+/// Would catch a request that is made ready after its end, or twice under one bundle.
+#[tokio::test]
+async fn a_request_waits_for_a_signature_once_under_each_bundle_while_it_waits() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let row = started(&store, RequestState::Pending, 0).await.unwrap();
+    let (id, leaf) = (row.id, row.decision_leaf.unwrap());
+    store.write(move |tx| tx.make_ready(id, &[1; 32], leaf)).await.unwrap();
+    let again = store.write(move |tx| tx.make_ready(id, &[1; 32], leaf)).await;
+    assert!(matches!(again, Err(StoreError::Refused { .. })), "{again:?}");
+    let next = move |tx: &mut chancery_store::Tx<'_>| {
+        let leaf = tx.append_leaf(b"ready", &[9; 32])?;
+        tx.make_ready(id, &[2; 32], leaf).map(|()| leaf)
+    };
+    let newest = store.write(next).await.unwrap().into_inner();
+    let ready = store.read(|rows| rows.ready(id)).unwrap();
+    assert_eq!(ready, [([2; 32], newest), ([1; 32], leaf)], "the newest first");
+    store.write(move |tx| finish(tx, id, RequestState::Expired)).await.unwrap();
+    let late = store.write(move |tx| tx.make_ready(id, &[3; 32], leaf)).await;
+    assert!(matches!(late, Err(StoreError::Refused { .. })), "{late:?}");
+}
+
 async fn started(store: &Store, state: RequestState, n: usize) -> Result<RequestRow, StoreError> {
     let key = format!("{}-{n}", state.as_str());
     Ok(store.write(move |tx| record(tx, request(&key, state, 1))).await?.into_inner())

@@ -26,8 +26,9 @@ const TILE_BYTES: usize = 256 * HASH;
 
 /// What the pass needs of an entry.
 pub(super) enum Step {
-    /// A decision: what its outcome is held to, and what led to it where it had been pending.
-    Decision(Box<Decided>, Option<Box<Review>>),
+    /// A decision: what its outcome is held to, what led to it where it had been pending, and what about it by itself does not
+    /// hold.
+    Decision(Box<Decided>, Option<Box<Review>>, Result<(), &'static str>),
     Approval(Box<Approval>),
     Outcome(Box<Outcome>),
     Wallet(Box<Changed>),
@@ -42,7 +43,8 @@ impl From<Record> for Step {
     fn from(record: Record) -> Self {
         match record {
             Record::Decision(decision) => {
-                Self::Decision(Box::new(Decided::from(&decision)), decision.review.map(Box::new))
+                let (decided, sound) = (Decided::from(&decision), decision.fits_its_tier());
+                Self::Decision(Box::new(decided), decision.review.map(Box::new), sound)
             }
             Record::Approval(approval) => Self::Approval(Box::new(approval)),
             Record::Outcome(outcome) => Self::Outcome(Box::new(outcome)),

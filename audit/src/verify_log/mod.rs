@@ -250,13 +250,17 @@ impl<'a> Pass<'a> {
         let wrong = |rule| LogError::Change { index, rule };
         self.changes.next(outcome).map_err(wrong)?;
         match step {
-            Step::Decision(decided, review) => {
+            Step::Decision(decided, review, sound) => {
                 self.counts.decisions += 1;
-                if let Some(review) = review {
-                    self.review(index, &decided, &review)?;
+                let decision = review.as_ref().map_or(index, |review| review.decision_leaf);
+                sound.map_err(|rule| LogError::Review { index, decision, rule })?;
+                if let Some(review) = &review {
+                    self.review(index, &decided, review)?;
                 }
-                // A denial has no outcome.
-                if decided.outcome != Verdict::Denied {
+                // A denial has no outcome, and of a request that waits on the first decision is the one that ends.
+                if decided.outcome == Verdict::Allowed
+                    || decided.outcome == Verdict::Pending && review.is_none()
+                {
                     if self.open.len() >= OPEN {
                         return Err(LogError::Open { index, open: self.open.len() });
                     }
@@ -313,7 +317,7 @@ impl<'a> Pass<'a> {
         let wrong = |rule| LogError::Review { index, decision: review.decision_leaf, rule };
         review.check().map_err(wrong)?;
         let waited =
-            self.open.remove(&review.decision_leaf).ok_or_else(|| wrong("that is no decision that waits"))?;
+            self.open.get(&review.decision_leaf).ok_or_else(|| wrong("that is no decision that waits"))?;
         let follows = waited.outcome == Verdict::Pending
             && waited.tenant == decided.tenant
             && waited.request_id == decided.request_id
@@ -321,11 +325,12 @@ impl<'a> Pass<'a> {
         if !follows {
             return Err(wrong("that is of another request, or did not wait"));
         }
-        if decided.outcome == Verdict::Pending {
-            return Err(wrong("a review does not leave a request waiting"));
-        }
         if !review.approvals.iter().all(|spoken| waited.approvals.contains(spoken)) {
             return Err(wrong("it counts an approval that is not in the log"));
+        }
+        // One that leaves it waiting says that nothing but a cold wallet's signature is missing; it waits on as it did.
+        if decided.outcome != Verdict::Pending {
+            self.open.remove(&review.decision_leaf);
         }
         Ok(())
     }

@@ -289,6 +289,7 @@ impl Asked {
             rules: vec!["small-transfers".to_owned()],
             missing: vec![],
             bundle: Digest::of(b"bundle"),
+            expires_ms: None,
             review: None,
             request_signature: None,
         };

@@ -4,6 +4,7 @@ mod approval;
 mod audit;
 mod ceremony;
 mod client;
+mod cold;
 mod events;
 mod history;
 mod init;
@@ -105,6 +106,9 @@ enum Command {
     /// Make, back up, restore and destroy keys before witnesses
     #[command(subcommand)]
     Ceremony(ceremony::Ceremony),
+    /// Sign for cold wallets on a machine without a network, and carry what goes there and back
+    #[command(subcommand)]
+    Cold(cold::Cold),
     /// Print a shell's completions
     Completions(page::Completions),
     /// Write the man pages
@@ -136,6 +140,7 @@ impl Cli {
             Command::Receipt(command) => command.run(connection, output),
             Command::Trust(command) => command.run(connection, output),
             Command::Ceremony(command) => command.run(connection, output),
+            Command::Cold(command) => command.run(connection, output),
             Command::Completions(command) => command.run(output),
             Command::Man(command) => command.run(output),
         }

@@ -144,7 +144,15 @@ fn body(wallet: &WalletId, payload: &Payload) -> Value {
 
 /// The text to hand on: the signed transaction or authorization, or the bare signature. What was signed is compared
 /// with what was sent.
-fn signed(answer: &Answer, document: &Value, payload: &Payload, output: &Output) -> Result<String, Error> {
+///
+/// # Errors
+/// [`Error::Answer`] where none of them is there.
+pub fn signed(
+    answer: &Answer,
+    document: &Value,
+    payload: &Payload,
+    output: &Output,
+) -> Result<String, Error> {
     let stated = answer.text(document, "/signing_digest")?;
     let mut digest = [0; 32];
     hex::decode_to_slice(&stated, &mut digest)

@@ -1,10 +1,13 @@
 //! `chancery wallet`: keys and what they may be used on.
 
+use std::path::PathBuf;
+
 use chancery_core::{KeyId, WalletId};
 use clap::{ArgGroup, Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::sign::asked;
+use crate::cold::{DERIVED, Public};
 use crate::connection::Connection;
 use crate::http::{Answer, Api, Call};
 use crate::output::cell;
@@ -13,14 +16,15 @@ use crate::{Error, Exit, Output};
 /// `chancery wallet`.
 #[derive(Subcommand, Debug)]
 pub enum Wallet {
-    /// Make a key in the HSM, for use on the chains named (operator)
+    /// Make a wallet, for use on the chains named: around a fresh key in the HSM, or another (operator)
     #[command(
         after_help = "Examples:\n  chancery wallet create treasury --chain-id 1\n  \
         chancery wallet create ops --chain-id 1 --chain-id 10 --json\n  \
         chancery wallet create vault --bitcoin mainnet\n  \
         chancery wallet create joint --bitcoin signet --descriptor 'wsh(sortedmulti(2,@0,02..,03..))'\n  \
         chancery wallet create deposits --bitcoin mainnet --hd\n  \
-        chancery wallet create customer-8 --chain-id 1 --beside customer-7",
+        chancery wallet create customer-8 --chain-id 1 --beside customer-7\n  \
+        chancery wallet create vault --bitcoin mainnet --cold public.json",
         group(ArgGroup::new("where").required(true).args(["chain_id", "bitcoin"]))
     )]
     Create {
@@ -35,6 +39,9 @@ pub enum Wallet {
         /// Its output descriptor, with `@0` for the key that is made; `wpkh(@0)` without, or `wpkh(@0/<0;1>/*)` with an account
         #[arg(long, value_name = "DESCRIPTOR", requires = "bitcoin")]
         descriptor: Option<String>,
+        /// With `--cold`: which address of its account an Ethereum wallet is; 0 without
+        #[arg(long, value_name = "N", requires = "cold", conflicts_with = "bitcoin")]
+        index: Option<u32>,
         #[command(flatten)]
         keys: KeysFrom,
     },
@@ -101,11 +108,21 @@ pub struct KeysFrom {
     /// A key that a ceremony made for it
     #[arg(long, value_name = "ID")]
     key: Option<KeyId>,
+    /// A key that never is in the appliance: the public file that `chancery cold init` wrote
+    #[arg(long, value_name = "FILE")]
+    cold: Option<PathBuf>,
+    /// A key that never is in the appliance, by its public key alone: compressed SEC 1, hexadecimal
+    #[arg(long, value_name = "HEX")]
+    public_key: Option<String>,
 }
 
 impl KeysFrom {
-    fn body(&self) -> Value {
+    fn body(&self, cold: Option<&Public>, index: Option<u32>) -> Value {
+        if let Some(public) = cold {
+            return public.key(index);
+        }
         match self {
+            Self { public_key: Some(key), .. } => json!({ "from": "cold", "public_key": key }),
             Self { hd: true, .. } => json!({ "from": "seed" }),
             Self { beside: Some(wallet), .. } => json!({ "from": "beside", "wallet": wallet }),
             Self { key: Some(id), .. } => json!({ "from": "ceremony", "id": id }),
@@ -114,7 +131,7 @@ impl KeysFrom {
     }
 
     fn descriptor(&self) -> &'static str {
-        if self.hd { "wpkh(@0/<0;1>/*)" } else { "wpkh(@0)" }
+        if self.hd { DERIVED } else { "wpkh(@0)" }
     }
 }
 
@@ -122,13 +139,18 @@ impl Wallet {
     pub fn run(&self, connection: &Connection, output: &Output) -> Result<Exit, Error> {
         let api = Api::open(connection, output)?;
         match self {
-            Self::Create { id, chain_id, bitcoin, descriptor, keys } => {
-                let key = keys.body();
+            Self::Create { id, chain_id, bitcoin, descriptor, index, keys } => {
+                let cold = keys.cold.as_deref().map(Public::read).transpose()?;
+                if let Some(public) = &cold {
+                    public.is_for(bitcoin.as_deref())?;
+                }
+                let descriptor = descriptor.as_deref().or_else(|| cold.as_ref()?.descriptor());
+                let key = keys.body(cold.as_ref(), *index);
                 let body = match bitcoin {
                     None => json!({ "id": id, "chain": "ethereum", "chain_ids": chain_id, "key": key }),
                     Some(network) => json!({
                         "id": id, "chain": "bitcoin", "network": network, "key": key,
-                        "descriptor": descriptor.as_deref().unwrap_or(keys.descriptor()),
+                        "descriptor": descriptor.unwrap_or(keys.descriptor()),
                     }),
                 };
                 let answer = api.call(&Call::post(&["wallets"], body))?;

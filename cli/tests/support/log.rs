@@ -107,6 +107,7 @@ impl Log {
             rules: vec!["eth-to-payees".to_owned()],
             missing: vec![],
             bundle: Digest::of(b"bundle"),
+            expires_ms: None,
             review: None,
             request_signature: None,
         };

@@ -86,6 +86,7 @@ impl Entries {
                 rules: vec!["a-rule".to_owned()],
                 missing: Vec::new(),
                 bundle: digest,
+                expires_ms: None,
                 review: None,
                 request_signature: None,
             }),

@@ -3,6 +3,7 @@
 //! If this is wrong, money moves without a decision, or without a record of it.
 
 mod authenticated;
+mod brought;
 mod recorded;
 mod sealed;
 mod understood;
@@ -14,13 +15,14 @@ use chancery_core::{Change, IdempotencyKey, SignRequest};
 use chancery_identity::{Client, Operator, Vouched};
 
 pub use authenticated::Authenticated;
+pub use brought::Brought;
 pub use recorded::Recorded;
 pub use sealed::Sealed;
 #[cfg(test)]
 pub(crate) use sealed::{Release, record_release};
 pub use understood::{Decided, Understood};
 pub(crate) use waiting::speaker;
-pub use waiting::{Reviewed, Said, Waiting, Word};
+pub use waiting::{Done, Reviewed, Said, Waiting, Word};
 
 use crate::answer::Answer;
 use crate::house::House;
@@ -68,14 +70,10 @@ async fn on(house: &Arc<House>, authenticated: Authenticated) -> Result<Answer, 
     Ok(Answer::Released(Box::new(released)))
 }
 
-/// Walks a pending request on, after an officer's word or when its time has come.
-pub(crate) async fn resume(
-    house: &Arc<House>,
-    waiting: Waiting,
-    said: Option<Said>,
-) -> Result<Answer, Refusal> {
+/// Walks a pending request on, after an officer's word, with what a cold wallet signed, or when its time has come.
+pub(crate) async fn resume(house: &Arc<House>, waiting: Waiting, done: Done) -> Result<Answer, Refusal> {
     // Whether policy allows it now: what was said, the decision and its limits recorded in one transaction.
-    let recorded = match waiting.decide(&house.books, said).await? {
+    let recorded = match waiting.decide(&house.books, done).await? {
         Reviewed::Permitted(recorded) => recorded,
         Reviewed::Pending(pending) => return Ok(Answer::Pending(pending)),
         Reviewed::Denied(refusal) => return Err(refusal),

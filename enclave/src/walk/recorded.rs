@@ -28,23 +28,26 @@ pub struct Recorded {
     pub(super) kept: Kept,
     /// Keeps the resolver away while the walk goes on.
     pub(super) in_flight: InFlight,
+    /// What a cold wallet signed of it, one for each of its signings.
+    pub(super) brought: Option<Vec<chancery_hsm::Sealed>>,
 }
 
 impl Recorded {
-    /// Has the HSM sign what policy permitted: one digest, or each of those that the permitted one commits to. What it changes
-    /// here, if it does, is made ready.
+    /// Has the HSM sign what policy permitted: one digest, or each of those that the permitted one commits to; of a cold wallet,
+    /// takes what was brought. What it changes here, if it does, is made ready.
     ///
     /// # Errors
     /// [`Code::HsmUnavailable`], [`Code::Overloaded`] or [`Code::KeyQuarantined`]; [`Code::SchnorrUnavailable`] where a
     /// signature is asked for that no token makes; what keeps a change from being made ready. The request is then on record as
     /// failed, and its idempotency key is free for another try.
-    pub async fn seal(self, house: &Arc<House>) -> Result<Sealed, Refusal> {
+    pub async fn seal(mut self, house: &Arc<House>) -> Result<Sealed, Refusal> {
+        let brought = self.brought.take();
         let made = async {
             if !self.is_permitted() {
                 return Err(Refusal::new(Code::Internal, "the permit is for another request"));
             }
             let enactment = Enactment::begin(house, &self.record, &self.kept.payload).await?;
-            Ok((self.sign_each(house).await?, enactment))
+            Ok((self.sign_each(house, brought).await?, enactment))
         };
         let refusal = match made.await {
             Ok((signatures, enactment)) => return Ok(Sealed { recorded: self, signatures, enactment }),
@@ -62,8 +65,15 @@ impl Recorded {
     }
 
     /// All signatures or none: a failure on the way leaves those before it sealed, and they are dropped unread.
-    async fn sign_each(&self, house: &House) -> Result<Vec<chancery_hsm::Sealed>, Refusal> {
+    async fn sign_each(
+        &self,
+        house: &House,
+        brought: Option<Vec<chancery_hsm::Sealed>>,
+    ) -> Result<Vec<chancery_hsm::Sealed>, Refusal> {
         let signings = self.intent.signings();
+        if let Some(brought) = brought {
+            return Ok(brought);
+        }
         if signings.iter().any(|signing| signing.scheme == Scheme::Schnorr) {
             let detail = "the payload needs Schnorr signatures (taproot), which the HSM cannot make";
             return Err(Refusal::new(Code::SchnorrUnavailable, detail));

@@ -144,7 +144,11 @@ impl Understood {
         let decision = self.judge(tx, now, &met);
         let lacks_signature = self.lacks_signature(tx, now, &met, &decision);
         let salt = fresh_salt()?;
-        let record = self.decision_record(id, now, &decision, &salt, None)?;
+        let mut record = self.decision_record(id, now, &decision, &salt, None)?;
+        let ready = audit::waits_for_signature(&record.missing);
+        if ready {
+            record.expires_ms = decision.evaluation().expires_ms;
+        }
         let leaf = audit::append(tx, &audit::Record::Decision(record.clone()))?;
         let kept = Kept {
             v: V1,
@@ -155,7 +159,11 @@ impl Understood {
             request_signature: own.as_ref().map(|own| own.signature.clone()),
             lacks_signature,
         };
-        tx.insert_request(&self.row(id, now, &decision, &kept, leaf)?)?;
+        let index = leaf.index();
+        tx.insert_request(&self.row(id, now, &decision, &kept, index)?)?;
+        if ready {
+            tx.make_ready(id, self.policy.digest().as_bytes(), index)?;
+        }
         hold(tx, id, now, &decision)?;
         Ok((Some(leaf), Written::Decided(Box::new(Fresh { decision, record, kept }))))
     }
@@ -224,6 +232,7 @@ impl Understood {
             rules: decision.evaluation().rules.iter().map(ToString::to_string).collect(),
             missing: needs(&decision.evaluation().missing)?,
             bundle: self.policy.digest(),
+            expires_ms: None,
             review,
             request_signature: self.own.as_ref().map(|own| own.signature.digest()).transpose()?,
         })
@@ -235,7 +244,7 @@ impl Understood {
         now: UnixMillis,
         decision: &Decision,
         kept: &Kept,
-        leaf: Leaf,
+        leaf: u64,
     ) -> Result<RequestRow, Refusal> {
         let (state, expires_ms) = match decision {
             Decision::Permitted(_) => (RequestState::Permitted, None),
@@ -254,7 +263,7 @@ impl Understood {
             decided_ms: now,
             expires_ms,
             signing_digest: *self.intent.signing_digest(),
-            decision_leaf: Some(leaf.index()),
+            decision_leaf: Some(leaf),
             outcome_leaf: None,
             record: kept::write(kept)?,
             released: None,
@@ -273,6 +282,7 @@ impl Understood {
                 record,
                 kept,
                 in_flight,
+                brought: None,
             })),
             Decision::Pending(evaluation) => Decided::Pending(Pending {
                 request_id: id,
@@ -299,7 +309,7 @@ pub(super) fn hold(
         let needs = evaluation.missing.iter().flat_map(|missing| &missing.needs);
         let waits = needs.filter_map(|need| match need {
             Need::Delay { wait_ms } => Some(now.plus_ms(*wait_ms)),
-            Need::Quorum { .. } | Need::Factor { .. } => None,
+            Need::Quorum { .. } | Need::Factor { .. } | Need::Signature => None,
         });
         tx.wait(id, waits.min())?;
     }

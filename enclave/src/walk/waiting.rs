@@ -1,5 +1,5 @@
 //! Beside the first steps: a pending request, read back from the store, understood again by the bundle in force and decided
-//! again, because an officer spoke or its time has come. It ends where `Understood` ends, on the store's writer, with the
+//! again, because an officer spoke, a cold wallet signed, or its time has come. It ends where `Understood` ends, on the store's writer, with the
 //! same decision by the same rules; what differs is what was done for the request meanwhile.
 
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use chancery_policy::{Decision, Evaluation, Met, Standing};
 use chancery_store::{ApprovalRow, RequestRow, RequestState, Tx};
 
 use super::understood::hold;
-use super::{Recorded, Understood};
+use super::{Brought, Recorded, Understood};
 use crate::answer::Pending;
 use crate::asker::Asker;
 use crate::house::Books;
@@ -25,13 +25,13 @@ use crate::refusal::Refusal;
 
 /// A request that waits for its obligations.
 pub struct Waiting {
-    row: RequestRow,
+    pub(super) row: RequestRow,
     /// Log index of the decision that left it waiting.
     leaf: u64,
     kept: Kept,
     /// The digest of the client's own signature, as first recorded.
     first_signature: Option<Digest>,
-    understood: Understood,
+    pub(super) understood: Understood,
 }
 
 /// What an officer says about a request.
@@ -51,6 +51,16 @@ pub struct Word {
 pub struct Said {
     approval: Approval,
     assertion: Assertion,
+}
+
+/// What happened since a request was last decided.
+pub enum Done {
+    /// Time passed.
+    Nothing,
+    /// An officer spoke.
+    Said(Box<Said>),
+    /// The cold wallet signed.
+    Brought(Brought),
 }
 
 /// The role in which officers speak about a payload: administrators about changes of the appliance, approvers about the rest.
@@ -184,12 +194,13 @@ impl Waiting {
         Ok(Said { approval, assertion })
     }
 
-    /// Records what was said, decides again, and records that too where it ends the waiting: one transaction.
+    /// Records what was said, decides again, and records that too where it ends the waiting, or leaves nothing but a cold
+    /// wallet's signature missing: one transaction.
     ///
     /// # Errors
-    /// [`Code::AlreadyExists`] where the officer said so before, [`Code::ApprovalStale`] where another bundle came into
+    /// [`Code::ColdNotReady`] where that signature was brought and something else is missing now, [`Code::AlreadyExists`] where the officer said so before, [`Code::ApprovalStale`] where another bundle came into
     /// force meanwhile, [`Code::RequestNotPending`], [`Code::RequestExpired`], and whatever keeps the store from recording.
-    pub async fn decide(self, books: &Arc<Books>, said: Option<Said>) -> Result<Reviewed, Refusal> {
+    pub async fn decide(self, books: &Arc<Books>, done: Done) -> Result<Reviewed, Refusal> {
         let id = self.row.id;
         // ORDER: in flight before it can be permitted, so that the resolver never ends a walk that goes on.
         let in_flight = books.walks.enter(id);
@@ -197,14 +208,14 @@ impl Waiting {
         let durable = books
             .store
             .write(move |tx| {
-                let (leaf, written) = self.record(&there, tx, said.as_ref())?;
-                Ok::<_, Refusal>((leaf, (written, self)))
+                let (leaf, written) = self.record(&there, tx, &done)?;
+                Ok::<_, Refusal>((leaf, (written, (self, done))))
             })
             .await
             .map_err(|refusal| refusal.of(id))?;
-        let (leaf, (written, still)) = durable.split();
+        let (leaf, (written, (still, done))) = durable.split();
         match (written, leaf.transpose().map(Appended::from_committed)) {
-            (Written::Decided(decided), Some(leaf)) => Ok(still.concluded(*decided, leaf, in_flight)),
+            (Written::Decided(decided), Some(leaf)) => Ok(still.concluded(*decided, leaf, in_flight, done)),
             (Written::Waits(evaluation), _) => Ok(Reviewed::Pending(Pending {
                 request_id: id,
                 missing: needs(&evaluation.missing)?,
@@ -222,7 +233,7 @@ impl Waiting {
         &self,
         books: &Books,
         tx: &mut Tx<'_>,
-        said: Option<&Said>,
+        done: &Done,
     ) -> Result<(Option<Leaf>, Written), Refusal> {
         let (id, policy) = (self.row.id, &self.understood.policy);
         let missing = || Refusal::new(Code::NotFound, format!("no request `{id}`"));
@@ -238,19 +249,29 @@ impl Waiting {
         }
         // What it holds is given back and measured anew: limits and prices are those of now.
         tx.give_back(id)?;
-        if let Some(said) = said {
+        if let Done::Said(said) = done {
             self.asks(tx, now, &said.approval)?;
             self.put(tx, said)?;
         }
-        let (review, met) = self.met(tx, now)?;
+        let (mut review, mut met) = self.met(tx, now)?;
+        met.cold_signed = matches!(done, Done::Brought(_));
         let decision = self.understood.judge(tx, now, &met);
-        if let Decision::Pending(evaluation) = decision {
-            hold(tx, id, now, &Decision::Pending(evaluation.clone()))?;
-            return Ok((None, Written::Waits(Box::new(evaluation))));
+        if let (Decision::Permitted(_), Done::Brought(brought)) = (&decision, done) {
+            review.brought_sha256 = Some(brought.sha256);
         }
         let salt = &self.kept.intent_salt;
         let mut record = self.understood.decision_record(id, now, &decision, salt, Some(review))?;
         record.request_signature = self.first_signature;
+        if let Decision::Pending(evaluation) = decision {
+            if met.cold_signed {
+                let detail = "others have to agree again before the cold wallet's signature counts";
+                return Err(Refusal::new(Code::ColdNotReady, detail));
+            }
+            let waits = Decision::Pending(evaluation.clone());
+            hold(tx, id, now, &waits)?;
+            let leaf = self.ready(tx, record)?;
+            return Ok((leaf, Written::Waits(Box::new(evaluation))));
+        }
         let leaf = audit::append(tx, &audit::Record::Decision(record.clone()))?;
         let state = match decision {
             Decision::Permitted(_) => RequestState::Permitted,
@@ -259,6 +280,19 @@ impl Waiting {
         hold(tx, id, now, &decision)?;
         tx.decide_again(id, state, leaf.index(), now)?;
         Ok((Some(leaf), Written::Decided(Box::new((decision, record)))))
+    }
+
+    /// Puts on record, once under each bundle, that nothing is missing but a cold wallet's signature.
+    fn ready(&self, tx: &mut Tx<'_>, mut record: audit::Decision) -> Result<Option<Leaf>, Refusal> {
+        let (id, bundle) = (self.row.id, *self.bundle().as_bytes());
+        let said = tx.rows().ready(id)?.iter().any(|(known, _)| *known == bundle);
+        if said || !audit::waits_for_signature(&record.missing) {
+            return Ok(None);
+        }
+        record.expires_ms = self.row.expires_ms;
+        let leaf = audit::append(tx, &audit::Record::Decision(record))?;
+        tx.make_ready(id, &bundle, leaf.index())?;
+        Ok(Some(leaf))
     }
 
     /// Whether it was not said before, and a rule waits for such an approval, or heeds such a veto: what would change
@@ -302,7 +336,8 @@ impl Waiting {
         let waited_ms = now.0.saturating_sub(self.row.decided_ms.0).max(0);
         let request_signed = self.kept.request_signature.is_some();
         let mut met = Met { waited_ms, request_signed, ..Met::default() };
-        let mut review = Review { decision_leaf: self.leaf, waited_ms, approvals: Vec::new() };
+        let mut review =
+            Review { decision_leaf: self.leaf, waited_ms, approvals: Vec::new(), brought_sha256: None };
         for row in tx.rows().approvals(self.row.id)? {
             if row.bundle != *bundle.as_bytes() {
                 continue;
@@ -331,6 +366,7 @@ impl Waiting {
         decided: (Decision, audit::Decision),
         leaf: Appended,
         in_flight: InFlight,
+        done: Done,
     ) -> Reviewed {
         let (decision, record) = decided;
         let Self { row, kept, understood, .. } = self;
@@ -344,6 +380,10 @@ impl Waiting {
                 record,
                 kept,
                 in_flight,
+                brought: match done {
+                    Done::Brought(brought) => Some(brought.signatures),
+                    Done::Nothing | Done::Said(_) => None,
+                },
             })),
             Decision::Pending(_) | Decision::Denied(_) => {
                 Reviewed::Denied(Refusal::denied(row.id, record.rules, false))

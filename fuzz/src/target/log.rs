@@ -7,8 +7,9 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chancery_audit::{
-    Checkpoint, Cosignature, CosignerKey, Endorsers, Note, Receipt, Record, SignedCheckpoint, Submission,
-    TlogProof, Trust, VerifierKey, part, verify,
+    Checkpoint, ColdRequest, ColdSigned, ColdSigning, Cosignature, CosignerKey, Digest, Endorsers, Note,
+    Receipt, Record, RequestKind, SignedCheckpoint, SignedKind, Submission, TlogProof, Trust, V1,
+    VerifierKey, part, verify,
 };
 use serde_json::Value;
 
@@ -213,6 +214,45 @@ pub(super) fn receipts() -> Vec<Vec<u8>> {
         ])
         .map(|(_, bytes)| bytes.to_vec())
         .collect()
+}
+
+/// What goes to a cold wallet, and what comes back.
+pub(super) fn cold(input: &[u8]) -> Seen {
+    let asked = ColdRequest::parse(input);
+    if let Ok(asked) = &asked {
+        assert_eq!(asked.bytes().unwrap(), input, "one form");
+        assert!(asked.agreed(&RECEIPT_TRUST).is_err(), "no receipt given out is an agreement");
+        return Seen::accepted(&asked.signings.len());
+    }
+    match ColdSigned::parse(input) {
+        Err(error) => Seen::refused(&error),
+        Ok(signed) => {
+            assert_eq!(signed.bytes().unwrap(), input, "one form");
+            Seen::accepted(&signed.signatures.len())
+        }
+    }
+}
+
+pub(super) fn carried() -> Vec<Vec<u8>> {
+    let receipt: Receipt =
+        serde_json::from_slice(include_bytes!("../../corpus/receipt/pending.json")).unwrap();
+    let signings = vec![ColdSigning {
+        digest: Digest::of(b""),
+        path: Some("m/44'/60'/0'/0/0".to_owned()),
+        public_key: [2; 33].as_slice().into(),
+    }];
+    let asked = ColdRequest { v: V1, kind: RequestKind::Is, receipt, signings };
+    let signed = ColdSigned {
+        v: V1,
+        kind: SignedKind::Is,
+        tenant: "default".parse().unwrap(),
+        request_id: "019a0000-0000-7000-8000-000000000000".parse().unwrap(),
+        wallet: "vault".parse().unwrap(),
+        decision_leaf: 7,
+        request_sha256: Digest::of(b""),
+        signatures: vec![[1; 64].as_slice().into()],
+    };
+    vec![asked.bytes().unwrap(), signed.bytes().unwrap()]
 }
 
 pub(super) fn trust(input: &[u8]) -> Seen {

@@ -74,6 +74,12 @@ pub const TARGETS: &[Target] = &[
     Target { name: "record", from: "an entry of a log", check: log::record, seeds: log::records },
     Target { name: "receipt", from: "a stranger's receipt", check: log::receipt, seeds: log::receipts },
     Target {
+        name: "cold",
+        from: "whoever carries files to a cold wallet and back",
+        check: log::cold,
+        seeds: log::carried,
+    },
+    Target {
         name: "timestamp",
         from: "a time-stamping authority",
         check: timestamp::timestamp,

@@ -87,6 +87,19 @@ fn a_good_signature_is_sealed() {
     }
 }
 
+/// Would catch a signature of somebody else's that is taken for the wallet's, and two spellings of one.
+#[test]
+fn what_is_brought_is_the_keys_and_has_one_form() {
+    let (ours, foreign) = (signer(Algorithm::Secp256k1, 1), signer(Algorithm::Secp256k1, 9));
+    let (asked, other) = (message(Algorithm::Secp256k1, 2), message(Algorithm::Secp256k1, 3));
+    let good = (ours.sign)(&asked);
+    assert_eq!(Sealed::brought(&ours.public, &asked, &good).unwrap().open().bytes, good);
+    let high = mirrored(&good, &order(Algorithm::Secp256k1));
+    for bad in [&high[..], &good[..63], &[], &[0; 64], &(foreign.sign)(&asked), &(ours.sign)(&other)] {
+        assert!(Sealed::brought(&ours.public, &asked, bad).is_err(), "{}", hex::encode(bad));
+    }
+}
+
 #[test]
 fn every_flipped_byte_is_found() {
     for algorithm in Algorithm::ALL {

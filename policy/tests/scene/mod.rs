@@ -139,6 +139,7 @@ pub fn with_fee(mut description: Description, asset: &str, maximum: u64) -> Desc
 pub struct Ask {
     pub client: ClientId,
     pub wallet: WalletId,
+    pub tier: Tier,
     pub description: Description,
     pub now: UnixMillis,
     pub met: Met,
@@ -153,6 +154,7 @@ impl Ask {
         Self {
             client: "backend".parse().unwrap(),
             wallet: "main".parse().unwrap(),
+            tier: Tier::Hsm,
             description,
             now: NOON,
             met: Met::default(),
@@ -173,7 +175,7 @@ impl Ask {
             tenant,
             client: &self.client,
             wallet: &self.wallet,
-            tier: Tier::Hsm,
+            tier: self.tier,
             description: &self.description,
             now: self.now,
             met: &self.met,

@@ -4,6 +4,7 @@
 mod approvals;
 mod ceremonies;
 mod clients;
+mod cold;
 mod events;
 mod log;
 mod login;
@@ -100,6 +101,7 @@ pub fn router(
         .route("/v1/requests", get(requests::list))
         .route("/v1/requests/{id}", get(requests::show))
         .route("/v1/requests/{id}/receipt", get(requests::receipt))
+        .route("/v1/requests/{id}/cold", get(cold::export).post(cold::submit))
         .route("/v1/approvals", get(approvals::list))
         .route("/v1/approvals/{id}", get(approvals::show).post(approvals::speak))
         .route("/v1/policy", get(policy::show).put(policy::apply))
@@ -149,6 +151,8 @@ pub fn body_limits() -> BodyLimits {
         requests::list,
         requests::show,
         requests::receipt,
+        cold::export,
+        cold::submit,
         approvals::list,
         approvals::show,
         approvals::speak,

@@ -130,7 +130,7 @@ async fn page(enclave: Enclave, filter: RequestFilter) -> Result<(Vec<Listed>, O
     Ok((page, next))
 }
 
-async fn visible(enclave: Enclave, peer: &Peer, id: &str) -> Result<Listed, Problem> {
+pub(super) async fn visible(enclave: Enclave, peer: &Peer, id: &str) -> Result<Listed, Problem> {
     let id: RequestId = name("id", id)?;
     let tenant = peer.tenant().clone();
     let listed = blocking(move || enclave.request(&tenant, id)).await?;

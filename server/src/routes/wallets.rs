@@ -14,7 +14,7 @@ use super::wire_wallets::{Address, Addresses, AskAddress, NewWallet, Range, Wall
 use super::{asked, blocking, name, rows};
 use crate::problem::Problem;
 
-/// Make a wallet: around a fresh key in the HSM, a fresh seed, or another address of an account. Where the policy in force
+/// Make a wallet: around a fresh key in the HSM, a fresh seed, another address of an account, or keys that are apart. Where the policy in force
 /// governs changes it is asked for, under the `Idempotency-Key` that is sent, or a fresh one.
 #[utoipa::path(
     post, path = "/v1/wallets", tag = "wallets", request_body = NewWallet,
@@ -41,7 +41,7 @@ pub(crate) async fn create(
             (id, Design::Bitcoin { network, descriptor }, key)
         }
     };
-    Ok(match enclave.create_wallet(operator, idempotency, id, design, key.into()).await? {
+    Ok(match enclave.create_wallet(operator, idempotency, id, design, key.try_into()?).await? {
         Made::Wallet(wallet) => (StatusCode::CREATED, Json(Wallet::from(&*wallet))).into_response(),
         Made::Pending(pending) => asked(pending),
     })

@@ -1,9 +1,11 @@
 //! Wallets and their addresses in the JSON that crosses the wire; the rest of it is in `wire`.
 
-use chancery_core::{KeyId, Tenant, Tier, UnixMillis, WalletId};
+use chancery_core::{Code, KeyId, Tenant, Tier, UnixMillis, WalletId};
 use chancery_enclave::{self as enclave, Network};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
+
+use crate::problem::Problem;
 
 /// A wallet to make.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -63,16 +65,41 @@ pub(crate) enum NewKey {
         #[schema(value_type = String)]
         wallet: WalletId,
     },
+    /// Keys that never are in the appliance: those of an account (`account`, and `index` for Ethereum), or one (`public_key`).
+    Cold {
+        /// `[fingerprint/path]xpub...` (BIP-380).
+        #[serde(default)]
+        account: Option<String>,
+        /// Which address of the account an Ethereum wallet is; 0 without.
+        #[serde(default)]
+        index: Option<u32>,
+        /// Compressed SEC 1, hexadecimal.
+        #[serde(default)]
+        public_key: Option<String>,
+    },
 }
 
-impl From<NewKey> for enclave::Source {
-    fn from(key: NewKey) -> Self {
-        match key {
+impl TryFrom<NewKey> for enclave::Source {
+    type Error = Problem;
+
+    fn try_from(key: NewKey) -> Result<Self, Problem> {
+        Ok(match key {
             NewKey::Hsm => Self::Token,
             NewKey::Seed { account } => Self::Seed { account },
             NewKey::Ceremony { id } => Self::Made(id),
             NewKey::Beside { wallet } => Self::Beside(wallet),
-        }
+            NewKey::Cold { account: Some(account), index, public_key: None } => {
+                Self::Cold(enclave::Cold::Account { account, index })
+            }
+            NewKey::Cold { account: None, index: None, public_key: Some(public_key) } => {
+                Self::Cold(enclave::Cold::Key { public_key })
+            }
+            NewKey::Cold { .. } => {
+                let detail =
+                    "of a cold wallet's keys name `account`, with `index` if you like, or `public_key`";
+                return Err(Problem::new(Code::BadRequest).detail(detail));
+            }
+        })
     }
 }
 
@@ -99,7 +126,7 @@ pub(crate) struct Wallet {
     pub id: WalletId,
     /// The kind of chain.
     pub chain: Chain,
-    /// Where its keys live: `hsm` or `hd`.
+    /// Where its keys live: `hsm`, `hd` or `cold`.
     #[schema(value_type = String)]
     pub tier: Tier,
     /// The kind of key: `secp256k1`.

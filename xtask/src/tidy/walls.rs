@@ -36,7 +36,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     // Protocols without I/O: they know no request, store or token.
     ("chancery-mpc", &[]),
     // A token before and beside the daemon, with people in the room: nothing that serves links it.
-    ("chancery-ceremony", &["chancery-core", "chancery-secret", "chancery-audit", "chancery-hsm"]),
+    (
+        "chancery-ceremony",
+        &["chancery-core", "chancery-secret", "chancery-hd", "chancery-audit", "chancery-hsm"],
+    ),
     (
         "chancery-enclave",
         &[
@@ -163,6 +166,8 @@ const WALLS: &[(&str, &[&str], &str)] = &[
         "policies are evaluated in one place, stricter than Cedar alone; the prover passes its types on",
     ),
     ("cedar-policy-symcc", &["chancery-prove"], "solvers are run and believed in one place"),
+    ("ur", &["chancery-cli"], "what crosses to a machine apart is written and read in one place"),
+    ("qrcode", &["chancery-cli"], "what crosses to a machine apart is shown in one place"),
     ("age", &["chancery-ceremony"], "shares are sealed and opened in one place"),
     ("vsss-rs", &["chancery-ceremony"], "secrets are dealt and joined in one place"),
     ("p256", &["chancery-ceremony"], "the curve of the shares; all else is aws-lc"),

@@ -14,7 +14,7 @@ use crate::{Error, Exit, Output, file};
 mod anchor;
 mod custodian;
 mod drill;
-mod plan;
+pub mod plan;
 mod run;
 mod verify;
 
@@ -57,7 +57,7 @@ fn configuration(path: &Path) -> Result<Config, Error> {
 }
 
 /// The people: on the terminal, or at an inherited descriptor.
-fn console(answers: Option<i32>) -> Result<Console, Error> {
+pub fn console(answers: Option<i32>) -> Result<Console, Error> {
     // Before the first secret: nobody looks into this process, and it leaves no core.
     chancery_ceremony::harden_process().map_err(|error| CeremonyError::NoAnswer(error.to_string()))?;
     Ok(match answers {

@@ -85,7 +85,7 @@ impl What {
     }
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+pub fn pair(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("needs a `=`")?;
     Ok((name.to_owned(), value.to_owned()))
 }

@@ -217,6 +217,8 @@ impl Simulate {
         let waited = self.waited.unwrap_or_default().as_millis();
         Ok(Met {
             request_signed: self.request_signed,
+            // What the rules say: whether somebody signs on a machine apart is not theirs.
+            cold_signed: true,
             approvals: self.approvals.iter().map(approved).collect(),
             factors: BTreeSet::from_iter(self.factor.iter().cloned()),
             vetoes: BTreeSet::from_iter(self.veto.iter().cloned()),
@@ -268,7 +270,7 @@ fn unknown(bundle: &Bundle, name: &str) -> Error {
 
 /// `daily=500`.
 fn tier(text: &str) -> Result<Tier, String> {
-    Tier::ALL.into_iter().find(|tier| tier.as_str() == text).ok_or_else(|| "hsm or hd".to_owned())
+    Tier::ALL.into_iter().find(|tier| tier.as_str() == text).ok_or_else(|| "hsm, hd or cold".to_owned())
 }
 
 fn counted(text: &str) -> Result<(String, i64), String> {
