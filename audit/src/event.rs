@@ -5,7 +5,7 @@ use crate::login::LoginEvent;
 use crate::record::{End, Record, Verdict};
 
 /// Every name, in the order of their records.
-pub const EVENTS: [&str; 22] = [
+pub const EVENTS: [&str; 24] = [
     "request.allowed",
     "request.pending",
     "request.denied",
@@ -17,6 +17,8 @@ pub const EVENTS: [&str; 22] = [
     "wallet.created",
     "policy.activated",
     "ceremony.recorded",
+    "log.key-named",
+    "log.key-rotated",
     "login.enrolled",
     "login.enrolment-refused",
     "login.begun",
@@ -52,6 +54,10 @@ impl Record {
             Self::Wallet(_) => "wallet.created",
             Self::Policy(_) => "policy.activated",
             Self::Ceremony(_) => "ceremony.recorded",
+            Self::Rotation(rotation) => match rotation.vouched {
+                None => "log.key-named",
+                Some(_) => "log.key-rotated",
+            },
             Self::Login(login) => match login.event {
                 LoginEvent::Enrolled => "login.enrolled",
                 LoginEvent::EnrolmentRefused => "login.enrolment-refused",

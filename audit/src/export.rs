@@ -79,7 +79,8 @@ pub fn rows(entries: impl IntoIterator<Item = (u64, Record)>, filter: &Filter) -
             | Record::Wallet(_)
             | Record::Policy(_)
             | Record::Login(_)
-            | Record::Ceremony(_) => {}
+            | Record::Ceremony(_)
+            | Record::Rotation(_) => {}
         }
     }
     rows.into_values().filter(|row| filter.passes(row)).collect()

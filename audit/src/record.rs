@@ -1,4 +1,4 @@
-//! What a log entry says, format 1: canonical JSON of one of six kinds. No personal data and no secrets: a decision
+//! What a log entry says, format 1: canonical JSON of one of eight kinds. No personal data and no secrets: a decision
 //! commits to its intent by a salted hash. Reading is strict: bytes that would be written otherwise are refused.
 
 use chancery_core::{ClientId, Payload, RequestId, SignRequest, Tenant, Tier, UnixMillis, WalletId, limit};
@@ -12,6 +12,7 @@ use crate::digest::{Digest, HexBytes, V1};
 use crate::endorsement::Endorsement;
 use crate::login::Login;
 use crate::merkle::{Hash, leaf_hash};
+use crate::rotation::Rotation;
 
 /// One log entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +32,8 @@ pub enum Record {
     Login(Login),
     /// A key ceremony's transcript was put on record.
     Ceremony(Ceremony),
+    /// The log's keys are rotated.
+    Rotation(Box<Rotation>),
 }
 
 /// For whom an entry is in the first place. All are in one log, so that none can be taken out.
@@ -296,7 +299,7 @@ impl Record {
     pub fn stream(&self) -> Stream {
         match self {
             Self::Decision(_) | Self::Approval(_) | Self::Outcome(_) => Stream::Business,
-            Self::Wallet(_) | Self::Policy(_) | Self::Ceremony(_) => Stream::Audit,
+            Self::Wallet(_) | Self::Policy(_) | Self::Ceremony(_) | Self::Rotation(_) => Stream::Audit,
             Self::Login(_) => Stream::Security,
         }
     }
@@ -312,6 +315,7 @@ impl Record {
             | Self::Policy(Policy { tenant, .. })
             | Self::Login(Login { tenant, .. })
             | Self::Ceremony(Ceremony { tenant, .. }) => tenant,
+            Self::Rotation(rotation) => &rotation.tenant,
         }
     }
 
@@ -326,6 +330,7 @@ impl Record {
             | Self::Policy(Policy { time_ms, .. })
             | Self::Login(Login { time_ms, .. })
             | Self::Ceremony(Ceremony { time_ms, .. }) => *time_ms,
+            Self::Rotation(rotation) => rotation.time_ms,
         }
     }
 
@@ -349,6 +354,9 @@ impl Record {
             Self::Policy(policy) => (policy.time_ms, 0),
             Self::Login(login) => (login.time_ms, 0),
             Self::Ceremony(ceremony) => (ceremony.time_ms, 0),
+            Self::Rotation(rotation) => {
+                (rotation.time_ms, rotation.vouched.as_ref().map_or(0, |vouched| vouched.named))
+            }
         };
         if let Self::Decision(decision) = self
             && !decision.missing.iter().all(numbers_are_exact)

@@ -33,9 +33,18 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, CeremonyError> {
 
 /// Writes a file in place of what is there. A crash leaves the old one or the new one.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), CeremonyError> {
+    replace(path, bytes, 0o600)
+}
+
+/// The same for a file that others read.
+pub(crate) fn write_public(path: &Path, bytes: &[u8]) -> Result<(), CeremonyError> {
+    replace(path, bytes, 0o644)
+}
+
+fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), CeremonyError> {
     let draft = path.with_extension("new");
     let written = (|| {
-        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        let mut file = File::options().write(true).create(true).truncate(true).mode(mode).open(&draft)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&draft, path)

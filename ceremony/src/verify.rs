@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::backup::Backup;
 use crate::error::CeremonyError;
-use crate::script::{Act, Script};
+use crate::kind::Act;
+use crate::script::Script;
 use crate::share::Shares;
 use crate::store::{self, SCRIPT, TRANSCRIPT};
 use crate::transcript::{Event, Transcript};

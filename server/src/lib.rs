@@ -2,7 +2,7 @@
 //!
 //! `door` holds TLS, connections and their clocks; `problem` the form of every refusal; `rate` what one client may
 //! ask; `routes` the API; `ops` health and metrics for this machine; `telemetry` what is logged and counted; `serve` how
-//! all of it starts and stops.
+//! all of it starts and stops; `rotate` what a ceremony has done while it does not.
 
 pub mod door;
 mod error;
@@ -10,6 +10,7 @@ mod gauges;
 pub mod ops;
 pub mod problem;
 pub mod rate;
+pub mod rotate;
 pub mod routes;
 pub mod serve;
 pub mod setup;

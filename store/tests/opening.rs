@@ -95,14 +95,16 @@ async fn a_newer_format_is_refused_and_left_alone() {
 /// Would catch a release that cannot start over the state of one before, or that loses something of it.
 #[tokio::test]
 async fn a_store_of_an_older_format_is_taken_along() {
-    const TO_4: &str = "DROP TABLE told; PRAGMA user_version = 4;";
+    const TO_5: &str = "DROP TABLE renewal; PRAGMA user_version = 5;";
+    const FROM_5_TO_4: &str = "DROP TABLE told; PRAGMA user_version = 4;";
     const FROM_4_TO_3: &str = "DROP TABLE account; DROP TABLE session; DROP TABLE enrolment; DROP TABLE address; PRAGMA user_version = 3;";
     const FROM_3_TO_2: &str = "DROP TABLE approval; DROP TRIGGER request_decided_again; DROP INDEX request_by_again; \
          ALTER TABLE request DROP COLUMN again_ms; DROP TABLE nonce; PRAGMA user_version = 2;";
-    let to_3 = format!("{TO_4} {FROM_4_TO_3}");
+    let to_4 = format!("{TO_5} {FROM_5_TO_4}");
+    let to_3 = format!("{to_4} {FROM_4_TO_3}");
     let to_2 = format!("{to_3} {FROM_3_TO_2}");
     let to_1 = format!("{to_2} DROP TABLE wrapped; PRAGMA user_version = 1;");
-    for older in [TO_4, &to_3, &to_2, &to_1] {
+    for older in [TO_5, &to_4, &to_3, &to_2, &to_1] {
         is_taken_along(older).await;
     }
 }
@@ -123,6 +125,9 @@ async fn is_taken_along(older: &str) {
         assert_eq!(store.read(|rows| rows.waited(UnixMillis(i64::MAX), 1)).unwrap(), []);
         assert_eq!(store.read(|rows| rows.told("ledger")).unwrap(), (start > 0).then_some(7));
         store.write(|tx| tx.put_told("ledger", 7)).await.unwrap();
+        assert_eq!(store.read(|rows| rows.renewed("seed")).unwrap(), (start > 0).then(|| b"anew 0".to_vec()));
+        store.write(move |tx| tx.renew("seed", format!("anew {start}").as_bytes())).await.unwrap();
+        assert_eq!(store.read(|rows| rows.renewals("seed")).unwrap().len(), start + 1);
         let again = store.write(|tx| tx.keep_wrapped("seed", b"another")).await;
         assert!(matches!(again, Err(StoreError::AlreadyExists { .. })), "{again:?}");
         assert_eq!(use_nonce(&store, "c").await, start == 0, "a nonce is used once, also over a restart");
@@ -133,6 +138,10 @@ async fn is_taken_along(older: &str) {
     for sql in [
         "UPDATE wrapped SET record = x'00'",
         "DELETE FROM wrapped",
+        "UPDATE renewal SET record = x'00'",
+        "DELETE FROM renewal",
+        "INSERT INTO renewal VALUES ('seed', 2, x'00')",
+        "INSERT INTO renewal VALUES ('seed', 4, x'00')",
         "UPDATE nonce SET nonce = 'other'",
         "DELETE FROM nonce",
     ] {

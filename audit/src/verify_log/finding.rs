@@ -119,6 +119,23 @@ pub enum LogError {
         #[source]
         source: EndorsementError,
     },
+    /// A rotation of the log's keys that the keys before did not vouch for.
+    #[error("entry {index}: the log's keys are not rotated as they must be: {rule}")]
+    Rotation {
+        /// The entry.
+        index: u64,
+        /// What does not hold.
+        rule: &'static str,
+    },
+    /// The checkpoint is signed by keys that the log itself says were replaced.
+    #[error("the log's keys were rotated, and its {size} entries are not signed by those in force: {source}")]
+    KeyRetired {
+        /// The checkpoint's size.
+        size: u64,
+        /// What is wrong with it.
+        #[source]
+        source: NoteError,
+    },
     /// More decisions wait for their outcome than any appliance keeps open.
     #[error("entry {index}: {open} decisions before it have not ended")]
     Open {
@@ -223,6 +240,8 @@ pub enum Reason {
     ReviewUnfounded,
     /// A policy bundle is not signed by those who must.
     PolicyUnsigned,
+    /// The log's keys were rotated without the word of those before, or a key goes on that was replaced.
+    RotationUnfounded,
     /// Too many decisions are open.
     TooManyOpen,
     /// The entries are not those that were signed.
@@ -261,6 +280,7 @@ impl Reason {
         Self::ApprovalUnfounded,
         Self::ReviewUnfounded,
         Self::PolicyUnsigned,
+        Self::RotationUnfounded,
         Self::TooManyOpen,
         Self::RootMismatch,
         Self::LogRolledBack,
@@ -291,6 +311,7 @@ impl Reason {
             Self::ApprovalUnfounded => "approval-unfounded",
             Self::ReviewUnfounded => "review-unfounded",
             Self::PolicyUnsigned => "policy-unsigned",
+            Self::RotationUnfounded => "rotation-unfounded",
             Self::TooManyOpen => "too-many-open",
             Self::RootMismatch => "root-mismatch",
             Self::LogRolledBack => "log-rolled-back",
@@ -319,9 +340,9 @@ impl LogError {
             Self::NoCheckpoint => Reason::CheckpointMissing,
             Self::Checkpoint(NoteError::Origin { .. }) => Reason::CheckpointForeign,
             Self::Checkpoint(NoteError::Cosignatures { .. }) => Reason::CheckpointCosignatures,
-            Self::Checkpoint(NoteError::Unsigned | NoteError::WrongSignature(_)) => {
-                Reason::CheckpointSignature
-            }
+            Self::Checkpoint(
+                NoteError::Unsigned | NoteError::Retired { .. } | NoteError::WrongSignature(_),
+            ) => Reason::CheckpointSignature,
             Self::Checkpoint(_) => Reason::CheckpointMalformed,
             Self::Missing { .. } => Reason::FileMissing,
             Self::Length { .. } => Reason::TileTruncated,
@@ -333,6 +354,7 @@ impl LogError {
             Self::Approval { .. } => Reason::ApprovalUnfounded,
             Self::Review { .. } => Reason::ReviewUnfounded,
             Self::Endorsement { .. } => Reason::PolicyUnsigned,
+            Self::Rotation { .. } | Self::KeyRetired { .. } => Reason::RotationUnfounded,
             Self::Open { .. } => Reason::TooManyOpen,
             Self::Root { .. } => Reason::RootMismatch,
             Self::Cut { .. } => Reason::LogRolledBack,

@@ -12,6 +12,7 @@ use crate::checkpoint::SignedCheckpoint;
 use crate::digest::{Digest, HexBytes};
 use crate::merkle;
 use crate::note::NoteError;
+use crate::rotation::Turns;
 use crate::tile::{Edge, Tile, edge_of, levels};
 use crate::trust::Trust;
 use crate::verify::Decided;
@@ -39,6 +40,7 @@ pub struct Kept {
     pub(super) edge: Edge,
     pub(super) open: BTreeMap<u64, Decided>,
     pub(super) counts: Counts,
+    pub(super) turns: Turns,
     /// Those not reached yet and the newest seen, by size.
     pub(super) seen: Vec<SignedCheckpoint>,
 }
@@ -57,6 +59,8 @@ struct Document {
     edge: Vec<HexBytes>,
     open: Vec<Undecided>,
     counts: Counts,
+    #[serde(skip_serializing_if = "Turns::is_empty", default)]
+    turns: Turns,
     /// Signed notes.
     seen: Vec<String>,
     /// Of those who must have signed the bundles of these entries; none where nobody must.
@@ -75,6 +79,12 @@ struct Undecided {
 }
 
 impl Kept {
+    /// Nothing verified yet.
+    pub(super) fn afresh(seen: Vec<SignedCheckpoint>) -> Self {
+        let (edge, open, counts, turns) = Default::default();
+        Self { edge, open, counts, turns, seen }
+    }
+
     /// Reads what [`Pass::keep`](super::Pass::keep) wrote, and verifies its checkpoints again. Where other policy keys are
     /// asked for than then, the entries are verified from the first one again; the checkpoints seen stay.
     ///
@@ -106,11 +116,10 @@ impl Kept {
             return Err(damaged("its edge is not of its checkpoint"));
         }
         if document.endorsers != endorsers(trust) {
-            let (edge, open, counts) = Default::default();
-            return Ok(Self { edge, open, counts, seen });
+            return Ok(Self::afresh(seen));
         }
         let open = document.open.into_iter().map(|open| (open.leaf, open.decision)).collect();
-        Ok(Self { edge, open, counts: document.counts, seen })
+        Ok(Self { edge, open, counts: document.counts, turns: document.turns, seen })
     }
 
     /// Entries verified.
@@ -147,6 +156,7 @@ pub(super) fn write(
     edge: &Edge,
     open: &BTreeMap<u64, Decided>,
     counts: Counts,
+    turns: &Turns,
     seen: &[SignedCheckpoint],
 ) -> Vec<u8> {
     debug_assert!(open.len() <= OPEN, "the pass bounds it");
@@ -162,6 +172,7 @@ pub(super) fn write(
         edge: levels(edge.size()).map(tile).collect(),
         open: open.iter().map(undecided).collect(),
         counts,
+        turns: turns.clone(),
         seen: seen.iter().map(|seen| seen.note().to_owned()).collect(),
         endorsers: endorsers(trust),
         sha256: None,

@@ -13,6 +13,7 @@ use crate::files::{Resource, entries};
 use crate::merkle::{Hash, leaf_hash};
 use crate::mirror::Mirror;
 use crate::record::{Outcome, Policy, Record};
+use crate::rotation::Rotation;
 use crate::tile::WIDTH;
 use crate::verify::Decided;
 
@@ -33,6 +34,7 @@ pub(super) enum Step {
     Login,
     Ceremony,
     Policy(Box<Policy>),
+    Rotation(Box<Rotation>),
 }
 
 impl From<Record> for Step {
@@ -47,6 +49,7 @@ impl From<Record> for Step {
             Record::Login(_) => Self::Login,
             Record::Ceremony(_) => Self::Ceremony,
             Record::Policy(policy) => Self::Policy(Box::new(policy)),
+            Record::Rotation(rotation) => Self::Rotation(rotation),
         }
     }
 }

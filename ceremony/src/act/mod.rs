@@ -3,6 +3,8 @@
 mod custodians;
 mod end;
 mod keys;
+mod rotate;
+mod tls;
 mod token;
 
 pub(crate) use keys::prove;

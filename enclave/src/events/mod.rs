@@ -127,7 +127,11 @@ fn event(house: &House, audience: &Audience, leaf: &LeafRow) -> Result<Option<Ev
         | Record::Outcome(Outcome { request_id, .. }) => {
             house.store.read(|rows| rows.request(*request_id))?
         }
-        Record::Wallet(_) | Record::Policy(_) | Record::Ceremony(_) | Record::Login(_) => None,
+        Record::Wallet(_)
+        | Record::Policy(_)
+        | Record::Ceremony(_)
+        | Record::Rotation(_)
+        | Record::Login(_) => None,
     };
     let theirs =
         |request: &RequestRow| audience.client.as_ref().is_none_or(|client| request.client == *client);

@@ -68,6 +68,12 @@ enum What {
     Reshare,
     /// Another backup key, and a backup under it
     RotateBackupKey,
+    /// Other keys for the log, which those before vouch for; no daemon serves meanwhile
+    RotateLogKey,
+    /// Other keys to encrypt under, every secret encrypted anew, a backup; no daemon serves meanwhile
+    RotateKek,
+    /// Another key for the door's certificate
+    RotateTlsKey,
     /// The end of keys
     Destroy,
 }
@@ -80,6 +86,9 @@ impl What {
             Self::Restore => Kind::Restore,
             Self::Reshare => Kind::Reshare,
             Self::RotateBackupKey => Kind::RotateBackupKey,
+            Self::RotateLogKey => Kind::RotateLogKey,
+            Self::RotateKek => Kind::RotateKek,
+            Self::RotateTlsKey => Kind::RotateTlsKey,
             Self::Destroy => Kind::Destroy,
         }
     }
