@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::canonical::refuse_repeated_names;
 use crate::endorsement::{EndorsementError, Endorsers};
 use crate::note::{CosignerKey, MlDsaKey, NamedKey, NoteError, VerifierKey, is_name};
-use crate::rotation::{Retired, Turn};
+use crate::rotation::{LogKeys, Retired, Turn};
 
 /// LIMIT: a trust file, in bytes.
 pub const TRUST_BYTES: usize = 64 * 1024;
@@ -164,6 +164,7 @@ impl Trust {
                 self.ml_dsa_keys.insert(0, key.clone());
             }
         }
+        self.retired.sort_by(|one, other| (one.size, &one.key).cmp(&(other.size, &other.key)));
         self.whole()
     }
 
@@ -172,18 +173,14 @@ impl Trust {
     /// # Errors
     /// As [`Self::with_ml_dsa`].
     pub(crate) fn after(mut self, turns: &[Turn]) -> Result<Self, TrustError> {
-        let Some(last) = turns.last() else { return Ok(self) };
-        if !self.log_keys.contains(&last.after.key) {
-            self.log_keys.push(last.after.key.clone());
+        for LogKeys { key, ml_dsa } in turns.iter().flat_map(|turn| [&turn.before, &turn.after]) {
+            if !self.log_keys.contains(key) {
+                self.log_keys.push(key.clone());
+            }
+            if let Some(key) = ml_dsa.as_ref().filter(|key| !self.ml_dsa_keys.contains(key)) {
+                self.ml_dsa_keys.push(key.clone());
+            }
         }
-        self.ml_dsa_keys.extend(
-            last.after
-                .ml_dsa
-                .iter()
-                .filter(|key| !self.ml_dsa_keys.contains(key))
-                .cloned()
-                .collect::<Vec<_>>(),
-        );
         let retired = |turn: &Turn| Retired { keys: turn.before.clone(), size: turn.leaf };
         self.with_retired(&turns.iter().map(retired).collect::<Vec<_>>())
     }

@@ -16,14 +16,14 @@ const ANSWER_BYTES: u64 = 256 * 1024;
 const TALK_BYTES: u64 = 4 * 1024;
 
 impl Stage {
-    /// Has `chanceryd rotate` do something, and answers what it tells.
+    /// Has `chanceryd house` do something, and answers what it tells.
     pub(crate) async fn house(&mut self, words: &[String]) -> Result<Value, CeremonyError> {
         let pin = self.user_pin()?;
         let program = self.room.worker.clone();
         let failed = CeremonyError::file(&program);
         let run = async {
             let mut child = Command::new(&program)
-                .arg("rotate")
+                .arg("house")
                 .arg("--config")
                 .arg(&self.room.config)
                 .args(words)

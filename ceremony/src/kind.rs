@@ -22,13 +22,15 @@ pub enum Kind {
     RotateKek,
     /// Another key for the door's certificate.
     RotateTlsKey,
+    /// The seed of one wallet to custodians, in words.
+    SeedShares,
     /// The end of keys.
     Destroy,
 }
 
 impl Kind {
     /// Every kind, in the order of a key's life.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Initialise,
         Self::Backup,
         Self::Restore,
@@ -37,6 +39,7 @@ impl Kind {
         Self::RotateLogKey,
         Self::RotateKek,
         Self::RotateTlsKey,
+        Self::SeedShares,
         Self::Destroy,
     ];
 
@@ -52,6 +55,7 @@ impl Kind {
             Self::RotateLogKey => "rotate-log-key",
             Self::RotateKek => "rotate-kek",
             Self::RotateTlsKey => "rotate-tls-key",
+            Self::SeedShares => "seed-shares",
             Self::Destroy => "destroy",
         }
     }
@@ -68,13 +72,14 @@ impl Kind {
             Self::RotateLogKey => &[Act::Keys, Act::LogKeys, Act::Retire],
             Self::RotateKek => &[Act::Keys, Act::Rewrap, Act::BackUp, Act::Retire],
             Self::RotateTlsKey => &[Act::TlsKey, Act::TlsCertificate],
+            Self::SeedShares => &[Act::DealSeed],
             Self::Destroy => &[Act::Destroy],
         }
     }
 
     /// Whether it deals shares.
     pub(crate) fn deals(self) -> bool {
-        matches!(self, Self::Initialise | Self::Reshare | Self::RotateBackupKey)
+        matches!(self, Self::Initialise | Self::Reshare | Self::RotateBackupKey | Self::SeedShares)
     }
 }
 
@@ -100,6 +105,8 @@ pub enum Act {
     Rewrap,
     /// Destroy the keys that were replaced, and show that they are gone.
     Retire,
+    /// Open a wallet's seed, and deal it to the custodians.
+    DealSeed,
     /// Make a key beside the door's, and ask for a certificate for it.
     TlsKey,
     /// Put key and certificate in the place of those before.
@@ -124,6 +131,9 @@ impl Act {
             }
             Self::Rewrap => "encrypt every secret of the store anew under the new keys",
             Self::Retire => "destroy the keys that were replaced, and show that they are gone",
+            Self::DealSeed => {
+                "open the wallet's seed, and deal it to the custodians in words that nobody else sees"
+            }
             Self::TlsKey => "make a key beside the door's, and ask for a certificate for it",
             Self::TlsCertificate => {
                 "put the key and the certificate that was issued for it in the place of those before"

@@ -183,6 +183,7 @@ impl Stage {
             Act::Reshare => self.reshare(),
             Act::LogKeys | Act::Rewrap => self.rotate().await,
             Act::Retire => self.retire().await,
+            Act::DealSeed => self.deal_seed().await,
             Act::TlsKey => self.tls_key(again),
             Act::TlsCertificate => self.tls_certificate(again),
             Act::Destroy => self.destroy(again).await,

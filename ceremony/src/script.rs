@@ -102,7 +102,7 @@ pub struct Plan {
     pub threshold: usize,
     /// Who holds the shares.
     pub custodians: Vec<Custodian>,
-    /// Wallets to make keys for.
+    /// Wallets to make keys for, or the one whose seed is dealt.
     pub wallets: Vec<String>,
     /// Keys to destroy.
     pub destroy: Vec<PlannedKey>,
@@ -142,6 +142,9 @@ pub struct Script {
     /// What an earlier ceremony left.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub from: Option<Source>,
+    /// The wallet whose seed is dealt.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub wallet: Option<String>,
     /// What is done, in this order.
     pub steps: Vec<Act>,
 }
@@ -182,11 +185,11 @@ impl Script {
             ));
             let log = Use::Sign(Algorithm::Ed25519);
             keys.push(named(chancery_audit::log_key_id(&origin), format!("chancery/log/{origin}"), log));
-            for wallet in wallets {
+            for wallet in &wallets {
                 let label = format!("chancery/{}/{wallet}", chancery_core::Tenant::default());
                 keys.push(named(KeyId::fresh(), label, Use::Sign(Algorithm::Secp256k1)));
             }
-        } else if !wallets.is_empty() {
+        } else if !wallets.is_empty() && kind != Kind::SeedShares {
             return wrong("makes wallets' keys on a new token alone");
         }
         let fresh = |label, uses| PlannedKey { id: KeyId::fresh(), label, uses: Some(uses) };
@@ -212,6 +215,11 @@ impl Script {
             }
             _ => backup_key,
         };
+        let wallet = match (kind, &wallets[..]) {
+            (Kind::SeedShares, [one]) => Some(one.clone()),
+            (Kind::SeedShares, _) => return wrong("deals the seed of one wallet"),
+            _ => None,
+        };
         let script = Self {
             v: V1,
             ceremony: KeyId::fresh(),
@@ -225,6 +233,7 @@ impl Script {
             keys,
             backup_key,
             from,
+            wallet,
             steps: kind.acts().to_vec(),
         };
         script.check()?;
@@ -350,6 +359,13 @@ impl Script {
                 asks(
                     three && self.backup_key.is_some(),
                     "three keys that encrypt, and the backup key that there is",
+                )
+            }
+            Kind::SeedShares => {
+                let few = self.custodians.len() <= chancery_hd::slip39::SHARES;
+                asks(
+                    self.wallet.is_some() && self.keys.is_empty() && few,
+                    "one wallet, and at most 16 custodians",
                 )
             }
             Kind::RotateTlsKey => asks(self.keys.is_empty(), "no key of the token"),

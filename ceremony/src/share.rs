@@ -86,15 +86,9 @@ impl Shares {
         custodians: &[Custodian],
     ) -> Result<Self, CeremonyError> {
         let dealt = vss::deal(secret, threshold, custodians.len())?;
-        store::make_folder(&folder.join(FOLDER))?;
         let mut holders = Vec::new();
         for ((custodian, share), index) in custodians.iter().zip(&dealt.shares).zip(1_u8..) {
-            let to = recipient(&custodian.recipient).map_err(CeremonyError::Script)?;
-            let sealed = seal(&to, &heading(ceremony, &custodian.name, index), share)
-                .map_err(|error| CeremonyError::Sharing(error.to_string()))?;
-            store::write(&path(folder, &custodian.name), &sealed)?;
-            let Custodian { name, recipient } = custodian.clone();
-            holders.push(Holder { name, recipient, file: Digest::of(&sealed) });
+            holders.push(put(folder, custodian, &heading(ceremony, &custodian.name, index), share)?);
         }
         let commitments = dealt.commitments.into_iter().map(HexBytes::from).collect();
         let list = Self { v: V1, ceremony, backup_key, threshold, commitments, holders };
@@ -133,18 +127,6 @@ impl Shares {
         Ok(Digest::of(&self.bytes()?))
     }
 
-    /// Checks that each share's file is the one that was written.
-    pub(crate) fn files(&self, folder: &Path) -> Result<(), CeremonyError> {
-        for holder in &self.holders {
-            let path = path(folder, &holder.name);
-            if Digest::of(&store::read(&path)?) != holder.file {
-                let what = format!("is not the share that `{}` was dealt", holder.name);
-                return Err(CeremonyError::Content { path, what });
-            }
-        }
-        Ok(())
-    }
-
     fn bytes(&self) -> Result<Vec<u8>, CeremonyError> {
         let failed = |error: &dyn std::fmt::Display| CeremonyError::Sharing(error.to_string());
         let value = serde_json::to_value(self).map_err(|error| failed(&error))?;
@@ -155,51 +137,11 @@ impl Shares {
         self.commitments.iter().map(|point| point.as_bytes().to_vec()).collect()
     }
 
-    /// Asks one holder after the other for the identity that opens their share, until there are enough. Answers the secret,
-    /// who came, and who brought a share that is not what was dealt.
+    /// Joins as many shares as are needed. Answers the secret, who came, and who brought a share that is not what was dealt.
     pub(crate) fn gather(&self, folder: &Path, console: &mut Console) -> Result<Gathered, CeremonyError> {
-        console.say(&format!(
-            "{} of {} shares are needed. Whoever is not here answers with an empty line.",
-            self.threshold,
-            self.holders.len()
-        ))?;
-        let (mut shares, mut came, mut bad) = (Vec::new(), Vec::new(), Vec::new());
-        for (holder, index) in self.holders.iter().zip(1_u8..) {
-            if shares.len() == self.threshold {
-                break;
-            }
-            let asked = format!("{}: your age identity (it is not shown)", holder.name);
-            let identity = console.secret(&asked, IDENTITY_BYTES)?;
-            if identity.is_empty() {
-                continue;
-            }
-            match self.share(folder, holder, index, &identity) {
-                Ok(share) => {
-                    console.say(&format!("the share of `{}` is good", holder.name))?;
-                    came.push(holder.name.clone());
-                    shares.push((index, share));
-                }
-                Err(what) => {
-                    console.say(&format!("the share of `{}` is bad: {what}", holder.name))?;
-                    bad.push(holder.name.clone());
-                }
-            }
-        }
-        if shares.len() < self.threshold {
-            let absent = self.holders.iter().map(|holder| &holder.name);
-            let absent: Vec<_> =
-                absent.filter(|name| !came.contains(name) && !bad.contains(name)).cloned().collect();
-            let told = |what: &str, names: &[String]| {
-                (!names.is_empty()).then(|| format!("{what} {}", names.join(", ")))
-            };
-            let missing: Vec<_> =
-                [told("absent", &absent), told("bad", &bad)].into_iter().flatten().collect();
-            return Err(CeremonyError::TooFew {
-                have: shares.len(),
-                need: self.threshold,
-                missing: missing.join("; "),
-            });
-        }
+        let share =
+            |holder: &Holder, index, identity: &SecretBytes| self.share(folder, holder, index, identity);
+        let Came { shares, came, bad } = gather(&self.holders, self.threshold, console, share)?;
         Ok(Gathered { secret: vss::join(&self.points(), &shares)?, came, bad })
     }
 
@@ -211,17 +153,9 @@ impl Shares {
         index: u8,
         identity: &SecretBytes,
     ) -> Result<SecretBytes, String> {
-        let sealed = store::read(&path(folder, &holder.name)).map_err(|error| error.to_string())?;
-        let text = std::str::from_utf8(identity.expose()).map_err(|_| "that is no age identity")?;
-        let identity = Identity::from_str(text.trim()).map_err(|_| "that is no age identity")?;
-        if identity.to_public().to_string() != holder.recipient {
-            return Err("that is not the identity it was encrypted to".to_owned());
-        }
-        if sealed.len() > FILE_BYTES || Digest::of(&sealed) != holder.file {
-            return Err("its file is not the one that was written".to_owned());
-        }
-        let share = open(&identity, &heading(self.ceremony, &holder.name, index), &sealed)?;
-        if vss::fits(&self.points(), index, share.expose()) {
+        let heading = heading(self.ceremony, &holder.name, index);
+        let share = Sealed { folder, holder }.open(identity, &heading)?;
+        if share.len() == vss::SCALAR_BYTES && vss::fits(&self.points(), index, share.expose()) {
             return Ok(share);
         }
         Err("it does not fit the commitments of its deal".to_owned())
@@ -233,6 +167,107 @@ pub(crate) struct Gathered {
     pub secret: SecretBytes,
     pub came: Vec<String>,
     pub bad: Vec<String>,
+}
+
+/// Shares that were brought, with their numbers.
+pub(crate) struct Came {
+    pub shares: Vec<(u8, SecretBytes)>,
+    pub came: Vec<String>,
+    pub bad: Vec<String>,
+}
+
+/// Asks one holder after the other for the identity that opens their share, until there are enough.
+pub(crate) fn gather(
+    holders: &[Holder],
+    threshold: usize,
+    console: &mut Console,
+    open: impl Fn(&Holder, u8, &SecretBytes) -> Result<SecretBytes, String>,
+) -> Result<Came, CeremonyError> {
+    console.say(&format!(
+        "{threshold} of {} shares are needed. Whoever is not here answers with an empty line.",
+        holders.len()
+    ))?;
+    let (mut shares, mut came, mut bad) = (Vec::new(), Vec::new(), Vec::new());
+    for (holder, index) in holders.iter().zip(1_u8..) {
+        if shares.len() == threshold {
+            break;
+        }
+        let asked = format!("{}: your age identity (it is not shown)", holder.name);
+        let identity = console.secret(&asked, IDENTITY_BYTES)?;
+        if identity.is_empty() {
+            continue;
+        }
+        match open(holder, index, &identity) {
+            Ok(share) => {
+                console.say(&format!("the share of `{}` is good", holder.name))?;
+                came.push(holder.name.clone());
+                shares.push((index, share));
+            }
+            Err(what) => {
+                console.say(&format!("the share of `{}` is bad: {what}", holder.name))?;
+                bad.push(holder.name.clone());
+            }
+        }
+    }
+    if shares.len() == threshold {
+        return Ok(Came { shares, came, bad });
+    }
+    let absent = holders.iter().map(|holder| &holder.name);
+    let absent: Vec<_> = absent.filter(|name| !came.contains(name) && !bad.contains(name)).cloned().collect();
+    let told =
+        |what: &str, names: &[String]| (!names.is_empty()).then(|| format!("{what} {}", names.join(", ")));
+    let missing: Vec<_> = [told("absent", &absent), told("bad", &bad)].into_iter().flatten().collect();
+    Err(CeremonyError::TooFew { have: shares.len(), need: threshold, missing: missing.join("; ") })
+}
+
+/// Writes a share to the age file of its holder.
+pub(crate) fn put(
+    folder: &Path,
+    custodian: &Custodian,
+    heading: &str,
+    share: &SecretBytes,
+) -> Result<Holder, CeremonyError> {
+    let Custodian { name, recipient: text } = custodian.clone();
+    let to = recipient(&text).map_err(CeremonyError::Script)?;
+    let sealed = seal(&to, heading, share).map_err(|error| CeremonyError::Sharing(error.to_string()))?;
+    store::make_folder(&folder.join(FOLDER))?;
+    store::write(&path(folder, &name), &sealed)?;
+    Ok(Holder { name, recipient: text, file: Digest::of(&sealed) })
+}
+
+/// Checks that each share's file is the one that was written.
+pub(crate) fn files(holders: &[Holder], folder: &Path) -> Result<(), CeremonyError> {
+    for holder in holders {
+        let path = path(folder, &holder.name);
+        if Digest::of(&store::read(&path)?) != holder.file {
+            let what = format!("is not the share that `{}` was dealt", holder.name);
+            return Err(CeremonyError::Content { path, what });
+        }
+    }
+    Ok(())
+}
+
+/// The file of a holder's share.
+pub(crate) struct Sealed<'a> {
+    pub folder: &'a Path,
+    pub holder: &'a Holder,
+}
+
+impl Sealed<'_> {
+    /// What is behind the heading, where the file is the one that was written and the identity its holder's.
+    pub fn open(&self, identity: &SecretBytes, heading: &str) -> Result<SecretBytes, String> {
+        let Self { folder, holder } = self;
+        let sealed = store::read(&path(folder, &holder.name)).map_err(|error| error.to_string())?;
+        let text = std::str::from_utf8(identity.expose()).map_err(|_| "that is no age identity")?;
+        let identity = Identity::from_str(text.trim()).map_err(|_| "that is no age identity")?;
+        if identity.to_public().to_string() != holder.recipient {
+            return Err("that is not the identity it was encrypted to".to_owned());
+        }
+        if sealed.len() > FILE_BYTES || Digest::of(&sealed) != holder.file {
+            return Err("its file is not the one that was written".to_owned());
+        }
+        open(&identity, heading, &sealed)
+    }
 }
 
 fn seal(to: &Recipient, heading: &str, share: &SecretBytes) -> std::io::Result<Vec<u8>> {
@@ -251,11 +286,8 @@ fn open(identity: &Identity, heading: &str, sealed: &[u8]) -> Result<SecretBytes
     let decryptor = age::Decryptor::new(sealed).map_err(|_| closed)?;
     let reader = decryptor.decrypt(std::iter::once(identity as _)).map_err(|_| closed)?;
     let plain = SecretBytes::read_to_end(reader, FILE_BYTES).map_err(|_| closed)?;
-    let share = plain
-        .expose()
-        .strip_prefix(heading.as_bytes())
-        .filter(|share| share.len() == vss::SCALAR_BYTES)
-        .ok_or("it is a share of another holder or deal")?;
+    let share =
+        plain.expose().strip_prefix(heading.as_bytes()).ok_or("it is a share of another holder or deal")?;
     SecretBytes::read_exact(share, share.len()).map_err(|error| error.to_string())
 }
 

@@ -13,6 +13,8 @@ pub const SCRIPT: &str = "script.json";
 pub const TRANSCRIPT: &str = "transcript.cose";
 /// Who holds which share, and what each is checked against.
 pub const SHARES: &str = "shares.json";
+/// Who holds which share of a wallet's seed, and what comes out of them.
+pub const SEED: &str = "seed.json";
 /// The wrapped keys.
 pub const BACKUP: &str = "backup.json";
 

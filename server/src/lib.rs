@@ -2,15 +2,15 @@
 //!
 //! `door` holds TLS, connections and their clocks; `problem` the form of every refusal; `rate` what one client may
 //! ask; `routes` the API; `ops` health and metrics for this machine; `telemetry` what is logged and counted; `serve` how
-//! all of it starts and stops; `rotate` what a ceremony has done while it does not.
+//! all of it starts and stops; `house` what a ceremony has done while it does not.
 
 pub mod door;
 mod error;
 mod gauges;
+pub mod house;
 pub mod ops;
 pub mod problem;
 pub mod rate;
-pub mod rotate;
 pub mod routes;
 pub mod serve;
 pub mod setup;

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use chancery_server::{rotate, serve, setup};
+use chancery_server::{house, serve, setup};
 use clap::{Parser, Subcommand};
 
 const EXAMPLES: &str = "Examples:
@@ -43,7 +43,7 @@ enum Command {
     Openapi,
     /// What a ceremony asks of the house; started by `chancery ceremony run`
     #[command(hide = true)]
-    Rotate(rotate::Rotate),
+    House(house::House),
     /// The process that loads the PKCS#11 module; started by `serve`
     #[command(hide = true)]
     HsmWorker,
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
         Command::Serve { config } => serve::run(&config),
         Command::HsmInit { config, so_pin_file } => setup::init_token(&config, &so_pin_file),
         Command::Openapi => setup::print_openapi(),
-        Command::Rotate(command) => rotate::run(&command),
+        Command::House(command) => house::run(&command),
         Command::HsmWorker => chancery_enclave::hsm_worker(),
     }
 }

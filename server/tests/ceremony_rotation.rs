@@ -119,7 +119,7 @@ async fn the_log_goes_on_under_a_key_that_the_one_before_vouches_for() {
     fs::create_dir(witness.folder.join("seen")).unwrap();
     witness.start();
 
-    house.hold_through("rotation", &hash, &WITHIN, None);
+    house.hold_through("rotation", &hash, &[], &WITHIN, None);
     let verified = house.verify("rotation", &hash);
     let told = fact(&verified, "log-keys");
     assert_eq!(told["before"]["key"], before.log_keys()[0].to_string(), "{told}");
@@ -146,7 +146,8 @@ async fn the_log_goes_on_under_a_key_that_the_one_before_vouches_for() {
     house.appliance.stop();
 
     // A reader with the trust file of before follows the old key's word; the copy needs no appliance.
-    let at = |name: &str| house.appliance.at(name).to_str().unwrap().to_owned();
+    let root = house.appliance.folder.path().to_owned();
+    let at = |name: &str| root.join(name).to_str().unwrap().to_owned();
     let (dir, old, new) = (at("log"), at("old.json"), at("new.json"));
     let (exit, report, talk) = run(Path::new("."), &["audit", "verify", "--dir", &dir, "--trust", &old]);
     assert_eq!((exit, &report["followed"]), (0, &json!(true)), "{talk}");
@@ -185,6 +186,11 @@ async fn the_log_goes_on_under_a_key_that_the_one_before_vouches_for() {
     house.appliance.stop();
     let (exit, report, talk) = run(Path::new("."), &["audit", "verify", "--dir", &dir, "--trust", &old]);
     assert_eq!((exit, report["rotations"].as_array().map(Vec::len)), (0, Some(2)), "{talk}");
+    for (from, to) in [(&old, at("newest.json")), (&new, at("newer.json"))] {
+        let (exit, _, talk) =
+            run(Path::new("."), &["trust", "follow", "--dir", &dir, "--trust", from, "--out", &to]);
+        assert_eq!((exit, fs::read_to_string(&to).ok()), (0, Some(last.to_json())), "{talk}");
+    }
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -234,7 +240,7 @@ async fn every_secret_is_encrypted_anew_and_none_is_lost() {
     keep(&house.appliance, "kept");
 
     let hash = house.plan("rotate-kek", "rotation", &["--shares", "first"]);
-    house.hold_through("rotation", &hash, &WITHIN, None);
+    house.hold_through("rotation", &hash, &[], &WITHIN, None);
     let verified = house.verify("rotation", &hash);
     assert_eq!(
         fact(&verified, "rewrap")["secrets"],

@@ -42,7 +42,7 @@ async fn the_door_takes_another_key_while_it_serves() {
     let (before, at) = (shown(&house), |name: &str| house.appliance.at(name));
     let old = fs::read(at("pki/server-key.pem")).unwrap();
     let hash = house.plan("rotate-tls-key", "door", &[]);
-    house.hold_through("door", &hash, &WITHIN, Some("step 2"));
+    house.hold_through("door", &hash, &[], &WITHIN, Some("step 2"));
     let next = at("pki/server-key.pem.next");
     assert_eq!(fs::metadata(&next).unwrap().mode() & 0o777, 0o600);
     assert_eq!((shown(&house), fs::read(at("pki/server-key.pem")).unwrap()), (before.clone(), old));
@@ -57,7 +57,7 @@ async fn the_door_takes_another_key_while_it_serves() {
     let issued = house.appliance.certify(&request);
     fs::write(at("door/certificate.pem"), &issued).unwrap();
     let made = fs::read(&next).unwrap();
-    house.hold_through("door", &hash, &WITHIN, None);
+    house.hold_through("door", &hash, &[], &WITHIN, None);
     assert!(!next.exists() && fs::read(at("pki/server-key.pem")).unwrap() == made);
     assert_eq!(fs::metadata(at("pki/server-key.pem")).unwrap().mode() & 0o777, 0o600);
     let text = issued.trim().replace('\r', "");

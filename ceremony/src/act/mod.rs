@@ -4,6 +4,7 @@ mod custodians;
 mod end;
 mod keys;
 mod rotate;
+mod seed;
 mod tls;
 mod token;
 

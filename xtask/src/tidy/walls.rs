@@ -34,7 +34,17 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("chancery-witness", &["chancery-core", "chancery-audit"]),
     ("chancery-hsm", &["chancery-core", "chancery-secret", "chancery-hd"]),
     // A token before and beside the daemon, with people in the room: nothing that serves links it.
-    ("chancery-ceremony", &["chancery-core", "chancery-secret", "chancery-audit", "chancery-hsm"]),
+    (
+        "chancery-ceremony",
+        &[
+            "chancery-core",
+            "chancery-secret",
+            "chancery-hd",
+            "chancery-intent",
+            "chancery-audit",
+            "chancery-hsm",
+        ],
+    ),
     (
         "chancery-enclave",
         &[

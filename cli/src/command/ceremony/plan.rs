@@ -41,7 +41,7 @@ pub struct Plan {
     /// Somebody who shall hold a share, with an age recipient
     #[arg(long, value_name = "NAME=RECIPIENT", value_parser = pair)]
     custodian: Vec<(String, String)>,
-    /// A wallet to make a key for
+    /// A wallet to make a key for, or the one whose seed is dealt
     #[arg(long, value_name = "NAME")]
     wallet: Vec<chancery_core::WalletId>,
     /// A key to destroy, with its label
@@ -74,6 +74,8 @@ enum What {
     RotateKek,
     /// Another key for the door's certificate
     RotateTlsKey,
+    /// The seed of one HD wallet to custodians, in words (SLIP-39); no daemon serves meanwhile
+    SeedShares,
     /// The end of keys
     Destroy,
 }
@@ -89,6 +91,7 @@ impl What {
             Self::RotateLogKey => Kind::RotateLogKey,
             Self::RotateKek => Kind::RotateKek,
             Self::RotateTlsKey => Kind::RotateTlsKey,
+            Self::SeedShares => Kind::SeedShares,
             Self::Destroy => Kind::Destroy,
         }
     }

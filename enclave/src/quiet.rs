@@ -1,5 +1,5 @@
 //! What a ceremony does to a house that nobody serves from: the log's keys and the keys that encrypt are replaced by those that
-//! the ceremony made on the token. Each is one transaction, and asked for again it says what was done. Nothing is destroyed
+//! the ceremony made on the token, and a wallet's seed is found for it. What was done is told again to whoever asks again. Nothing is destroyed
 //! here: the answer names the keys that nothing needs any more.
 //! If this is wrong, a secret is lost with its old key, or the log goes on under a key that nobody vouched for.
 
@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chancery_audit::{
-    self as audit, CheckpointSigner as _, Digest, Feed, LOG_KEYS, Log, LogKeys, LogOptions, Record, Rotation,
-    V1, VerifierKey, Vouched,
+    self as audit, CheckpointSigner as _, Digest, Feed, HexBytes, LOG_KEYS, Log, LogKeys, LogOptions, Record,
+    Rotation, V1, VerifierKey, Vouched,
 };
 use chancery_core::config::Config;
-use chancery_core::{Clock, Code, KeyId, Tenant, limit};
+use chancery_core::{Clock, Code, KeyId, Tenant, WalletId, limit};
 use chancery_hsm::{Hsm, Settings, Wrapped};
 use chancery_secret::Pin;
 use chancery_store::{Store, StoreError};
@@ -32,8 +32,8 @@ use crate::wallet::Wallet;
 const TRIES: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A house without its door, opened for one rotation.
-pub struct Rotating {
+/// A house without its door, opened for one step of a ceremony.
+pub struct Quiet {
     origin: String,
     directory: PathBuf,
     tenant: Tenant,
@@ -43,7 +43,7 @@ pub struct Rotating {
     clock: Arc<dyn Clock>,
 }
 
-impl Rotating {
+impl Quiet {
     /// Opens the store, which no daemon may have, and the token. `worker` is the executable that runs the HSM worker.
     ///
     /// # Errors
@@ -84,6 +84,8 @@ impl Rotating {
     pub async fn log_keys(&self, key: KeyId, script: Digest) -> Result<Value, StartError> {
         let Self { origin, store, hsm, clock, .. } = self;
         let turns = store.read(|rows| Next::all(rows, &Next::in_force(origin)))?;
+        // First, whatever is asked: nobody shall be told of keys to destroy while those in force do not open.
+        let Signers { id, signer, ml_dsa, retired } = Signers::open(hsm, store, origin, clock, true).await?;
         if let Some(done) = turns.iter().find(|turn| turn.key == key) {
             return Ok(self.told(done));
         }
@@ -92,7 +94,6 @@ impl Rotating {
                 format!("a trust file holds {LOG_KEYS} keys, and this log has had as many: begin another");
             return Err(Refusal::new(Code::BadRequest, detail).into());
         }
-        let Signers { id, signer, ml_dsa, retired } = Signers::open(hsm, store, origin, clock, true).await?;
         let named = store.read(|rows| Next::all(rows, &Next::named(origin)))?;
         let options = LogOptions {
             origin: origin.clone(),
@@ -214,6 +215,28 @@ impl Rotating {
             retired.extend(before.iter().map(|id| json!({ "id": id, "label": purpose.label() })));
         }
         Ok(json!({ "secrets": secrets.len(), "retired": retired }))
+    }
+
+    /// The encrypted seed of a wallet, and the account that it must lead to.
+    ///
+    /// # Errors
+    /// [`Code::NotFound`] for a wallet that has none.
+    pub fn seed(&self, wallet: &WalletId) -> Result<Value, StartError> {
+        let Self { tenant, store, .. } = self;
+        let row = store.read(|rows| rows.wallet(tenant, wallet))?;
+        let Some(Keys::Seed(mut derived)) = row.map(Wallet::from_row).transpose()?.map(|wallet| wallet.keys)
+        else {
+            let detail = format!("there is no wallet `{wallet}` whose keys are derived from a seed");
+            return Err(Refusal::new(Code::NotFound, detail).into());
+        };
+        derived.seed.renew(store, tenant)?;
+        let seed = derived.seed.seed;
+        Ok(json!({
+            "account": derived.account.to_string(),
+            "kek": seed.kek,
+            "context": HexBytes::from(seed.context),
+            "wrapped": seed.wrapped,
+        }))
     }
 
     /// Every secret that is in use, by its name in the store. The seed of a log key that was replaced is not, and so is lost
