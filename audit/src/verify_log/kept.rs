@@ -40,7 +40,7 @@ pub struct Kept {
     pub(super) edge: Edge,
     pub(super) open: BTreeMap<u64, Decided>,
     pub(super) counts: Counts,
-    pub(super) turns: Turns,
+    pub(super) turns: Box<Turns>,
     /// Those not reached yet and the newest seen, by size.
     pub(super) seen: Vec<SignedCheckpoint>,
 }
@@ -119,7 +119,7 @@ impl Kept {
             return Ok(Self::afresh(seen));
         }
         let open = document.open.into_iter().map(|open| (open.leaf, open.decision)).collect();
-        Ok(Self { edge, open, counts: document.counts, turns: document.turns, seen })
+        Ok(Self { edge, open, counts: document.counts, turns: Box::new(document.turns), seen })
     }
 
     /// Entries verified.

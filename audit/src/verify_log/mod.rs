@@ -145,7 +145,7 @@ pub struct Pass<'a> {
     edge: Edge,
     open: BTreeMap<u64, Decided>,
     counts: Counts,
-    turns: Turns,
+    turns: Box<Turns>,
     resumed_from: u64,
     /// Checkpoints whose entries must be the first of this log: those not reached yet, and the newest.
     seen: Vec<SignedCheckpoint>,

@@ -24,10 +24,10 @@ struct Replaced {
 impl Stage {
     /// Puts the script's keys in force. Done already, it is seen to hold.
     pub(crate) async fn rotate(&mut self) -> Result<Value, CeremonyError> {
-        let keys = self.script.keys.iter().map(|key| key.id.to_string());
+        let mut keys = self.script.keys.iter().map(|key| key.id.to_string());
         let words: Vec<String> = match self.script.kind {
             Kind::RotateLogKey => {
-                let key = keys.last().unwrap_or_default();
+                let key = keys.next().unwrap_or_default();
                 ["log", "--key", &key, "--script", &self.script.hash()?.to_string()].map(str::to_owned).into()
             }
             _ => ["kek", "--key"].map(str::to_owned).into_iter().chain(keys).collect(),

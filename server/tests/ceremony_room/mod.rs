@@ -190,7 +190,6 @@ impl House {
             // It may be killed after its last word is on record.
             if ran.code == Some(0) || ran.talk.contains("ceremony-closed") {
                 self.verify(folder, hash);
-                println!("{folder}: {} runs cut short", killed.values().sum::<usize>());
                 return ran;
             }
             assert!(cut || ran.signal == Some(9), "{}", ran.talk);
