@@ -117,6 +117,7 @@ async fn main() {
     let options = LogOptions {
         origin: ORIGIN.to_owned(),
         directory: folder.path().to_owned(),
+        retired: Vec::new(),
         witnesses: Vec::new(),
         quorum: 0,
         ml_dsa: None,

@@ -87,8 +87,13 @@ impl SignedCheckpoint {
         if checkpoint.origin != trust.origin() {
             return Err(NoteError::Origin { expected: trust.origin().to_owned(), found: checkpoint.origin });
         }
+        let mut signers = trust.log_keys().iter().filter(|key| trust.may_sign(key, checkpoint.size));
+        if !signers.any(|key| parsed.signature(key).is_ok_and(|found| found.is_some())) {
+            return Err(NoteError::Retired { size: checkpoint.size });
+        }
         // INVARIANT: who trusts two kinds of keys asks for both, so that taking a line off gains nothing.
-        let ml_dsa_time_s = ml_dsa::signed(&parsed, &checkpoint, trust.ml_dsa_keys())?;
+        let keys = trust.ml_dsa_keys().iter().filter(|key| trust.may_sign(key, checkpoint.size));
+        let ml_dsa_time_s = ml_dsa::signed(&parsed, &checkpoint, keys)?;
         if ml_dsa_time_s.is_none() && !trust.ml_dsa_keys().is_empty() {
             return Err(NoteError::NoMlDsa);
         }
@@ -150,6 +155,28 @@ impl SignedCheckpoint {
             ml_dsa_time_s = Some(time_s);
         }
         Ok(Self { checkpoint, note, ml_dsa_time_s, cosignatures: Vec::new() })
+    }
+
+    /// The note with the lines of the keys of `trust` alone, each of which was verified: whoever handed the note on may have added
+    /// others.
+    #[must_use]
+    pub fn by_log_alone(&self, trust: &Trust) -> String {
+        let mut note = format!("{}\n", self.checkpoint.text());
+        if let Ok(parsed) = Note::parse(self.note.as_bytes()) {
+            let lines =
+                trust.log_keys().iter().filter_map(|key| Some(key.line(parsed.signature(key).ok()??)));
+            note.extend(lines);
+            let lines =
+                trust.ml_dsa_keys().iter().filter_map(|key| Some(key.line(parsed.signature(key).ok()??)));
+            note.extend(lines);
+        }
+        note
+    }
+
+    /// The note with the signature lines of another over the same checkpoint behind its own.
+    pub(crate) fn with_lines_of(self, other: &Self) -> String {
+        let head = format!("{}\n", other.checkpoint.text());
+        self.note + other.note.strip_prefix(&head).unwrap_or_default()
     }
 
     /// What it says.

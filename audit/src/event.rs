@@ -5,7 +5,7 @@ use crate::login::LoginEvent;
 use crate::record::{End, Record, Verdict};
 
 /// Every name, in the order of their records.
-pub const EVENTS: [&str; 25] = [
+pub const EVENTS: [&str; 27] = [
     "request.allowed",
     "request.pending",
     "request.denied",
@@ -20,6 +20,8 @@ pub const EVENTS: [&str; 25] = [
     "authority.created",
     "client.added",
     "client.revoked",
+    "log.key-named",
+    "log.key-rotated",
     "login.enrolled",
     "login.enrolment-refused",
     "login.begun",
@@ -58,6 +60,10 @@ impl Record {
             Self::Authority(_) => "authority.created",
             Self::Client(_) => "client.added",
             Self::Revocation(_) => "client.revoked",
+            Self::Rotation(rotation) => match rotation.vouched {
+                None => "log.key-named",
+                Some(_) => "log.key-rotated",
+            },
             Self::Login(login) => match login.event {
                 LoginEvent::Enrolled => "login.enrolled",
                 LoginEvent::EnrolmentRefused => "login.enrolment-refused",

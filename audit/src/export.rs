@@ -82,7 +82,8 @@ pub fn rows(entries: impl IntoIterator<Item = (u64, Record)>, filter: &Filter) -
             | Record::Ceremony(_)
             | Record::Authority(_)
             | Record::Client(_)
-            | Record::Revocation(_) => {}
+            | Record::Revocation(_)
+            | Record::Rotation(_) => {}
         }
     }
     rows.into_values().filter(|row| filter.passes(row)).collect()

@@ -32,6 +32,7 @@ mod receipt;
 mod record;
 mod recover;
 mod request_signature;
+mod rotation;
 mod source;
 mod submission;
 mod tile;
@@ -72,6 +73,7 @@ pub use record::{
     intent_commitment, request_digest,
 };
 pub use request_signature::RequestSignature;
+pub use rotation::{LogKeys, Retired, Rotation, Turn, Vouched};
 pub use source::LeafSource;
 pub use submission::Submission;
 pub use timestamp::{Archive, RootsError, Timestamp, TimestampError, TimestampQuery, TimestampRoots};

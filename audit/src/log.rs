@@ -18,6 +18,7 @@ use crate::ml_dsa::MlDsaSigner;
 use crate::note::VerifierKey;
 use crate::proof::{Proven, TlogProof};
 use crate::recover::{RECHECKED_LEAVES, recover};
+use crate::rotation::{LogKeys, Retired};
 use crate::source::LeafSource;
 use crate::timestamp::archive;
 use crate::tree::Tree;
@@ -36,6 +37,8 @@ pub struct LogOptions {
     pub directory: PathBuf,
     /// Signs every checkpoint beside the HSM.
     pub ml_dsa: Option<MlDsaSigner>,
+    /// The keys before, and until when they signed.
+    pub retired: Vec<Retired>,
     /// Who is asked to cosign every checkpoint.
     pub witnesses: Vec<Witness>,
     /// How many of them must have cosigned a checkpoint before it is used.
@@ -113,6 +116,8 @@ impl Log {
             .with_ml_dsa(options.ml_dsa.iter().map(|signer| signer.key().clone()).collect())
             .map_err(AuditError::Witnesses)?
             .with_witnesses(witness_keys, options.quorum)
+            .map_err(AuditError::Witnesses)?
+            .with_retired(&options.retired)
             .map_err(AuditError::Witnesses)?;
         let files = Files::create(&options.directory)?;
         // What this log remembers is its own word: it needs no witness, and an older release signed with Ed25519 alone.
@@ -233,6 +238,37 @@ impl Log {
     /// The newest checkpoint that the log's own key signed, cosigned or not.
     pub(crate) fn signed(&self) -> Option<Arc<SignedCheckpoint>> {
         self.inner.signed.borrow().latest.clone()
+    }
+
+    /// The keys in force.
+    #[must_use]
+    pub fn keys(&self) -> LogKeys {
+        let ml_dsa = self.inner.ml_dsa.as_ref().map(|signer| signer.key().clone());
+        LogKeys { key: self.inner.key.clone(), ml_dsa }
+    }
+
+    /// The checkpoint that ends with the entry `named`, signed by the keys in force and by those that shall be: the word of the
+    /// one for the other.
+    ///
+    /// # Errors
+    /// What a signer or the store answers; [`AuditError::OutOfRange`] for an entry that is not there.
+    pub async fn vouch(
+        &self,
+        named: u64,
+        signer: &dyn CheckpointSigner,
+        ml_dsa: Option<&Arc<MlDsaSigner>>,
+    ) -> Result<String, AuditError> {
+        self.heard_of(named).await?;
+        let (inner, size) = (&self.inner, named.saturating_add(1));
+        let origin = inner.trust.origin().to_owned();
+        let key = VerifierKey::new(&origin, signer.public_key());
+        let key = key.map_err(|_| AuditError::Origin { origin: origin.clone() })?;
+        let checkpoint = Checkpoint { origin, size, root: merkle::root(&inner.tree, size)? };
+        let old =
+            SignedCheckpoint::sign(checkpoint.clone(), &inner.key, &*inner.signer, inner.ml_dsa.as_ref());
+        let old = old.await?;
+        let new = SignedCheckpoint::sign(checkpoint, &key, signer, ml_dsa).await?;
+        Ok(old.with_lines_of(&new))
     }
 
     /// Asks every witness to cosign a checkpoint that needs no cosignature, and keeps what comes of it.

@@ -85,10 +85,10 @@ fn pair(seed: &SecretBytes) -> Result<PqdsaKeyPair, MlDsaError> {
 ///
 /// # Errors
 /// [`NoteError::WrongSignature`] where one does not verify, [`NoteError::Malformed`] where there are two of one key.
-pub(crate) fn signed(
+pub(crate) fn signed<'k>(
     note: &Note<'_>,
     checkpoint: &Checkpoint,
-    keys: &[MlDsaKey],
+    keys: impl Iterator<Item = &'k MlDsaKey>,
 ) -> Result<Option<u64>, NoteError> {
     let mut newest = None;
     for key in keys {

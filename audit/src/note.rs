@@ -8,6 +8,7 @@ use std::str::FromStr;
 use aws_lc_rs::signature::{ED25519, ML_DSA_44, UnparsedPublicKey, VerificationAlgorithm};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 /// LIMIT: one note, in bytes.
@@ -30,8 +31,18 @@ pub enum NoteError {
     #[error("the note is malformed: {0}")]
     Malformed(&'static str),
     /// No line is signed by a key in the trust file.
-    #[error("no signature is by a trusted key")]
+    #[error(
+        "no signature is by a trusted key; one of a log whose keys were rotated needs the trust file of after"
+    )]
     Unsigned,
+    /// Only a key signed that was retired before the log had so many entries.
+    #[error(
+        "the checkpoint of {size} entries is signed by keys of the log that were retired before it had so many"
+    )]
+    Retired {
+        /// The checkpoint's.
+        size: u64,
+    },
     /// The log signed with Ed25519 alone, or with an ML-DSA key that is not in the trust file, which asks for one that is.
     #[error("no ML-DSA-44 signature is by a trusted key")]
     NoMlDsa,
@@ -68,7 +79,8 @@ pub(crate) fn is_name(text: &str) -> bool {
 }
 
 /// A public key of `LEN` bytes with a name. Its text form is `name+hash+base64(TYPE || key)`.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct NamedKey<const TYPE: u8, const LEN: usize> {
     name: String,
     id: [u8; 4],
@@ -165,6 +177,20 @@ impl<const TYPE: u8, const LEN: usize> FromStr for NamedKey<TYPE, LEN> {
             return Err(NoteError::Key("the hash is not of this name and key"));
         }
         Ok(parsed)
+    }
+}
+
+impl<const TYPE: u8, const LEN: usize> TryFrom<String> for NamedKey<TYPE, LEN> {
+    type Error = NoteError;
+
+    fn try_from(text: String) -> Result<Self, NoteError> {
+        text.parse()
+    }
+}
+
+impl<const TYPE: u8, const LEN: usize> From<NamedKey<TYPE, LEN>> for String {
+    fn from(key: NamedKey<TYPE, LEN>) -> Self {
+        key.to_string()
     }
 }
 

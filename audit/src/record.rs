@@ -1,4 +1,4 @@
-//! What a log entry says, format 1: canonical JSON of one of ten kinds. No personal data and no secrets: a decision
+//! What a log entry says, format 1: canonical JSON of one of eleven kinds. No personal data and no secrets: a decision
 //! commits to its intent by a salted hash. Reading is strict: bytes that would be written otherwise are refused.
 
 use chancery_core::{ClientId, Payload, RequestId, SignRequest, Tenant, Tier, UnixMillis, WalletId, limit};
@@ -13,6 +13,7 @@ use crate::digest::{Digest, HexBytes, V1};
 use crate::endorsement::Endorsement;
 use crate::login::Login;
 use crate::merkle::{Hash, leaf_hash};
+use crate::rotation::Rotation;
 
 /// One log entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +39,8 @@ pub enum Record {
     Client(ClientAdded),
     /// Certificates were taken back.
     Revocation(ClientRevoked),
+    /// The log's keys are rotated.
+    Rotation(Box<Rotation>),
 }
 
 /// For whom an entry is in the first place. All are in one log, so that none can be taken out.
@@ -330,7 +333,7 @@ impl Record {
         match self {
             Self::Decision(_) | Self::Approval(_) | Self::Outcome(_) => Stream::Business,
             Self::Wallet(_) | Self::Policy(_) | Self::Ceremony(_) => Stream::Audit,
-            Self::Authority(_) | Self::Client(_) | Self::Revocation(_) => Stream::Audit,
+            Self::Authority(_) | Self::Client(_) | Self::Revocation(_) | Self::Rotation(_) => Stream::Audit,
             Self::Login(_) => Stream::Security,
         }
     }
@@ -349,6 +352,7 @@ impl Record {
             | Self::Authority(ClientAuthority { tenant, .. })
             | Self::Client(ClientAdded { tenant, .. })
             | Self::Revocation(ClientRevoked { tenant, .. }) => tenant,
+            Self::Rotation(rotation) => &rotation.tenant,
         }
     }
 
@@ -366,6 +370,7 @@ impl Record {
             | Self::Authority(ClientAuthority { time_ms, .. })
             | Self::Client(ClientAdded { time_ms, .. })
             | Self::Revocation(ClientRevoked { time_ms, .. }) => *time_ms,
+            Self::Rotation(rotation) => rotation.time_ms,
         }
     }
 
@@ -396,6 +401,9 @@ impl Record {
             // It ends after it began, so one time is enough.
             Self::Client(client) => (client.added.until_ms.max(client.time_ms), 0),
             Self::Revocation(revocation) => (revocation.time_ms, 0),
+            Self::Rotation(rotation) => {
+                (rotation.time_ms, rotation.vouched.as_ref().map_or(0, |vouched| vouched.named))
+            }
         };
         if let Self::Decision(decision) = self
             && !decision.missing.iter().all(numbers_are_exact)

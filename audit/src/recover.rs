@@ -6,6 +6,7 @@ use crate::AuditError;
 use crate::checkpoint::SignedCheckpoint;
 use crate::files::{Files, Resource, bundle};
 use crate::merkle::{self, Hash};
+use crate::note::NoteError;
 use crate::source::{self, LeafSource};
 use crate::tile::{Completed, Edge, Tile, WIDTH, edge_of, levels};
 use crate::tree::rebuild;
@@ -88,6 +89,10 @@ fn remembered_head(files: &Files, trust: &Trust) -> Result<Remembered, AuditErro
                 if newest.as_ref().is_none_or(|newest| head.size() > newest.size()) {
                     newest = Some(head);
                 }
+            }
+            // No damage makes this: somebody went on with a key that was replaced.
+            Err(source @ NoteError::Retired { .. }) => {
+                return Err(AuditError::Head { path: path.to_owned(), source });
             }
             Err(source) => damaged = Some(AuditError::Head { path: path.to_owned(), source }),
         }

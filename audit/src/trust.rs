@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::canonical::refuse_repeated_names;
 use crate::endorsement::{EndorsementError, Endorsers};
-use crate::note::{CosignerKey, MlDsaKey, NoteError, VerifierKey, is_name};
+use crate::note::{CosignerKey, MlDsaKey, NamedKey, NoteError, VerifierKey, is_name};
+use crate::rotation::{LogKeys, Retired, Turn};
 
 /// LIMIT: a trust file, in bytes.
 pub const TRUST_BYTES: usize = 64 * 1024;
@@ -57,6 +58,16 @@ struct File {
     policy_keys: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     policy_signatures: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    retired: Option<Vec<RetiredKey>>,
+}
+
+/// A key of the log, by its text, that signed no checkpoint of more entries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RetiredKey {
+    key: String,
+    size: u64,
 }
 
 /// A log's name, the keys that sign its checkpoints, and the witnesses of whom some must have cosigned. Where it has keys of
@@ -69,6 +80,7 @@ pub struct Trust {
     witness_keys: Vec<CosignerKey>,
     quorum: usize,
     endorsers: Endorsers,
+    retired: Vec<RetiredKey>,
 }
 
 impl Trust {
@@ -89,6 +101,7 @@ impl Trust {
             witness_keys: Vec::new(),
             quorum: 0,
             endorsers: Endorsers::default(),
+            retired: Vec::new(),
         }
     }
 
@@ -133,6 +146,78 @@ impl Trust {
         Self { endorsers, ..self }
     }
 
+    /// The same log, whose checkpoints of up to so many entries these keys signed before they were rotated.
+    ///
+    /// # Errors
+    /// As [`Self::with_ml_dsa`].
+    pub fn with_retired(mut self, retired: &[Retired]) -> Result<Self, TrustError> {
+        for Retired { keys, size } in retired.iter().rev() {
+            let texts =
+                std::iter::once(keys.key.to_string()).chain(keys.ml_dsa.iter().map(ToString::to_string));
+            let texts: Vec<_> = texts.collect();
+            self.retired.retain(|known| !texts.contains(&known.key));
+            self.retired.extend(texts.into_iter().map(|key| RetiredKey { key, size: *size }));
+            if !self.log_keys.contains(&keys.key) {
+                self.log_keys.insert(0, keys.key.clone());
+            }
+            if let Some(key) = keys.ml_dsa.as_ref().filter(|key| !self.ml_dsa_keys.contains(key)) {
+                self.ml_dsa_keys.insert(0, key.clone());
+            }
+        }
+        self.retired.sort_by(|one, other| (one.size, &one.key).cmp(&(other.size, &other.key)));
+        self.whole()
+    }
+
+    /// The same log after rotations that its trusted keys vouched for.
+    ///
+    /// # Errors
+    /// As [`Self::with_ml_dsa`].
+    pub(crate) fn after(mut self, turns: &[Turn]) -> Result<Self, TrustError> {
+        for LogKeys { key, ml_dsa } in turns.iter().flat_map(|turn| [&turn.before, &turn.after]) {
+            if !self.log_keys.contains(key) {
+                self.log_keys.push(key.clone());
+            }
+            if let Some(key) = ml_dsa.as_ref().filter(|key| !self.ml_dsa_keys.contains(key)) {
+                self.ml_dsa_keys.push(key.clone());
+            }
+        }
+        let retired = |turn: &Turn| Retired { keys: turn.before.clone(), size: turn.leaf };
+        self.with_retired(&turns.iter().map(retired).collect::<Vec<_>>())
+    }
+
+    /// Whether keys and retirements go together.
+    fn whole(self) -> Result<Self, TrustError> {
+        let rule = |holds: bool, rule| if holds { Ok(()) } else { Err(TrustError::Rule(rule)) };
+        let texts: Vec<_> = self.log_keys.iter().map(ToString::to_string).collect();
+        let others = self.ml_dsa_keys.iter().map(ToString::to_string);
+        let known: Vec<_> = texts.iter().cloned().chain(others).collect();
+        let count = |key: &str| self.retired.iter().filter(|retired| retired.key == key).count();
+        rule(
+            texts.len() <= LOG_KEYS && self.ml_dsa_keys.len() <= LOG_KEYS,
+            "must hold at most 16 keys of a kind",
+        )?;
+        rule(
+            self.retired.iter().all(|retired| known.contains(&retired.key)),
+            "retires a key that it does not hold",
+        )?;
+        rule(known.iter().all(|key| count(key) <= 1), "retires a key twice")?;
+        rule(texts.iter().any(|key| count(key) == 0), "retires every log key")?;
+        Ok(self)
+    }
+
+    /// Whether a key may have signed a checkpoint of so many entries: it was not retired before.
+    pub(crate) fn may_sign<const TYPE: u8, const LEN: usize>(
+        &self,
+        key: &NamedKey<TYPE, LEN>,
+        size: u64,
+    ) -> bool {
+        if self.retired.is_empty() {
+            return true;
+        }
+        let text = key.to_string();
+        self.retired.iter().all(|retired| retired.key != text || size <= retired.size)
+    }
+
     /// The same log and witnesses, without asking for any cosignature.
     #[must_use]
     pub fn without_quorum(&self) -> Self {
@@ -144,7 +229,7 @@ impl Trust {
         Self { ml_dsa_keys: Vec::new(), quorum: 0, ..self.clone() }
     }
 
-    /// Reads `trust.json`, of format 1 to 4.
+    /// Reads `trust.json`, of format 1 to 5.
     ///
     /// # Errors
     /// [`TrustError`].
@@ -155,9 +240,9 @@ impl Trust {
         refuse_repeated_names(bytes)?;
         let file: File = serde_json::from_slice(bytes)?;
         let (witness_keys, quorum) = match (file.v, file.witness_keys, file.cosignatures) {
-            (1 | 3 | 4, None, None) => (Vec::new(), 0),
-            (2..=4, Some(keys), Some(quorum)) => (keys, quorum),
-            (1..=4, ..) => {
+            (1 | 3..=5, None, None) => (Vec::new(), 0),
+            (2..=5, Some(keys), Some(quorum)) => (keys, quorum),
+            (1..=5, ..) => {
                 return Err(TrustError::Rule(
                     "has `witness_keys` and `cosignatures` together, from format 2 on, and in 2 always",
                 ));
@@ -165,20 +250,25 @@ impl Trust {
             _ => return Err(TrustError::Rule("is of a format that this program does not read")),
         };
         let ml_dsa_keys = match (file.v, file.ml_dsa_keys) {
-            (1 | 2 | 4, None) => Vec::new(),
-            (3 | 4, Some(keys)) if !keys.is_empty() => keys,
-            _ => return Err(TrustError::Rule("has `ml_dsa_keys` in format 3, and may have them in 4")),
+            (1 | 2 | 4 | 5, None) => Vec::new(),
+            (3..=5, Some(keys)) if !keys.is_empty() => keys,
+            _ => return Err(TrustError::Rule("has `ml_dsa_keys` in format 3, and may have them from 4 on")),
         };
         let endorsers = match (file.v, file.policy_keys, file.policy_signatures) {
-            (1..=3, None, None) => Endorsers::default(),
-            (4, Some(keys), Some(needed)) if !keys.is_empty() => {
+            (1..=3 | 5, None, None) => Endorsers::default(),
+            (4 | 5, Some(keys), Some(needed)) if !keys.is_empty() => {
                 Endorsers::new(&keys, needed).map_err(TrustError::Policy)?
             }
             _ => {
                 return Err(TrustError::Rule(
-                    "has `policy_keys` and `policy_signatures` in format 4, and only there",
+                    "has `policy_keys` and `policy_signatures` together, in format 4 and perhaps in 5",
                 ));
             }
+        };
+        let retired = match (file.v, file.retired) {
+            (1..=4, None) => Vec::new(),
+            (5, Some(retired)) if !retired.is_empty() => retired,
+            _ => return Err(TrustError::Rule("has `retired` keys in format 5, and only there")),
         };
         if !is_name(&file.origin) {
             return Err(TrustError::Rule("names an origin that is empty or holds spaces or `+`"));
@@ -202,10 +292,11 @@ impl Trust {
             .iter()
             .map(|text| text.parse().map_err(TrustError::Witness))
             .collect::<Result<Vec<CosignerKey>, _>>()?;
-        Self::plain(file.origin, log_keys)
+        let trust = Self::plain(file.origin, log_keys)
             .with_endorsers(endorsers)
             .with_ml_dsa(ml_dsa_keys)?
-            .with_witnesses(witness_keys, quorum)
+            .with_witnesses(witness_keys, quorum)?;
+        Self { retired, ..trust }.whole()
     }
 
     /// The file's text, in the lowest format that can say it.
@@ -216,6 +307,7 @@ impl Trust {
         let endorsed = !self.endorsers.keys().is_empty();
         let file = File {
             v: match (endorsed, doubly, witnessed) {
+                _ if !self.retired.is_empty() => 5,
                 (true, ..) => 4,
                 (false, true, _) => 3,
                 (false, false, true) => 2,
@@ -228,6 +320,7 @@ impl Trust {
             cosignatures: witnessed.then_some(self.quorum),
             policy_keys: endorsed.then(|| self.endorsers.keys().iter().map(ToString::to_string).collect()),
             policy_signatures: endorsed.then_some(self.endorsers.needed()),
+            retired: (!self.retired.is_empty()).then(|| self.retired.clone()),
         };
         // Fields of plain text and a number always encode.
         serde_json::to_string_pretty(&file).unwrap_or_default() + "\n"

@@ -109,7 +109,7 @@ fn said(n: u8, decision_leaf: u64, officer: &str) -> Record {
 
 /// A decision about a request that waited, which counts these.
 fn reviewed(n: u8, decision_leaf: u64, approvals: Vec<Spoken>) -> Record {
-    let review = Some(Review { decision_leaf, waited_ms: 1, approvals });
+    let review = Some(Review { decision_leaf, waited_ms: 1, approvals, brought_sha256: None });
     Record::Decision(Decision { review, ..decided(n, PAYMENT, Verdict::Allowed) })
 }
 

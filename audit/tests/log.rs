@@ -412,6 +412,7 @@ async fn leaves_the_log_has_not_heard_of_are_waited_for_and_gaps_stop_it() {
         origin: support::ORIGIN.to_owned(),
         directory: folder.path().to_owned(),
         ml_dsa: None,
+        retired: Vec::new(),
         witnesses: Vec::new(),
         quorum: 0,
     };

@@ -205,6 +205,7 @@ async fn start(folder: &Path, key: &Arc<Key>, publish: bool) -> Option<Vec<Vec<u
     let options = LogOptions {
         origin: ORIGIN.to_owned(),
         directory: tiles(folder),
+        retired: Vec::new(),
         witnesses: Vec::new(),
         quorum: 0,
         ml_dsa: None,

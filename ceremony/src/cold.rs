@@ -3,7 +3,7 @@
 //! If this is wrong, whoever finds the folder has the coins, or nobody has them when the machine is gone.
 
 use std::io::Write;
-use std::path::{Path as File, PathBuf};
+use std::path::Path as File;
 
 use age::scrypt;
 use age::secrecy::SecretString;
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::console::Console;
 use crate::error::CeremonyError;
 use crate::script::Custodian;
-use crate::share::{Came, Holder, ask, recipient, seal};
+use crate::share::{Came, Holder, Sealed, gather, put, recipient};
 use crate::store;
 
 /// The encrypted seed, in a cold wallet's folder.
@@ -168,8 +168,11 @@ impl ColdSeed {
             let detail = "custodians have names of their own, of a-z, 0-9, `-` and `_`";
             return Err(CeremonyError::Sharing(detail.to_owned()));
         }
-        let recipients = custodians.iter().map(|custodian| recipient(&custodian.recipient));
-        let recipients = recipients.collect::<Result<Vec<_>, _>>().map_err(CeremonyError::Script)?;
+        // Each is a recipient before anything is written.
+        custodians
+            .iter()
+            .try_for_each(|custodian| recipient(&custodian.recipient).map(drop))
+            .map_err(CeremonyError::Script)?;
 
         let none = SecretBytes::take(&mut [])?;
         let dealt = slip39::split(&self.0, &none, &Plan::any(threshold, count))?;
@@ -181,14 +184,10 @@ impl ColdSeed {
         }
         let seed = Digest::of(&self.root()?);
         store::make_folder(folder)?;
-        let mut holders = Vec::new();
-        for ((custodian, to), share) in custodians.iter().zip(&recipients).zip(&shares) {
-            let sealed = seal(to, &heading(&seed, &custodian.name), share)
-                .map_err(|error| CeremonyError::Sharing(error.to_string()))?;
-            store::write(&file(folder, &custodian.name), &sealed)?;
-            let Custodian { name, recipient } = custodian.clone();
-            holders.push(Holder { name, recipient, file: Digest::of(&sealed) });
-        }
+        let deal = |(custodian, share): (&Custodian, _)| {
+            put(folder, custodian, &heading(&seed, &custodian.name), share)
+        };
+        let holders = custodians.iter().zip(&shares).map(deal).collect::<Result<_, _>>()?;
         store::write(&list, &List { v: V1, seed, threshold, holders }.bytes()?)
     }
 
@@ -200,9 +199,9 @@ impl ColdSeed {
     pub fn restore(folder: &File, console: &mut Console) -> Result<(Self, Vec<String>), CeremonyError> {
         let list = List::read(folder)?;
         let share = |holder: &Holder, _, identity: &SecretBytes| {
-            holder.open(&file(folder, &holder.name), &heading(&list.seed, &holder.name), identity)
+            Sealed { folder, holder }.open(identity, &heading(&list.seed, &holder.name))
         };
-        let Came { shares, came, .. } = ask(&list.holders, list.threshold.into(), console, share)?;
+        let Came { shares, came, .. } = gather(&list.holders, list.threshold.into(), console, share)?;
         let shares: Vec<_> = shares.into_iter().map(|(_, share)| share).collect();
         let seed = Self(slip39::combine(&shares, &SecretBytes::take(&mut [])?)?);
         if Digest::of(&seed.root()?) != list.seed {
@@ -237,10 +236,6 @@ impl List {
 fn plain(name: &str) -> bool {
     let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
     (1..=64).contains(&name.len()) && name.bytes().all(good)
-}
-
-fn file(folder: &File, name: &str) -> PathBuf {
-    folder.join(format!("{name}.age"))
 }
 
 /// What stands before a share in its file, so that none is taken for one of another seed or holder.

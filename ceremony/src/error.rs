@@ -63,6 +63,9 @@ pub enum CeremonyError {
     /// The people's input ended, or was not understood.
     #[error("no answer: {0}")]
     NoAnswer(String),
+    /// The house itself, by the word of `chanceryd`.
+    #[error("{0}")]
+    House(String),
     /// The token.
     #[error(transparent)]
     Hsm(#[from] HsmError),
@@ -114,6 +117,7 @@ impl CeremonyError {
             Self::Closed => "ceremony-closed",
             Self::Occupied(_) => "ceremony-occupied",
             Self::TooFew { .. } => "ceremony-too-few-shares",
+            Self::House(_) => "ceremony-house",
             Self::Mismatch(_) => "ceremony-mismatch",
             Self::NoAnswer(_) | Self::Pin(_) => "ceremony-no-answer",
             Self::Hsm(error) => error.code().as_str(),

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 use crate::console::Console;
 use crate::error::CeremonyError;
-use crate::script::{Act, Script};
+use crate::kind::Act;
+use crate::script::Script;
 use crate::store::TRANSCRIPT;
 use crate::transcript::{Event, Hand, Stand, Transcript};
 
@@ -26,14 +27,27 @@ pub struct Room {
     pub backup: Option<PathBuf>,
     /// How tokens are reached; label, PIN, and leave to make recoverable keys are the ceremony's own.
     pub hsm: config::Hsm,
-    /// The executable of the HSM worker, `chanceryd`.
+    /// `chanceryd`: the executable of the HSM worker, and of what is done to the house.
     pub worker: PathBuf,
+    /// The appliance's configuration, for what is done to the house.
+    pub config: PathBuf,
+    /// The door's certificate and its key.
+    pub door: Door,
     /// The keys of everybody who signs.
     pub hands: Vec<Box<dyn Hand>>,
     /// The people.
     pub console: Console,
     /// The clock.
     pub now: fn() -> UnixMillis,
+}
+
+/// Where the door finds its certificate and the key of it.
+#[derive(Clone, Debug)]
+pub struct Door {
+    /// In PEM.
+    pub certificate: PathBuf,
+    /// In PEM, for its owner only.
+    pub key: PathBuf,
 }
 
 /// A ceremony that may begin, or go on.
@@ -167,6 +181,11 @@ impl Stage {
             Act::BackUp => self.back_up().await,
             Act::Restore => self.restore().await,
             Act::Reshare => self.reshare(),
+            Act::LogKeys | Act::Rewrap => self.rotate().await,
+            Act::Retire => self.retire().await,
+            Act::DealSeed => self.deal_seed().await,
+            Act::TlsKey => self.tls_key(again),
+            Act::TlsCertificate => self.tls_certificate(again),
             Act::Destroy => self.destroy(again).await,
         }
     }

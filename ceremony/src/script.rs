@@ -9,6 +9,7 @@ use chancery_hsm::{Algorithm, Use};
 use serde::{Deserialize, Serialize};
 
 use crate::error::CeremonyError;
+use crate::kind::{Act, Kind};
 
 /// LIMIT: a script, in bytes.
 pub(crate) const SCRIPT_BYTES: usize = 256 * 1024;
@@ -18,97 +19,6 @@ const SIGNERS: usize = 16;
 const CUSTODIANS: usize = 32;
 /// LIMIT: keys of one script.
 const KEYS: usize = 256;
-
-/// What a ceremony is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// A new token, its first keys, and their first backup.
-    Initialise,
-    /// A backup of the keys that a token has by now.
-    Backup,
-    /// A backup's keys into a new token.
-    Restore,
-    /// The backup key to other custodians. The wallets' keys and the backups stay as they are.
-    Reshare,
-    /// Another backup key, for custodians old or new, and a backup under it.
-    RotateBackupKey,
-    /// The end of keys.
-    Destroy,
-}
-
-impl Kind {
-    /// Every kind, in the order of a key's life.
-    pub const ALL: [Self; 6] =
-        [Self::Initialise, Self::Backup, Self::Restore, Self::Reshare, Self::RotateBackupKey, Self::Destroy];
-
-    /// Its name.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Initialise => "initialise",
-            Self::Backup => "backup",
-            Self::Restore => "restore",
-            Self::Reshare => "reshare",
-            Self::RotateBackupKey => "rotate-backup-key",
-            Self::Destroy => "destroy",
-        }
-    }
-
-    /// What is done, in this order.
-    #[must_use]
-    pub fn acts(self) -> &'static [Act] {
-        match self {
-            Self::Initialise => &[Act::Token, Act::Keys, Act::Split, Act::BackUp],
-            Self::Backup => &[Act::BackUp],
-            Self::Restore => &[Act::Token, Act::Restore],
-            Self::Reshare => &[Act::Reshare],
-            Self::RotateBackupKey => &[Act::Split, Act::BackUp, Act::Destroy],
-            Self::Destroy => &[Act::Destroy],
-        }
-    }
-
-    /// Whether it deals shares.
-    fn deals(self) -> bool {
-        matches!(self, Self::Initialise | Self::Reshare | Self::RotateBackupKey)
-    }
-}
-
-/// One step's act.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Act {
-    /// Make the token, set its PINs, see whether it is honest.
-    Token,
-    /// Make keys on it.
-    Keys,
-    /// Make a backup key, put it on the token, and deal it to the custodians.
-    Split,
-    /// Wrap the token's keys under the backup key.
-    BackUp,
-    /// Join shares, and unwrap a backup into the token.
-    Restore,
-    /// Join shares, and deal the same backup key to other custodians.
-    Reshare,
-    /// Destroy keys, and show that they are gone.
-    Destroy,
-}
-
-impl Act {
-    /// What it does, for the people in the room.
-    #[must_use]
-    pub fn says(self) -> &'static str {
-        match self {
-            Self::Token => "make the token, set its PINs, and see whether it is honest",
-            Self::Keys => "make the keys on the token",
-            Self::Split => "make a backup key, put it on the token, and deal it to the custodians",
-            Self::BackUp => "wrap the token's keys under the backup key",
-            Self::Restore => "join the custodians' shares, and unwrap the backup into the token",
-            Self::Reshare => "join the custodians' shares, and deal the backup key to the new custodians",
-            Self::Destroy => "destroy the keys that the script names, and show that they are gone",
-        }
-    }
-}
 
 /// What somebody who signs is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -192,7 +102,7 @@ pub struct Plan {
     pub threshold: usize,
     /// Who holds the shares.
     pub custodians: Vec<Custodian>,
-    /// Wallets to make keys for.
+    /// Wallets to make keys for, or the one whose seed is dealt.
     pub wallets: Vec<String>,
     /// Keys to destroy.
     pub destroy: Vec<PlannedKey>,
@@ -232,6 +142,9 @@ pub struct Script {
     /// What an earlier ceremony left.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub from: Option<Source>,
+    /// The wallet whose seed is dealt.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub wallet: Option<String>,
     /// What is done, in this order.
     pub steps: Vec<Act>,
 }
@@ -272,12 +185,25 @@ impl Script {
             ));
             let log = Use::Sign(Algorithm::Ed25519);
             keys.push(named(chancery_audit::log_key_id(&origin), format!("chancery/log/{origin}"), log));
-            for wallet in wallets {
+            for wallet in &wallets {
                 let label = format!("chancery/{}/{wallet}", chancery_core::Tenant::default());
                 keys.push(named(KeyId::fresh(), label, Use::Sign(Algorithm::Secp256k1)));
             }
-        } else if !wallets.is_empty() {
+        } else if !wallets.is_empty() && kind != Kind::SeedShares {
             return wrong("makes wallets' keys on a new token alone");
+        }
+        let fresh = |label, uses| PlannedKey { id: KeyId::fresh(), label, uses: Some(uses) };
+        match kind {
+            Kind::RotateLogKey => {
+                keys.push(fresh(format!("chancery/log/{origin}"), Use::Sign(Algorithm::Ed25519)));
+            }
+            Kind::RotateKek => {
+                let seeds = format!("chancery/{}/wallet seeds", chancery_core::Tenant::default());
+                let labels =
+                    [format!("chancery/log/kek/{origin}"), format!("chancery/login/kek/{origin}"), seeds];
+                keys.extend(labels.map(|label| fresh(label, Use::Encrypt)));
+            }
+            _ => {}
         }
         let backup_key = match kind {
             Kind::Initialise => Some(KeyId::fresh()),
@@ -288,6 +214,11 @@ impl Script {
                 Some(KeyId::fresh())
             }
             _ => backup_key,
+        };
+        let wallet = match (kind, &wallets[..]) {
+            (Kind::SeedShares, [one]) => Some(one.clone()),
+            (Kind::SeedShares, _) => return wrong("deals the seed of one wallet"),
+            _ => None,
         };
         let script = Self {
             v: V1,
@@ -302,6 +233,7 @@ impl Script {
             keys,
             backup_key,
             from,
+            wallet,
             steps: kind.acts().to_vec(),
         };
         script.check()?;
@@ -414,6 +346,29 @@ impl Script {
             Kind::Backup | Kind::RotateBackupKey => {
                 asks(self.backup_key.is_some(), "the backup key that there is")
             }
+            Kind::RotateLogKey => {
+                let made = Some(Use::Sign(Algorithm::Ed25519));
+                asks(
+                    self.keys.len() == 1 && self.keys.iter().all(|key| key.uses == made),
+                    "one key that signs",
+                )
+            }
+            Kind::RotateKek => {
+                let three =
+                    self.keys.len() == 3 && self.keys.iter().all(|key| key.uses == Some(Use::Encrypt));
+                asks(
+                    three && self.backup_key.is_some(),
+                    "three keys that encrypt, and the backup key that there is",
+                )
+            }
+            Kind::SeedShares => {
+                let few = self.custodians.len() <= chancery_hd::slip39::SHARES;
+                asks(
+                    self.wallet.is_some() && self.keys.is_empty() && few,
+                    "one wallet, and at most 16 custodians",
+                )
+            }
+            Kind::RotateTlsKey => asks(self.keys.is_empty(), "no key of the token"),
             Kind::Restore => {
                 asks(self.from.as_ref().is_some_and(|from| from.backup.is_some()), "a backup and its shares")
             }

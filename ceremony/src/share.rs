@@ -86,15 +86,9 @@ impl Shares {
         custodians: &[Custodian],
     ) -> Result<Self, CeremonyError> {
         let dealt = vss::deal(secret, threshold, custodians.len())?;
-        store::make_folder(&folder.join(FOLDER))?;
         let mut holders = Vec::new();
         for ((custodian, share), index) in custodians.iter().zip(&dealt.shares).zip(1_u8..) {
-            let to = recipient(&custodian.recipient).map_err(CeremonyError::Script)?;
-            let sealed = seal(&to, &heading(ceremony, &custodian.name, index), share)
-                .map_err(|error| CeremonyError::Sharing(error.to_string()))?;
-            store::write(&path(folder, &custodian.name), &sealed)?;
-            let Custodian { name, recipient } = custodian.clone();
-            holders.push(Holder { name, recipient, file: Digest::of(&sealed) });
+            holders.push(put(folder, custodian, &heading(ceremony, &custodian.name, index), share)?);
         }
         let commitments = dealt.commitments.into_iter().map(HexBytes::from).collect();
         let list = Self { v: V1, ceremony, backup_key, threshold, commitments, holders };
@@ -133,18 +127,6 @@ impl Shares {
         Ok(Digest::of(&self.bytes()?))
     }
 
-    /// Checks that each share's file is the one that was written.
-    pub(crate) fn files(&self, folder: &Path) -> Result<(), CeremonyError> {
-        for holder in &self.holders {
-            let path = path(folder, &holder.name);
-            if Digest::of(&store::read(&path)?) != holder.file {
-                let what = format!("is not the share that `{}` was dealt", holder.name);
-                return Err(CeremonyError::Content { path, what });
-            }
-        }
-        Ok(())
-    }
-
     fn bytes(&self) -> Result<Vec<u8>, CeremonyError> {
         let failed = |error: &dyn std::fmt::Display| CeremonyError::Sharing(error.to_string());
         let value = serde_json::to_value(self).map_err(|error| failed(&error))?;
@@ -155,12 +137,11 @@ impl Shares {
         self.commitments.iter().map(|point| point.as_bytes().to_vec()).collect()
     }
 
-    /// Asks one holder after the other for the identity that opens their share, until there are enough. Answers the secret,
-    /// who came, and who brought a share that is not what was dealt.
+    /// Joins as many shares as are needed. Answers the secret, who came, and who brought a share that is not what was dealt.
     pub(crate) fn gather(&self, folder: &Path, console: &mut Console) -> Result<Gathered, CeremonyError> {
         let share =
             |holder: &Holder, index, identity: &SecretBytes| self.share(folder, holder, index, identity);
-        let Came { shares, came, bad } = ask(&self.holders, self.threshold, console, share)?;
+        let Came { shares, came, bad } = gather(&self.holders, self.threshold, console, share)?;
         Ok(Gathered { secret: vss::join(&self.points(), &shares)?, came, bad })
     }
 
@@ -173,8 +154,8 @@ impl Shares {
         identity: &SecretBytes,
     ) -> Result<SecretBytes, String> {
         let heading = heading(self.ceremony, &holder.name, index);
-        let share = holder.open(&path(folder, &holder.name), &heading, identity)?;
-        if vss::fits(&self.points(), index, share.expose()) {
+        let share = Sealed { folder, holder }.open(identity, &heading)?;
+        if share.len() == vss::SCALAR_BYTES && vss::fits(&self.points(), index, share.expose()) {
             return Ok(share);
         }
         Err("it does not fit the commitments of its deal".to_owned())
@@ -188,20 +169,19 @@ pub(crate) struct Gathered {
     pub bad: Vec<String>,
 }
 
-/// Shares that were opened, with their numbers.
+/// Shares that were brought, with their numbers.
 pub(crate) struct Came {
     pub shares: Vec<(u8, SecretBytes)>,
     pub came: Vec<String>,
     pub bad: Vec<String>,
 }
 
-/// Asks one holder after the other for the identity that opens their share, until there are enough. `share` opens one, or says
-/// what is wrong with it.
-pub(crate) fn ask(
+/// Asks one holder after the other for the identity that opens their share, until there are enough.
+pub(crate) fn gather(
     holders: &[Holder],
     threshold: usize,
     console: &mut Console,
-    share: impl Fn(&Holder, u8, &SecretBytes) -> Result<SecretBytes, String>,
+    open: impl Fn(&Holder, u8, &SecretBytes) -> Result<SecretBytes, String>,
 ) -> Result<Came, CeremonyError> {
     console.say(&format!(
         "{threshold} of {} shares are needed. Whoever is not here answers with an empty line.",
@@ -217,7 +197,7 @@ pub(crate) fn ask(
         if identity.is_empty() {
             continue;
         }
-        match share(holder, index, &identity) {
+        match open(holder, index, &identity) {
             Ok(share) => {
                 console.say(&format!("the share of `{}` is good", holder.name))?;
                 came.push(holder.name.clone());
@@ -229,54 +209,68 @@ pub(crate) fn ask(
             }
         }
     }
-    if shares.len() < threshold {
-        let absent = holders.iter().map(|holder| &holder.name);
-        let absent: Vec<_> =
-            absent.filter(|name| !came.contains(name) && !bad.contains(name)).cloned().collect();
-        let told = |what: &str, names: &[String]| {
-            (!names.is_empty()).then(|| format!("{what} {}", names.join(", ")))
-        };
-        let missing: Vec<_> = [told("absent", &absent), told("bad", &bad)].into_iter().flatten().collect();
-        return Err(CeremonyError::TooFew {
-            have: shares.len(),
-            need: threshold,
-            missing: missing.join("; "),
-        });
+    if shares.len() == threshold {
+        return Ok(Came { shares, came, bad });
     }
-    Ok(Came { shares, came, bad })
+    let absent = holders.iter().map(|holder| &holder.name);
+    let absent: Vec<_> = absent.filter(|name| !came.contains(name) && !bad.contains(name)).cloned().collect();
+    let told =
+        |what: &str, names: &[String]| (!names.is_empty()).then(|| format!("{what} {}", names.join(", ")));
+    let missing: Vec<_> = [told("absent", &absent), told("bad", &bad)].into_iter().flatten().collect();
+    Err(CeremonyError::TooFew { have: shares.len(), need: threshold, missing: missing.join("; ") })
 }
 
-impl Holder {
-    /// Opens the holder's file with the holder's identity, and takes what stands behind `heading` in it.
-    pub(crate) fn open(
-        &self,
-        path: &Path,
-        heading: &str,
-        identity: &SecretBytes,
-    ) -> Result<SecretBytes, String> {
-        let sealed = store::read(path).map_err(|error| error.to_string())?;
+/// Writes a share to the age file of its holder.
+pub(crate) fn put(
+    folder: &Path,
+    custodian: &Custodian,
+    heading: &str,
+    share: &SecretBytes,
+) -> Result<Holder, CeremonyError> {
+    let Custodian { name, recipient: text } = custodian.clone();
+    let to = recipient(&text).map_err(CeremonyError::Script)?;
+    let sealed = seal(&to, heading, share).map_err(|error| CeremonyError::Sharing(error.to_string()))?;
+    store::make_folder(&folder.join(FOLDER))?;
+    store::write(&path(folder, &name), &sealed)?;
+    Ok(Holder { name, recipient: text, file: Digest::of(&sealed) })
+}
+
+/// Checks that each share's file is the one that was written.
+pub(crate) fn files(holders: &[Holder], folder: &Path) -> Result<(), CeremonyError> {
+    for holder in holders {
+        let path = path(folder, &holder.name);
+        if Digest::of(&store::read(&path)?) != holder.file {
+            let what = format!("is not the share that `{}` was dealt", holder.name);
+            return Err(CeremonyError::Content { path, what });
+        }
+    }
+    Ok(())
+}
+
+/// The file of a holder's share.
+pub(crate) struct Sealed<'a> {
+    pub folder: &'a Path,
+    pub holder: &'a Holder,
+}
+
+impl Sealed<'_> {
+    /// What is behind the heading, where the file is the one that was written and the identity its holder's.
+    pub fn open(&self, identity: &SecretBytes, heading: &str) -> Result<SecretBytes, String> {
+        let Self { folder, holder } = self;
+        let sealed = store::read(&path(folder, &holder.name)).map_err(|error| error.to_string())?;
         let text = std::str::from_utf8(identity.expose()).map_err(|_| "that is no age identity")?;
         let identity = Identity::from_str(text.trim()).map_err(|_| "that is no age identity")?;
-        if identity.to_public().to_string() != self.recipient {
+        if identity.to_public().to_string() != holder.recipient {
             return Err("that is not the identity it was encrypted to".to_owned());
         }
-        if sealed.len() > FILE_BYTES || Digest::of(&sealed) != self.file {
+        if sealed.len() > FILE_BYTES || Digest::of(&sealed) != holder.file {
             return Err("its file is not the one that was written".to_owned());
         }
-        let closed = "its file does not open";
-        let decryptor = age::Decryptor::new(&sealed[..]).map_err(|_| closed)?;
-        let reader = decryptor.decrypt(std::iter::once(&identity as _)).map_err(|_| closed)?;
-        let plain = SecretBytes::read_to_end(reader, FILE_BYTES).map_err(|_| closed)?;
-        let share = plain
-            .expose()
-            .strip_prefix(heading.as_bytes())
-            .ok_or("it is a share of another holder or deal")?;
-        SecretBytes::read_exact(share, share.len()).map_err(|error| error.to_string())
+        open(&identity, heading, &sealed)
     }
 }
 
-/// Encrypts a share to its holder, behind a heading.
-pub(crate) fn seal(to: &Recipient, heading: &str, share: &SecretBytes) -> std::io::Result<Vec<u8>> {
+fn seal(to: &Recipient, heading: &str, share: &SecretBytes) -> std::io::Result<Vec<u8>> {
     let mut sealed = Vec::new();
     let encryptor =
         age::Encryptor::with_recipients(std::iter::once(to as _)).map_err(std::io::Error::other)?;
@@ -285,6 +279,16 @@ pub(crate) fn seal(to: &Recipient, heading: &str, share: &SecretBytes) -> std::i
     writer.write_all(share.expose())?;
     writer.finish()?;
     Ok(sealed)
+}
+
+fn open(identity: &Identity, heading: &str, sealed: &[u8]) -> Result<SecretBytes, String> {
+    let closed = "its file does not open";
+    let decryptor = age::Decryptor::new(sealed).map_err(|_| closed)?;
+    let reader = decryptor.decrypt(std::iter::once(identity as _)).map_err(|_| closed)?;
+    let plain = SecretBytes::read_to_end(reader, FILE_BYTES).map_err(|_| closed)?;
+    let share =
+        plain.expose().strip_prefix(heading.as_bytes()).ok_or("it is a share of another holder or deal")?;
+    SecretBytes::read_exact(share, share.len()).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

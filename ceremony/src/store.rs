@@ -13,6 +13,8 @@ pub const SCRIPT: &str = "script.json";
 pub const TRANSCRIPT: &str = "transcript.cose";
 /// Who holds which share, and what each is checked against.
 pub const SHARES: &str = "shares.json";
+/// Who holds which share of a wallet's seed, and what comes out of them.
+pub const SEED: &str = "seed.json";
 /// The wrapped keys.
 pub const BACKUP: &str = "backup.json";
 
@@ -33,9 +35,18 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, CeremonyError> {
 
 /// Writes a file in place of what is there. A crash leaves the old one or the new one.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), CeremonyError> {
+    replace(path, bytes, 0o600)
+}
+
+/// The same for a file that others read.
+pub(crate) fn write_public(path: &Path, bytes: &[u8]) -> Result<(), CeremonyError> {
+    replace(path, bytes, 0o644)
+}
+
+fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), CeremonyError> {
     let draft = path.with_extension("new");
     let written = (|| {
-        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        let mut file = File::options().write(true).create(true).truncate(true).mode(mode).open(&draft)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&draft, path)

@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::CeremonyError;
-use crate::script::{Act, Script};
+use crate::kind::Act;
+use crate::script::Script;
 
 /// LIMIT: a transcript, in bytes.
 const TRANSCRIPT_BYTES: u64 = 4 * 1024 * 1024;

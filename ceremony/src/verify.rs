@@ -8,8 +8,10 @@ use serde_json::Value;
 
 use crate::backup::Backup;
 use crate::error::CeremonyError;
-use crate::script::{Act, Script};
-use crate::share::Shares;
+use crate::kind::Act;
+use crate::script::Script;
+use crate::seed::SeedShares;
+use crate::share::{self, Shares};
 use crate::store::{self, SCRIPT, TRANSCRIPT};
 use crate::transcript::{Event, Transcript};
 
@@ -52,8 +54,14 @@ pub fn verify(folder: &Path, agreed: Option<&str>) -> Result<Verified, CeremonyE
     if let Some(wanted) = told(Act::Split, "shares").or_else(|| told(Act::Reshare, "shares")) {
         let list = Shares::read(folder)?;
         same("the list of shares", &wanted, list.hash()?)?;
-        list.files(folder)?;
+        share::files(&list.holders, folder)?;
         files.push("shares");
+    }
+    if let Some(wanted) = told(Act::DealSeed, "shares") {
+        let list = SeedShares::read(folder)?;
+        same("the list of the seed's shares", &wanted, list.hash()?)?;
+        share::files(&list.holders, folder)?;
+        files.push("seed");
     }
     if let Some(wanted) = told(Act::BackUp, "backup") {
         same("the backup", &wanted, Backup::read(folder)?.hash()?)?;

@@ -281,7 +281,8 @@ async fn make_keys(
         Source::Made(id) => return adopt(house, id).await.map(Keys::Token),
         Source::Seed { account } => {
             let path = design.account_path(account)?;
-            let (account, seed) = new_account(&house.hsm, tenant, id, design.network(), &path).await?;
+            let (account, seed) =
+                new_account(&house.hsm, &house.store, tenant, id, design.network(), &path).await?;
             Derived::new(account, design.first_index(), seed)?
         }
         Source::Beside(of) => next_address(house, tenant, &of)?,

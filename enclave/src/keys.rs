@@ -5,12 +5,14 @@
 use chancery_audit::ColdSigning;
 use chancery_core::{Code, KeyId, Tenant, Tier, WalletId};
 use chancery_hsm::{
-    Algorithm, HARDENED, Hsm, HsmError, KeyRef, Message, Path, PublicKey, Sealed, Seed, Wrapped, WrongAnswer,
+    Algorithm, HARDENED, Hsm, KeyRef, Message, Path, PublicKey, Sealed, Seed, Wrapped, WrongAnswer,
 };
 use chancery_intent::bitcoin::Network;
 use chancery_intent::{AccountKey, Scheme, Signing};
+use chancery_store::Store;
 use serde::{Deserialize, Serialize};
 
+use crate::kek::{self, Purpose};
 use crate::refusal::Refusal;
 
 /// LIMIT: addresses in a row of which none is known to be used (BIP-44, "Address gap limit").
@@ -108,6 +110,17 @@ pub(crate) struct Derived {
 pub(crate) struct OwnSeed {
     pub of: WalletId,
     pub seed: Seed,
+}
+
+impl OwnSeed {
+    /// As it was encrypted last, where that was after the wallet's row was written.
+    pub fn renew(&mut self, store: &Store, tenant: &Tenant) -> Result<(), Refusal> {
+        let name = kek::seed_name(tenant, &self.of);
+        if let Some((kek, wrapped)) = store.read(|rows| kek::renewed(rows, &name))? {
+            (self.seed.kek, self.seed.wrapped) = (kek, wrapped);
+        }
+        Ok(())
+    }
 }
 
 impl Keys {
@@ -227,16 +240,15 @@ fn below(account: &AccountKey, steps: [u32; 2]) -> Result<Path, Refusal> {
 /// address.
 pub(crate) async fn new_account(
     hsm: &Hsm,
+    store: &Store,
     tenant: &Tenant,
     of: &WalletId,
     network: Network,
     path: &Path,
 ) -> Result<(AccountKey, OwnSeed), Refusal> {
-    let kek = kek(tenant);
-    match hsm.generate_kek(kek, &format!("chancery/{tenant}/wallet seeds")).await {
-        Ok(()) | Err(HsmError::KeyExists { .. }) => {}
-        Err(error) => return Err(error.into()),
-    }
+    let purpose = Purpose::seeds(tenant);
+    let kek = store.read(|rows| purpose.in_force(rows))?;
+    purpose.have(hsm, kek).await?;
     let seed = hsm.new_seed(kek, &context(tenant, of)).await?;
     let root = hsm.derive(&seed, Algorithm::Secp256k1, &Path::default()).await?;
     let known = hsm.derive(&seed, Algorithm::Secp256k1, path).await?;
@@ -261,13 +273,8 @@ pub(crate) fn account_path(purpose: u32, coin: u32, account: u32) -> Result<Path
 }
 
 /// What a seed is bound to: it opens as this wallet's and no other's.
-fn context(tenant: &Tenant, of: &WalletId) -> Vec<u8> {
+pub(crate) fn context(tenant: &Tenant, of: &WalletId) -> Vec<u8> {
     format!("chancery wallet seed v1\n{tenant}\n{of}").into_bytes()
-}
-
-/// The id of the key that a tenant's seeds are encrypted under.
-fn kek(tenant: &Tenant) -> KeyId {
-    chancery_audit::key_id("chancery wallet kek v1", tenant.as_str())
 }
 
 /// How the registry's row writes a seed.

@@ -27,8 +27,8 @@ use crate::receipts;
 use crate::refusal::Refusal;
 use crate::resolve;
 use crate::scrub;
-use crate::seed::{self, SeedError};
-use crate::signer::LogSigner;
+use crate::seed::SeedError;
+use crate::signer::Signers;
 use crate::stamping::{Stamping, StampingError, stamp_for_ever};
 use crate::wallet::Wallets;
 
@@ -137,21 +137,16 @@ impl Enclave {
 
         let settings = Settings { worker, hsm: config.hsm.clone(), mode: config.mode };
         let hsm = Hsm::start(settings, pin).await?;
-        let empty = store.read(|rows| rows.tree_size())? == 0;
-        let signer = LogSigner::find_or_make(&hsm, &config.log.origin, empty).await?;
-
-        let ml_dsa = match second_signature {
-            true => Some(seed::find_or_make(&hsm, &store, &config.log.origin, &clock).await?),
-            false => None,
-        };
+        let keys = Signers::open(&hsm, &store, &config.log.origin, &clock, second_signature).await?;
         let options = LogOptions {
             origin: config.log.origin.clone(),
             directory: config.log.directory.clone(),
-            ml_dsa,
+            ml_dsa: keys.ml_dsa,
+            retired: keys.retired,
             witnesses: courier::witnesses(&config.log.witness)?,
             quorum: config.log.cosignatures,
         };
-        let log = Log::open(Arc::new(store.clone()), &feed, options, signer)?;
+        let log = Log::open(Arc::new(store.clone()), &feed, options, keys.signer)?;
         log.recall().await?;
         let stamping = Stamping::open(&config.log, log.trust())?.map(Arc::new);
         let keeper = log.start();
@@ -169,7 +164,7 @@ impl Enclave {
             let Some(last) = page.last() else { break };
             after = Some(last.id.clone());
             for row in page {
-                wallets.load(row)?;
+                wallets.load(&store, row)?;
             }
         }
 

@@ -9,7 +9,7 @@ use chancery_hsm::{Algorithm, KeyRef, Path, PublicKey};
 use chancery_intent::bitcoin::{self, Network};
 use chancery_intent::change::Seal;
 use chancery_intent::{Account, AccountKey, Address, address_of, ethereum};
-use chancery_store::WalletRow;
+use chancery_store::{Store, WalletRow};
 use serde::{Deserialize, Serialize};
 
 use crate::keys::{Apart, Cold, Derived, KeptSeed, Keys, account_path};
@@ -347,7 +347,7 @@ impl Wallet {
         self
     }
 
-    fn from_row(row: WalletRow) -> Result<Self, Refusal> {
+    pub(crate) fn from_row(row: WalletRow) -> Result<Self, Refusal> {
         let unreadable =
             || Refusal::new(Code::StoreUnavailable, format!("wallet `{}` cannot be read", row.id));
         let mut kept: Kept = crate::kept::read("wallet", &row.record)?;
@@ -372,8 +372,12 @@ pub(crate) struct Wallets {
 }
 
 impl Wallets {
-    pub fn load(&self, row: WalletRow) -> Result<(), Refusal> {
-        self.add(Wallet::from_row(row)?);
+    pub fn load(&self, store: &Store, row: WalletRow) -> Result<(), Refusal> {
+        let mut wallet = Wallet::from_row(row)?;
+        if let Keys::Seed(derived) = &mut wallet.keys {
+            derived.seed.renew(store, &wallet.tenant)?;
+        }
+        self.add(wallet);
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use crate::key::Algorithm;
 use crate::signature::Message;
 
 /// Raised with any change to the types here: an executable replaced under a running parent is refused, not guessed at.
-pub const PROTOCOL: u16 = 3;
+pub const PROTOCOL: u16 = 4;
 /// LIMIT: one frame, in bytes.
 pub const FRAME_BYTES: usize = 256 * 1024;
 
@@ -154,6 +154,15 @@ pub enum Request {
     },
     /// A new seed, made by the worker and answered encrypted.
     NewSeed(Sealing),
+    /// A secret that is encrypted under one key, encrypted anew under another.
+    Rewrap {
+        /// How it is encrypted.
+        from: Sealing,
+        /// Ciphertext and tag.
+        wrapped: Vec<u8>,
+        /// How it shall be.
+        to: Sealing,
+    },
     /// What may be known of a key that is derived from a seed.
     Derive(Derived),
     /// A signature by a key that is derived from a seed.
@@ -192,7 +201,7 @@ pub enum Reply {
     Signature(Vec<u8>),
     /// A public key: its algorithm and encoding.
     Public(Algorithm, Vec<u8>),
-    /// A new seed: ciphertext and tag.
+    /// A new seed, or a secret encrypted anew: ciphertext and tag.
     Wrapped(Vec<u8>),
     /// What may be known of a derived key.
     Extended {

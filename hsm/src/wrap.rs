@@ -9,9 +9,9 @@ use chancery_secret::SecretBytes;
 use serde::{Deserialize, Serialize};
 
 use crate::error::HsmError;
-use crate::handle::Hsm;
+use crate::handle::{Hsm, UNEXPECTED};
 use crate::supervisor::Worker;
-use crate::wire::Sealing;
+use crate::wire::{Reply, Request, Sealing};
 
 /// LIMIT: a secret to be wrapped, in bytes.
 pub(crate) const SECRET_BYTES: usize = 256;
@@ -64,6 +64,30 @@ impl Hsm {
         let (settings, pin) = self.access();
         let bytes = Worker::wrap(settings, pin, &self.token().serial, sealing, secret).await?;
         Ok(Wrapped { nonce, bytes })
+    }
+
+    /// Encrypts anew under `to` what is encrypted under `from`, and answers it once it was seen to open. The secret is in the
+    /// worker's memory alone, and not for long.
+    ///
+    /// # Errors
+    /// [`HsmError::Refused`] where it does not open, or `to` was not made on this token or is not guarded.
+    pub async fn rewrap(
+        &self,
+        context: &[u8],
+        (from, wrapped): (KeyId, &Wrapped),
+        to: KeyId,
+    ) -> Result<Wrapped, HsmError> {
+        let sealing = |kek: KeyId, nonce| Sealing { kek: *kek.as_bytes(), nonce, context: context.to_vec() };
+        let nonce = fresh_nonce()?;
+        let request = Request::Rewrap {
+            from: sealing(from, wrapped.nonce),
+            wrapped: wrapped.bytes.clone(),
+            to: sealing(to, nonce),
+        };
+        match self.call(to, request).await? {
+            Reply::Wrapped(bytes) => Ok(Wrapped { nonce, bytes }),
+            _ => Err(UNEXPECTED),
+        }
     }
 
     /// Decrypts on the token what [`Hsm::wrap`] encrypted under the same KEK and context.

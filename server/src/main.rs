@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use chancery_server::{serve, setup};
+use chancery_server::{house, serve, setup};
 use clap::{Parser, Subcommand};
 
 const EXAMPLES: &str = "Examples:
@@ -41,6 +41,9 @@ enum Command {
     },
     /// Print the API's OpenAPI 3.1 document
     Openapi,
+    /// What a ceremony asks of the house; started by `chancery ceremony run`
+    #[command(hide = true)]
+    House(house::House),
     /// The process that loads the PKCS#11 module; started by `serve`
     #[command(hide = true)]
     HsmWorker,
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Command::Serve { config } => serve::run(&config),
         Command::HsmInit { config, so_pin_file } => setup::init_token(&config, &so_pin_file),
         Command::Openapi => setup::print_openapi(),
+        Command::House(command) => house::run(&command),
         Command::HsmWorker => chancery_enclave::hsm_worker(),
     }
 }

@@ -235,7 +235,7 @@ async fn custodians_give_a_lost_cold_wallet_back() {
     assert_eq!(signer_of(raw, 0, 1), made["address"].as_str().unwrap());
 
     // A share that was changed counts nothing, and names its holder.
-    let file = Path::new(&shares).join("cy.age");
+    let file = Path::new(&shares).join("shares/cy.age");
     let mut bytes = std::fs::read(&file).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(&file, bytes).unwrap();

@@ -12,75 +12,12 @@
 )]
 
 mod appliance;
+mod watcher;
 
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 
 use appliance::{Appliance, one_ether, treasury};
-
-struct Witness {
-    program: PathBuf,
-    folder: PathBuf,
-    key: String,
-    address: String,
-    child: Option<Child>,
-}
-
-impl Drop for Witness {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-impl Witness {
-    /// `None` where the program was not built beside `chanceryd`.
-    fn init(folder: &Path, name: &str) -> Option<Self> {
-        let program = Path::new(env!("CARGO_BIN_EXE_chanceryd")).with_file_name("chancery-witness");
-        if !program.exists() {
-            eprintln!("skipped: no `chancery-witness` beside `chanceryd` (cargo build -p chancery-witness)");
-            return None;
-        }
-        let folder = folder.join(name);
-        let made =
-            Command::new(&program).args(["init", "--name", name, "--folder"]).arg(&folder).output().unwrap();
-        assert!(made.status.success());
-        let key = String::from_utf8(made.stdout).unwrap().trim().to_owned();
-        Some(Self { program, folder, key, address: "127.0.0.1:0".to_owned(), child: None })
-    }
-
-    /// On the port it had before, if it had one.
-    fn start(&mut self) {
-        let mut child = Command::new(&self.program)
-            .args(["serve", "--listen", &self.address, "--folder"])
-            .arg(&self.folder)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let address = lines.map_while(Result::ok).find_map(|line| {
-            let (_, rest) = line.split_once("\"address\":\"")?;
-            Some(rest.split('"').next()?.to_owned())
-        });
-        self.address = address.expect("it is ready");
-        self.child = Some(child);
-    }
-
-    fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-
-    fn watch(&self, trust: &str) {
-        std::fs::write(self.folder.join("logs/log.json"), trust).unwrap();
-    }
-
-    fn entry(&self) -> String {
-        format!("{{ url = \"http://{}\", key = \"{}\" }}", self.address, self.key)
-    }
-}
+use watcher::Witness;
 
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();

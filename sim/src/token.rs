@@ -149,6 +149,7 @@ impl Token {
             }
             Request::GenerateKek { .. }
             | Request::NewSeed(_)
+            | Request::Rewrap { .. }
             | Request::Derive(_)
             | Request::SignDerived(..) => failed(Class::Refused),
             Request::Destroy { key } => match inside.keys.remove(key) {

@@ -133,6 +133,9 @@ fn read(entries: &[Vec<u8>], world: &World) -> Log {
             Ok(Record::Authority(_) | Record::Client(_) | Record::Revocation(_)) => {
                 world.seen(|account| account.breaks(format!("entry {index}: nobody was let in here")));
             }
+            Ok(Record::Rotation(_)) => {
+                world.seen(|account| account.breaks(format!("entry {index}: nobody rotated a key here")));
+            }
             Ok(Record::Policy(policy)) => log.policies.push((index, policy.bundle)),
             Err(error) => world.seen(|account| account.breaks(format!("entry {index}: {error}"))),
         }

@@ -19,6 +19,7 @@ mod officers;
 mod plans;
 mod pool;
 mod reader;
+mod renewals;
 mod rows;
 mod schema;
 mod store;

@@ -7,7 +7,8 @@ use rusqlite::StatementStatus;
 use crate::link::Link;
 use crate::reader::{self, listing};
 use crate::{
-    RequestFilter, RequestState, addresses, approvals, certificates, limits, officers, schema, told, tx,
+    RequestFilter, RequestState, addresses, approvals, certificates, limits, officers, renewals, schema,
+    told, tx,
 };
 
 fn store(directory: &std::path::Path) -> Link {
@@ -54,6 +55,8 @@ fn no_hot_statement_walks_a_table() {
         reader::sql::LEAF_HASHES,
         reader::sql::TREE_SIZE,
         reader::sql::NEWEST,
+        renewals::sql::RENEWED,
+        renewals::sql::RENEWALS,
         told::sql::TOLD,
         told::sql::PUT_TOLD,
         tx::sql::INSERT_REQUEST,

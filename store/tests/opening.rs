@@ -95,8 +95,7 @@ async fn a_newer_format_is_refused_and_left_alone() {
 /// Would catch a release that cannot start over the state of one before, or that loses something of it.
 #[tokio::test]
 async fn a_store_of_an_older_format_is_taken_along() {
-    const TO_5: &str =
-        "DROP TABLE ready; DROP TABLE certificate; DROP TABLE authority; PRAGMA user_version = 5;";
+    const TO_5: &str = "DROP TABLE renewal; DROP TABLE ready; DROP TABLE certificate; DROP TABLE authority; PRAGMA user_version = 5;";
     const FROM_5_TO_4: &str = "DROP TABLE told; PRAGMA user_version = 4;";
     const FROM_4_TO_3: &str = "DROP TABLE account; DROP TABLE session; DROP TABLE enrolment; DROP TABLE address; PRAGMA user_version = 3;";
     const FROM_3_TO_2: &str = "DROP TABLE approval; DROP TRIGGER request_decided_again; DROP INDEX request_by_again; \
@@ -127,6 +126,9 @@ async fn is_taken_along(older: &str) {
         assert_eq!(store.read(|rows| rows.ready(RequestId::from_bytes([0; 16]))).unwrap(), []);
         assert_eq!(store.read(|rows| rows.told("ledger")).unwrap(), (start > 0).then_some(7));
         store.write(|tx| tx.put_told("ledger", 7)).await.unwrap();
+        assert_eq!(store.read(|rows| rows.renewed("seed")).unwrap(), (start > 0).then(|| b"anew 0".to_vec()));
+        store.write(move |tx| tx.renew("seed", format!("anew {start}").as_bytes())).await.unwrap();
+        assert_eq!(store.read(|rows| rows.renewals("seed")).unwrap().len(), start + 1);
         let again = store.write(|tx| tx.keep_wrapped("seed", b"another")).await;
         assert!(matches!(again, Err(StoreError::AlreadyExists { .. })), "{again:?}");
         assert_eq!(use_nonce(&store, "c").await, start == 0, "a nonce is used once, also over a restart");
@@ -137,6 +139,10 @@ async fn is_taken_along(older: &str) {
     for sql in [
         "UPDATE wrapped SET record = x'00'",
         "DELETE FROM wrapped",
+        "UPDATE renewal SET record = x'00'",
+        "DELETE FROM renewal",
+        "INSERT INTO renewal VALUES ('seed', 2, x'00')",
+        "INSERT INTO renewal VALUES ('seed', 4, x'00')",
         "UPDATE nonce SET nonce = 'other'",
         "DELETE FROM nonce",
     ] {

@@ -85,7 +85,12 @@ impl Witness {
         };
         let signed = match SignedCheckpoint::open(submission.note.as_bytes(), &log.trust) {
             Ok(signed) => signed,
-            Err(error @ (NoteError::Unsigned | NoteError::NoMlDsa | NoteError::WrongSignature(_))) => {
+            Err(
+                error @ (NoteError::Unsigned
+                | NoteError::NoMlDsa
+                | NoteError::Retired { .. }
+                | NoteError::WrongSignature(_)),
+            ) => {
                 return Ok(Judged::of(403, format!("{error}\n")));
             }
             Err(error) => return Ok(Judged::of(400, format!("{error}\n"))),
@@ -124,7 +129,8 @@ impl Witness {
         }
         let checkpoint = signed.checkpoint().clone();
         let cosignature = self.key.cosign(&checkpoint.text(), now_s);
-        log.memory.keep(&format!("{}{}", signed.note(), cosignature.line()))?;
+        // A note that comes back has our own line already, and anybody can add lines: what is kept must parse again.
+        log.memory.keep(&format!("{}{}", signed.by_log_alone(&log.trust), cosignature.line()))?;
         *seen = Some(Seen { checkpoint, time_s: now_s });
         Ok(Judged::of(200, cosignature.line()))
     }

@@ -63,6 +63,29 @@ impl Log {
     }
 }
 
+/// Would catch a witness whose memory anybody can damage: by a note that has its own cosignature already, or more lines than a
+/// note may have with one more.
+#[test]
+fn what_others_add_to_a_note_is_not_remembered() {
+    let folder = tempfile::tempdir().unwrap();
+    let (folder, log) = (folder.path().join("w"), Log::fresh(ORIGIN));
+    init(&folder);
+    std::fs::write(folder.join("logs/one.json"), log.trust().to_json()).unwrap();
+    let witness = start(&folder).unwrap();
+    let (status, line) = witness.post(&log.body(0, 7, 0));
+    assert_eq!(status, 200, "{line}");
+    let again = log.body(7, 7, 0) + &line;
+    assert_eq!(witness.post(&again).0, 200);
+    let mut crowded = log.body(7, 7, 0);
+    for n in 0..31 {
+        crowded += &format!("\u{2014} other{n} AAAAAAA=\n");
+    }
+    assert_eq!(witness.post(&crowded).0, 200);
+    drop(witness);
+    let witness = start(&folder).unwrap();
+    assert_eq!(witness.post(&log.body(7, 9, 0)).0, 200);
+}
+
 /// RFC 4648, section 4.
 fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -127,6 +127,23 @@ pub enum LogError {
         /// What does not hold.
         rule: &'static str,
     },
+    /// A rotation of the log's keys that the keys before did not vouch for.
+    #[error("entry {index}: the log's keys are not rotated as they must be: {rule}")]
+    Rotation {
+        /// The entry.
+        index: u64,
+        /// What does not hold.
+        rule: &'static str,
+    },
+    /// The checkpoint is signed by keys that the log itself says were replaced.
+    #[error("the log's keys were rotated, and its {size} entries are not signed by those in force: {source}")]
+    KeyRetired {
+        /// The checkpoint's size.
+        size: u64,
+        /// What is wrong with it.
+        #[source]
+        source: NoteError,
+    },
     /// More decisions wait for their outcome than any appliance keeps open.
     #[error("entry {index}: {open} decisions before it have not ended")]
     Open {
@@ -233,6 +250,8 @@ pub enum Reason {
     PolicyUnsigned,
     /// A bundle, a wallet or a certificate that nobody agreed to, where the bundle in force says who must.
     ChangeUnfounded,
+    /// The log's keys were rotated without the word of those before, or a key goes on that was replaced.
+    RotationUnfounded,
     /// Too many decisions are open.
     TooManyOpen,
     /// The entries are not those that were signed.
@@ -272,6 +291,7 @@ impl Reason {
         Self::ReviewUnfounded,
         Self::PolicyUnsigned,
         Self::ChangeUnfounded,
+        Self::RotationUnfounded,
         Self::TooManyOpen,
         Self::RootMismatch,
         Self::LogRolledBack,
@@ -303,6 +323,7 @@ impl Reason {
             Self::ReviewUnfounded => "review-unfounded",
             Self::PolicyUnsigned => "policy-unsigned",
             Self::ChangeUnfounded => "change-unfounded",
+            Self::RotationUnfounded => "rotation-unfounded",
             Self::TooManyOpen => "too-many-open",
             Self::RootMismatch => "root-mismatch",
             Self::LogRolledBack => "log-rolled-back",
@@ -331,9 +352,9 @@ impl LogError {
             Self::NoCheckpoint => Reason::CheckpointMissing,
             Self::Checkpoint(NoteError::Origin { .. }) => Reason::CheckpointForeign,
             Self::Checkpoint(NoteError::Cosignatures { .. }) => Reason::CheckpointCosignatures,
-            Self::Checkpoint(NoteError::Unsigned | NoteError::WrongSignature(_)) => {
-                Reason::CheckpointSignature
-            }
+            Self::Checkpoint(
+                NoteError::Unsigned | NoteError::Retired { .. } | NoteError::WrongSignature(_),
+            ) => Reason::CheckpointSignature,
             Self::Checkpoint(_) => Reason::CheckpointMalformed,
             Self::Missing { .. } => Reason::FileMissing,
             Self::Length { .. } => Reason::TileTruncated,
@@ -346,6 +367,7 @@ impl LogError {
             Self::Review { .. } => Reason::ReviewUnfounded,
             Self::Endorsement { .. } => Reason::PolicyUnsigned,
             Self::Change { .. } => Reason::ChangeUnfounded,
+            Self::Rotation { .. } | Self::KeyRetired { .. } => Reason::RotationUnfounded,
             Self::Open { .. } => Reason::TooManyOpen,
             Self::Root { .. } => Reason::RootMismatch,
             Self::Cut { .. } => Reason::LogRolledBack,

@@ -13,6 +13,7 @@ use crate::checkpoint::SignedCheckpoint;
 use crate::digest::{Digest, HexBytes};
 use crate::merkle;
 use crate::note::NoteError;
+use crate::rotation::Turns;
 use crate::tile::{Edge, Tile, edge_of, levels};
 use crate::trust::Trust;
 use crate::verify::Decided;
@@ -41,6 +42,7 @@ pub struct Kept {
     pub(super) open: BTreeMap<u64, Decided>,
     pub(super) changes: Changes,
     pub(super) counts: Counts,
+    pub(super) turns: Box<Turns>,
     /// Those not reached yet and the newest seen, by size.
     pub(super) seen: Vec<SignedCheckpoint>,
 }
@@ -61,6 +63,8 @@ struct Document {
     #[serde(default)]
     changes: Changes,
     counts: Counts,
+    #[serde(skip_serializing_if = "Turns::is_empty", default)]
+    turns: Turns,
     /// Signed notes.
     seen: Vec<String>,
     /// Of those who must have signed the bundles of these entries; none where nobody must.
@@ -114,7 +118,8 @@ impl Kept {
             return Ok(Self { seen, ..Self::default() });
         }
         let open = document.open.into_iter().map(|open| (open.leaf, open.decision)).collect();
-        Ok(Self { edge, open, changes: document.changes, counts: document.counts, seen })
+        let Document { changes, counts, turns, .. } = document;
+        Ok(Self { edge, open, changes, counts, turns: Box::new(turns), seen })
     }
 
     /// Entries verified.
@@ -147,7 +152,7 @@ fn edge(size: u64, tiles: &[HexBytes]) -> Option<Edge> {
 
 /// The text of what was verified so far.
 pub(super) fn write(pass: &Pass<'_>) -> Vec<u8> {
-    let Pass { trust, edge, open, changes, counts, seen, .. } = pass;
+    let Pass { trust, edge, open, changes, counts, turns, seen, .. } = pass;
     debug_assert!(open.len() <= OPEN, "the pass bounds it");
     let tile = |level| {
         let (number, width) = edge_of(level, edge.size());
@@ -162,6 +167,7 @@ pub(super) fn write(pass: &Pass<'_>) -> Vec<u8> {
         open: open.iter().map(undecided).collect(),
         changes: changes.clone(),
         counts: *counts,
+        turns: (**turns).clone(),
         seen: seen.iter().map(|seen| seen.note().to_owned()).collect(),
         endorsers: endorsers(trust),
         sha256: None,

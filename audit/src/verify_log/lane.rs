@@ -14,6 +14,7 @@ use crate::files::{Resource, entries};
 use crate::merkle::{Hash, leaf_hash};
 use crate::mirror::Mirror;
 use crate::record::{Outcome, Policy, Record};
+use crate::rotation::Rotation;
 use crate::tile::WIDTH;
 use crate::verify::Decided;
 
@@ -37,6 +38,7 @@ pub(super) enum Step {
     Authority,
     Client(Box<Changed>),
     Policy(Box<Policy>),
+    Rotation(Box<Rotation>),
 }
 
 impl From<Record> for Step {
@@ -55,6 +57,7 @@ impl From<Record> for Step {
             Record::Client(added) => Self::Client(Box::new(Changed::from(&added))),
             Record::Revocation(revoked) => Self::Client(Box::new(Changed::from(&revoked))),
             Record::Policy(policy) => Self::Policy(Box::new(policy)),
+            Record::Rotation(rotation) => Self::Rotation(rotation),
         }
     }
 }

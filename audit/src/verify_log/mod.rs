@@ -5,6 +5,7 @@
 
 mod change;
 mod finding;
+mod follow;
 mod kept;
 mod lane;
 mod timestamps;
@@ -27,6 +28,7 @@ use crate::merkle::{self, Hash};
 use crate::mirror::{Mirror, MirrorError};
 use crate::note::NOTE_BYTES;
 use crate::record::{Outcome, Policy, Verdict};
+use crate::rotation::{Turn, Turns};
 use crate::tile::{Completed, Edge, WIDTH, edge_of, levels};
 use crate::trust::Trust;
 use crate::verify::{Decided, belongs};
@@ -89,6 +91,10 @@ pub struct LogReport {
     pub resumed_from: u64,
     /// Its entries.
     pub counts: Counts,
+    /// The rotations of the log's keys: which keys signed checkpoints of which sizes.
+    pub turns: Vec<Turn>,
+    /// Where the trust file knew only keys from before a rotation: what it comes to, by their word for the next.
+    pub followed: Option<Trust>,
     /// Allowed decisions without an outcome: in flight when the checkpoint was signed, or ended by a crash.
     pub open: u64,
 }
@@ -106,7 +112,15 @@ pub fn verify_log(
 ) -> Result<LogReport, LogError> {
     let reading = Reading { mirror, size: 0 };
     let note = reading.read(Files::CHECKPOINT, NOTE_BYTES)?.ok_or(LogError::NoCheckpoint)?;
-    let checkpoint = SignedCheckpoint::open(&note, trust).map_err(LogError::Checkpoint)?;
+    let (checkpoint, followed) = match SignedCheckpoint::open(&note, trust) {
+        Ok(checkpoint) => (checkpoint, None),
+        Err(error) => {
+            let (checkpoint, trust) =
+                follow::followed(reading, trust, &note, error).map_err(LogError::Checkpoint)?;
+            (checkpoint, Some(trust))
+        }
+    };
+    let trust = followed.as_ref().unwrap_or(trust);
     let mut pass = Pass::begin(mirror, trust, checkpoint, start)?;
     pass.pins_hold()?;
     let mut tell = |pass: &Pass<'_>| each(pass).map_err(LogError::Stopped);
@@ -126,7 +140,7 @@ pub fn verify_log(
         pass.finish()?;
         tell(&pass)?;
     }
-    Ok(pass.report())
+    Ok(pass.report(followed.clone()))
 }
 
 /// A verification under way.
@@ -137,6 +151,7 @@ pub struct Pass<'a> {
     open: BTreeMap<u64, Decided>,
     changes: Changes,
     counts: Counts,
+    turns: Box<Turns>,
     resumed_from: u64,
     /// Checkpoints whose entries must be the first of this log: those not reached yet, and the newest.
     seen: Vec<SignedCheckpoint>,
@@ -150,7 +165,7 @@ impl<'a> Pass<'a> {
         newest: SignedCheckpoint,
         start: Start<'_>,
     ) -> Result<Self, LogError> {
-        let Kept { edge, open, changes, counts, mut seen } = match start {
+        let Kept { edge, open, changes, counts, turns, mut seen } = match start {
             Start::Afresh => Kept::default(),
             Start::Since(older) => Kept { seen: vec![older.clone()], ..Kept::default() },
             Start::From(kept) => kept,
@@ -170,7 +185,7 @@ impl<'a> Pass<'a> {
             seen.remove(SEEN - 1);
         }
         let (reading, resumed_from) = (Reading { mirror, size }, edge.size());
-        Ok(Self { reading, trust, edge, open, changes, counts, resumed_from, seen, newest })
+        Ok(Self { reading, trust, edge, open, changes, counts, turns, resumed_from, seen, newest })
     }
 
     /// Entries verified so far, those of earlier runs included.
@@ -206,6 +221,9 @@ impl<'a> Pass<'a> {
             self.follow(index, step)?;
             let mut full = Vec::new();
             self.edge.push(hash, |completed| full.push(completed));
+            if self.turns.wants_root(self.edge.size()) {
+                self.turns.rooted(merkle::root(&self.edge, self.edge.size()).unwrap_or_default());
+            }
             // Level 0 was compared where it was read.
             for Completed { level, number, tile } in full.into_iter().filter(|full| full.level > 0) {
                 self.reading.tile_is(Resource::Tile { level, number, width: WIDTH }, &tile.bytes(WIDTH))?;
@@ -286,6 +304,10 @@ impl<'a> Pass<'a> {
                 self.counts.clients += 1;
                 self.changes.change(&changed, &self.open).map_err(wrong)?;
             }
+            Step::Rotation(rotation) => {
+                let wrong = |rule| LogError::Rotation { index, rule };
+                self.turns.follow(self.trust.origin(), index, rotation).map_err(wrong)?;
+            }
             Step::Policy(policy) => {
                 self.counts.policies += 1;
                 self.is_endorsed(index, &policy)?;
@@ -364,13 +386,20 @@ impl<'a> Pass<'a> {
         if self.edge.size() != size || merkle::root(&self.edge, size).ok() != Some(*self.newest.root()) {
             return Err(LogError::Root { size });
         }
+        // INVARIANT: whatever the trust file holds, a key that was replaced does not speak for what came after.
+        if let Some(keys) = self.turns.in_force() {
+            let (origin, note) = (self.trust.origin(), self.newest.note());
+            keys.open(origin, note).map_err(|source| LogError::KeyRetired { size, source })?;
+        }
         Ok(())
     }
 
-    fn report(self) -> LogReport {
+    fn report(self, followed: Option<Trust>) -> LogReport {
         let allowed = self.open.values().filter(|decision| decision.outcome == Verdict::Allowed);
         LogReport {
             open: allowed.count() as u64,
+            turns: self.turns.done,
+            followed,
             checkpoint: self.newest,
             resumed_from: self.resumed_from,
             counts: self.counts,

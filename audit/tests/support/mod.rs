@@ -18,7 +18,7 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine as _;
 use chancery_audit::{
     Algorithm, Appended, AuditError, CheckpointSigner, Decision, Digest, End, Feed, Folder, Keeper, Log,
-    LogError, LogOptions, LogReport, MlDsaSigner, Outcome, Receipt, Record, Salt, SignedCheckpoint,
+    LogError, LogOptions, LogReport, MlDsaSigner, Outcome, Receipt, Record, Retired, Salt, SignedCheckpoint,
     SignerError, Signing, Start, Trust, V1, Verdict, VerifierKey, Witness, append, feed, intent_commitment,
     request_digest, signing_commitment, verify_log,
 };
@@ -166,6 +166,7 @@ impl House {
             origin: ORIGIN.to_owned(),
             directory: tiles(folder),
             ml_dsa: None,
+            retired: Vec::new(),
             witnesses,
             quorum,
         };
@@ -178,6 +179,20 @@ impl House {
             origin: ORIGIN.to_owned(),
             directory: tiles(folder),
             ml_dsa: Some(ml_dsa),
+            retired: Vec::new(),
+            witnesses: Vec::new(),
+            quorum: 0,
+        };
+        Self::open_with(folder, key, options)
+    }
+
+    /// After a rotation of its keys.
+    pub fn open_after(folder: &Path, key: &Arc<Key>, retired: Vec<Retired>) -> Result<Self, AuditError> {
+        let options = LogOptions {
+            origin: ORIGIN.to_owned(),
+            directory: tiles(folder),
+            ml_dsa: None,
+            retired,
             witnesses: Vec::new(),
             quorum: 0,
         };

@@ -3,6 +3,7 @@
 use chancery_audit::V1;
 use chancery_core::KeyId;
 use chancery_hsm::{Found, Hsm, HsmError, KeyRef, Use};
+use chancery_secret::SecretBytes;
 use serde_json::{Value, json};
 
 use crate::backup::{Backup, Kept};
@@ -89,30 +90,60 @@ impl Stage {
 }
 
 async fn make(hsm: &Hsm, planned: &[PlannedKey], again: bool) -> Result<(), CeremonyError> {
-    for PlannedKey { id, label, uses } in planned {
-        let taken = || CeremonyError::Occupied(format!("the token has a key `{id}`"));
-        match uses {
-            Some(Use::Sign(algorithm)) => match hsm.generate(*id, label, *algorithm).await {
-                Ok(_) => {}
-                Err(HsmError::KeyExists { .. }) if again => {
-                    let public = hsm.find(*id).await?.ok_or_else(taken)?;
-                    prove(hsm, KeyRef { id: *id, public }).await?;
+    for key in planned {
+        match make_one(hsm, key).await {
+            Err(CeremonyError::Hsm(HsmError::KeyExists { .. })) if again => {
+                if !is_whole(hsm, key).await? {
+                    // A token writes a key in parts; what a crash left of this one is nobody's, because this step has no end.
+                    hsm.destroy(key.id).await?;
+                    make_one(hsm, key).await?;
                 }
-                Err(HsmError::KeyExists { .. }) => return Err(taken()),
-                Err(error) => return Err(error.into()),
-            },
-            Some(Use::Encrypt) => match hsm.generate_kek(*id, label).await {
-                Ok(()) => {}
-                Err(HsmError::KeyExists { .. }) if again => {}
-                Err(HsmError::KeyExists { .. }) => return Err(taken()),
-                Err(error) => return Err(error.into()),
-            },
-            Some(Use::BackUp) | None => {
-                return Err(CeremonyError::Script(format!("does not say what key `{id}` is for")));
             }
+            Err(CeremonyError::Hsm(HsmError::KeyExists { key })) => {
+                return Err(CeremonyError::Occupied(format!("the token has a key `{key}`")));
+            }
+            made => made?,
         }
     }
     Ok(())
+}
+
+async fn make_one(hsm: &Hsm, PlannedKey { id, label, uses }: &PlannedKey) -> Result<(), CeremonyError> {
+    match uses {
+        Some(Use::Sign(algorithm)) => drop(hsm.generate(*id, label, *algorithm).await?),
+        Some(Use::Encrypt) => hsm.generate_kek(*id, label).await?,
+        Some(Use::BackUp) | None => {
+            return Err(CeremonyError::Script(format!("does not say what key `{id}` is for")));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a key that is there does what it is for.
+async fn is_whole(hsm: &Hsm, PlannedKey { id, uses, .. }: &PlannedKey) -> Result<bool, CeremonyError> {
+    let does = match uses {
+        Some(Use::Sign(_)) => match hsm.find(*id).await {
+            Ok(None) => return Ok(false),
+            Ok(Some(public)) => prove(hsm, KeyRef { id: *id, public }).await,
+            Err(error) => Err(error.into()),
+        },
+        _ => encrypts(hsm, *id).await,
+    };
+    match does {
+        Ok(()) => Ok(true),
+        Err(CeremonyError::Hsm(HsmError::KeyNotFound { .. } | HsmError::Refused { .. })) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+async fn encrypts(hsm: &Hsm, id: KeyId) -> Result<(), CeremonyError> {
+    const CONTEXT: &[u8] = b"chancery ceremony proof v1";
+    let proof = SecretBytes::random(32)?;
+    let wrapped = hsm.wrap(id, CONTEXT, &proof).await?;
+    if hsm.unwrap(id, CONTEXT, &wrapped).await? == proof {
+        return Ok(());
+    }
+    Err(HsmError::Refused { reason: "what it encrypts opens as something else".to_owned() }.into())
 }
 
 /// Has a key sign, and verifies it under the public key that it should have.

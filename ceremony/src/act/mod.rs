@@ -3,6 +3,9 @@
 mod custodians;
 mod end;
 mod keys;
+mod rotate;
+mod seed;
+mod tls;
 mod token;
 
 pub(crate) use keys::prove;

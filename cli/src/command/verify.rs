@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use chancery_audit::{
     Endorsers, Folder, Kept, KeptError, LogError, LogReport, Mirror, MirrorError, Pass, SignedCheckpoint,
-    Start, TimestampRoots, Timestamped, Timestamps, Trust, verify_log,
+    Start, TimestampRoots, Timestamped, Timestamps, Trust, Turn, verify_log,
 };
 use clap::Args;
 use serde_json::json;
@@ -24,15 +24,59 @@ const KEEP_EVERY: u64 = 64 * 256;
 /// LIMIT: a state file, in bytes: 2^20 open decisions with the longest names.
 const STATE_BYTES: u64 = 512 * 1024 * 1024;
 
-/// `chancery audit verify`.
+/// Where a log's static files are.
 #[derive(Args, Debug)]
-pub struct Verify {
+pub struct Place {
     /// The log's folder of static files
     #[arg(long, value_name = "LOGDIR", conflicts_with = "mirror")]
     dir: Option<PathBuf>,
     /// Where any web server serves the log's static files; the appliance itself without this and `--dir`
     #[arg(long, value_name = "URL")]
     mirror: Option<String>,
+}
+
+impl Place {
+    pub fn mirror(&self, connection: &Connection, output: &Output) -> Result<Box<dyn Mirror>, Error> {
+        Ok(match (&self.dir, &self.mirror) {
+            (Some(directory), _) => {
+                std::fs::read_dir(directory).map_err(Error::file("read the folder", directory))?;
+                Box::new(Folder::at(directory))
+            }
+            (None, Some(url)) => Box::new(Web::public(url, connection.timeout)?),
+            (None, None) => Box::new(Web::appliance(connection, output)?),
+        })
+    }
+
+    /// The finding as a result, and the error that ends the program.
+    pub fn refuse(&self, error: LogError, output: &Output) -> Result<Error, Error> {
+        let Some(reason) = error.reason() else { return Ok(self.unanswered(error)) };
+        if output.is_json() {
+            let document = json!({ "ok": false, "reason": reason.as_str(), "detail": error.to_string() });
+            output.document(&document)?;
+        }
+        Ok(Error::Failed(format!("the log does not verify: {reason}: {error}")))
+    }
+
+    /// Nothing was found out about the log.
+    fn unanswered(&self, error: LogError) -> Error {
+        let (path, source) = match error {
+            LogError::Mirror { path, source } => (path, source),
+            LogError::Stopped(source) => (String::new(), source),
+            finding => return Error::Failed(finding.to_string()),
+        };
+        let folder = self.dir.as_deref().unwrap_or(Path::new(""));
+        source.downcast::<Error>().map_or_else(
+            |source| Error::content(&folder.join(path), format!("cannot be read: {source}")),
+            |error| *error,
+        )
+    }
+}
+
+/// `chancery audit verify`.
+#[derive(Args, Debug)]
+pub struct Verify {
+    #[command(flatten)]
+    place: Place,
     /// The log's name and keys, from a source you trust
     #[arg(long, value_name = "FILE")]
     trust: PathBuf,
@@ -72,14 +116,7 @@ impl Verify {
             (None, Some(kept)) => Start::From(kept),
             (None, None) => Start::Afresh,
         };
-        let mirror: Box<dyn Mirror> = match (&self.dir, &self.mirror) {
-            (Some(directory), _) => {
-                std::fs::read_dir(directory).map_err(Error::file("read the folder", directory))?;
-                Box::new(Folder::at(directory))
-            }
-            (None, Some(url)) => Box::new(Web::public(url, connection.timeout)?),
-            (None, None) => Box::new(Web::appliance(connection, output)?),
-        };
+        let mirror = self.place.mirror(connection, output)?;
         let mut progress = Progress::start(output, "verified").shown(self.progress);
         let mut kept_at = None;
         let verify = || {
@@ -88,14 +125,15 @@ impl Verify {
                 progress.at(pass.verified(), Some(pass.size()));
                 self.keep(pass, &mut kept_at)
             })?;
-            let timestamps = listed
-                .zip(roots.as_ref())
-                .map(|(listed, roots)| listed.verify(&*mirror, &trust, roots, &report.checkpoint));
+            let timestamps = listed.zip(roots.as_ref()).map(|(listed, roots)| {
+                let trust = report.followed.as_ref().unwrap_or(&trust);
+                listed.verify(&*mirror, trust, roots, &report.checkpoint)
+            });
             Ok((report, timestamps.transpose()?))
         };
         match verify() {
             Ok((report, timestamps)) => tell(&report, &trust, older.as_ref(), timestamps.as_deref(), output),
-            Err(error) => Err(self.refuse(error, output)?),
+            Err(error) => Err(self.place.refuse(error, output)?),
         }
     }
 
@@ -137,30 +175,10 @@ impl Verify {
         }
         Ok(())
     }
+}
 
-    /// The finding as a result, and the error that ends the program.
-    fn refuse(&self, error: LogError, output: &Output) -> Result<Error, Error> {
-        let Some(reason) = error.reason() else { return Ok(self.unanswered(error)) };
-        if output.is_json() {
-            let document = json!({ "ok": false, "reason": reason.as_str(), "detail": error.to_string() });
-            output.document(&document)?;
-        }
-        Ok(Error::Failed(format!("the log does not verify: {reason}: {error}")))
-    }
-
-    /// Nothing was found out about the log.
-    fn unanswered(&self, error: LogError) -> Error {
-        let (path, source) = match error {
-            LogError::Mirror { path, source } => (path, source),
-            LogError::Stopped(source) => (String::new(), source),
-            finding => return Error::Failed(finding.to_string()),
-        };
-        let folder = self.dir.as_deref().unwrap_or(Path::new(""));
-        source.downcast::<Error>().map_or_else(
-            |source| Error::content(&folder.join(path), format!("cannot be read: {source}")),
-            |error| *error,
-        )
-    }
+fn turn(turn: &Turn) -> serde_json::Value {
+    json!({ "leaf": turn.leaf, "before": turn.before.key, "after": turn.after.key })
 }
 
 fn roots(path: &Path) -> Result<TimestampRoots, Error> {
@@ -193,6 +211,8 @@ fn tell(
             "logins": counts.logins,
             "ceremonies": counts.ceremonies,
             "clients": counts.clients,
+            "rotations": report.turns.iter().map(turn).collect::<Vec<_>>(),
+            "followed": report.followed.is_some(),
             "policy_keys": keys.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "policy_signatures": needed,
             "open": report.open,
@@ -219,6 +239,16 @@ fn tell(
     output.line(&format!("logins    {}", counts.logins))?;
     output.line(&format!("ceremonies {}", counts.ceremonies))?;
     output.line(&format!("clients   {} (certificates issued or taken back)", counts.clients))?;
+    for Turn { leaf, before, after } in &report.turns {
+        let (before, after) = (&before.key, &after.key);
+        output.line(&format!(
+            "keys      checkpoints of up to {leaf} entries are signed by {before:?}, larger ones by {after:?}, for which \
+             {before:?} vouches in entry {leaf}"
+        ))?;
+    }
+    if report.followed.is_some() {
+        output.line("the trust file is of before that: `chancery trust follow` makes the one of after")?;
+    }
     if let (Some(all), Some(newest)) = (timestamps, newest) {
         let (time, by) = (when::show(newest.timestamp.time()), visible(newest.timestamp.authority()));
         output.line(&format!(

@@ -134,6 +134,7 @@ pub fn grow(folder: &Path, key: &Arc<Key>, size: u64, forked_at: u64) {
     let options = LogOptions {
         origin: ORIGIN.to_owned(),
         directory: folder.to_owned(),
+        retired: Vec::new(),
         witnesses: Vec::new(),
         quorum: 0,
         ml_dsa: None,

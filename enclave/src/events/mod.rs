@@ -133,7 +133,8 @@ fn event(house: &House, audience: &Audience, leaf: &LeafRow) -> Result<Option<Ev
         | Record::Login(_)
         | Record::Authority(_)
         | Record::Client(_)
-        | Record::Revocation(_) => None,
+        | Record::Revocation(_)
+        | Record::Rotation(_) => None,
     };
     let theirs =
         |request: &RequestRow| audience.client.as_ref().is_none_or(|client| request.client == *client);

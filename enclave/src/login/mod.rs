@@ -5,7 +5,7 @@
 mod enrol;
 mod enter;
 mod session;
-mod setup;
+pub(crate) mod setup;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,7 +1,7 @@
 //! The secret of logins: made once in secret memory, kept in the store encrypted under an AES key of the HSM, opened when the
 //! first officer comes. If it is lost, everybody enrols again.
 
-use chancery_audit::{V1, key_id};
+use chancery_audit::V1;
 use chancery_core::KeyId;
 use chancery_hsm::{Hsm, HsmError, Wrapped};
 use chancery_identity::login::Setup;
@@ -10,15 +10,26 @@ use serde::{Deserialize, Serialize};
 
 use super::Logins;
 use crate::house::House;
+use crate::kek::{self, Purpose};
 use crate::kept;
 use crate::refusal::Refusal;
 
 /// The record in the store.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Record {
+pub(crate) struct Record {
     v: V1,
-    wrapped: Wrapped,
+    pub wrapped: Wrapped,
+}
+
+/// How the store names it.
+pub(crate) fn name(origin: &str) -> String {
+    format!("login/{origin}")
+}
+
+/// What it is bound to.
+pub(crate) fn context(origin: &str) -> Vec<u8> {
+    format!("chancery login secret v1\n{origin}").into_bytes()
 }
 
 impl Logins {
@@ -31,19 +42,24 @@ impl Logins {
     }
 
     async fn find_or_make(&self, house: &House) -> Result<Setup, Refusal> {
-        let (hsm, name) = (&house.hsm, format!("login/{}", self.origin));
-        if let Some(bytes) = house.store.read(|rows| rows.wrapped(&name))? {
-            return Ok(Setup::new(self.open(hsm, &kept::read("wrapped", &bytes)?).await?)?);
-        }
-        match hsm.generate_kek(self.kek(), &format!("chancery/login/kek/{}", self.origin)).await {
-            // Made before a crash that left no record.
-            Ok(()) | Err(HsmError::KeyExists { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
+        let (hsm, name, purpose) = (&house.hsm, name(&self.origin), Purpose::login(&self.origin));
+        let found = house
+            .store
+            .read(|rows| Ok((rows.wrapped(&name)?, kek::renewed(rows, &name)?, purpose.in_force(rows)?)))?;
+        let kek = match found {
+            (Some(_), Some((kek, wrapped)), _) => {
+                return Ok(Setup::new(self.open(hsm, kek, &Record { v: V1, wrapped }).await?)?);
+            }
+            (Some(bytes), None, kek) => {
+                return Ok(Setup::new(self.open(hsm, kek, &kept::read("wrapped", &bytes)?).await?)?);
+            }
+            (None, _, kek) => kek,
+        };
+        purpose.have(hsm, kek).await?;
         let secret = Setup::fresh()?;
-        let record = Record { v: V1, wrapped: hsm.wrap(self.kek(), &self.context(), &secret).await? };
+        let record = Record { v: V1, wrapped: hsm.wrap(kek, &context(&self.origin), &secret).await? };
         // ORDER: it is kept only once the token was seen to open it. A crash before this leaves a key that opens nothing.
-        if self.open(hsm, &record).await? != secret {
+        if self.open(hsm, kek, &record).await? != secret {
             return Err(HsmError::MessageForm.into());
         }
         let bytes = kept::write(&record)?;
@@ -52,15 +68,7 @@ impl Logins {
         Ok(Setup::new(secret)?)
     }
 
-    async fn open(&self, hsm: &Hsm, record: &Record) -> Result<SecretBytes, HsmError> {
-        hsm.unwrap(self.kek(), &self.context(), &record.wrapped).await
-    }
-
-    fn context(&self) -> Vec<u8> {
-        format!("chancery login secret v1\n{}", self.origin).into_bytes()
-    }
-
-    fn kek(&self) -> KeyId {
-        key_id("chancery login kek v1", &self.origin)
+    async fn open(&self, hsm: &Hsm, kek: KeyId, record: &Record) -> Result<SecretBytes, HsmError> {
+        hsm.unwrap(kek, &context(&self.origin), &record.wrapped).await
     }
 }

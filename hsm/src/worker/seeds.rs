@@ -17,6 +17,24 @@ pub(super) fn make(session: &Session, sealing: &Sealing) -> Result<Reply, Fault>
     keys::encrypt(session, sealing, &seed).map(Reply::Wrapped)
 }
 
+/// Encrypts a secret anew under another key, and sees it open under that.
+pub(super) fn rewrap(
+    session: &Session,
+    from: &Sealing,
+    wrapped: &[u8],
+    to: &Sealing,
+) -> Result<Reply, Fault> {
+    let secret = keys::decrypt(session, from, wrapped)?;
+    let anew = keys::encrypt(session, to, &secret)?;
+    let same = keys::decrypt(session, to, &anew)? == secret;
+    drop(secret);
+    scrub_stack();
+    match same {
+        true => Ok(Reply::Wrapped(anew)),
+        false => Err(Fault::new(Class::Refused, "what was encrypted anew opens as something else")),
+    }
+}
+
 /// What may be known of a derived key.
 pub(super) fn derive(session: &Session, derived: &Derived) -> Result<Reply, Fault> {
     let known = opened(session, derived, Key::extended)?;

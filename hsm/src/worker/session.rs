@@ -60,6 +60,10 @@ impl Signer {
                 let _using = signer.slot.using();
                 seeds::make(&signer.session, &sealing)
             }),
+            Request::Rewrap { from, wrapped, to } => self.twice(|signer| {
+                let _using = signer.slot.using();
+                seeds::rewrap(&signer.session, &from, &wrapped, &to)
+            }),
             Request::Derive(derived) => self.twice(|signer| {
                 let _using = signer.slot.using();
                 seeds::derive(&signer.session, &derived)

@@ -44,6 +44,7 @@ tests![
     trust::a_finished_token_is_not_made_again,
     wrap::a_secret_comes_back_to_the_next_appliance_and_from_nothing_else,
     wrap::a_key_that_was_brought_from_outside_wraps_nothing,
+    wrap::a_secret_is_encrypted_anew_under_another_key,
     wrap::a_wrapped_secret_is_left_in_no_memory,
     seeds::derived_keys_are_those_of_the_library_and_sign,
     seeds::a_seed_is_left_in_no_memory,

@@ -71,6 +71,26 @@ pub async fn a_key_that_was_brought_from_outside_wraps_nothing() {
     let hsm = place.start().await;
     let secret = SecretBytes::random(32).unwrap();
     refused(hsm.wrap(id, CONTEXT, &secret).await, "an imported key");
+    let ours = kek(&hsm).await;
+    let wrapped = hsm.wrap(ours, CONTEXT, &secret).await.unwrap();
+    refused(hsm.rewrap(CONTEXT, (ours, &wrapped), id).await, "anew under an imported key");
+    hsm.stop().await;
+}
+
+/// Would catch a secret that is lost when its key is replaced, or that still opens under the key before.
+pub async fn a_secret_is_encrypted_anew_under_another_key() {
+    let place = Place::with_token().await;
+    let hsm = place.start().await;
+    let (before, after) = (kek(&hsm).await, kek(&hsm).await);
+    let secret = SecretBytes::random(32).unwrap();
+    let wrapped = hsm.wrap(before, CONTEXT, &secret).await.unwrap();
+    refused(hsm.rewrap(b"another's secret", (before, &wrapped), after).await, "another purpose");
+    refused(hsm.rewrap(CONTEXT, (after, &wrapped), before).await, "another key");
+    refused(hsm.rewrap(CONTEXT, (before, &wrapped), KeyId::fresh()).await, "no key to encrypt under");
+    let anew = hsm.rewrap(CONTEXT, (before, &wrapped), after).await.unwrap();
+    hsm.destroy(before).await.unwrap();
+    assert!(hsm.unwrap(after, CONTEXT, &anew).await.unwrap() == secret);
+    refused(hsm.unwrap(after, CONTEXT, &wrapped).await, "what was encrypted under the key before");
     hsm.stop().await;
 }
 
@@ -85,6 +105,8 @@ pub async fn a_wrapped_secret_is_left_in_no_memory() {
     let wrapped = hsm.wrap(kek, CONTEXT, &secret).await.unwrap();
     let opened = hsm.unwrap(kek, CONTEXT, &wrapped).await.unwrap();
     assert!(opened == secret);
+    let next = self::kek(&hsm).await;
+    hsm.rewrap(CONTEXT, (kek, &wrapped), next).await.unwrap();
     let canary = SecretBytes::random(32).unwrap();
     let planted = canary.expose().to_vec();
     let needles = [masked(&opened), masked(&canary)];

@@ -262,6 +262,12 @@ environment = {{ SOFTHSM2_CONF = "{}" }}
         folder
     }
 
+    /// What the authority makes of a request for a certificate, in PEM.
+    pub fn certify(&self, request: &str) -> String {
+        let request = rcgen::CertificateSigningRequestParams::from_pem(request).unwrap();
+        request.signed_by(&self.issuer).unwrap().pem()
+    }
+
     /// The log's own word on what its receipts are verified with.
     pub async fn trust(&self) -> Trust {
         let answer = self.peer("auditor", "trust").get("/v1/trust").await;

@@ -54,7 +54,14 @@ impl Stage {
     /// # Errors
     /// [`Error::Drive`] with what the programs said.
     pub fn set(programs: &Programs, dir: &Path) -> Result<Self, Error> {
-        let mut appliance = Appliance::init(programs, dir)?;
+        Self::on(Appliance::init(programs, dir)?, dir)
+    }
+
+    /// Starts an appliance that was made in `dir` and never served, and gives it a wallet and a policy.
+    ///
+    /// # Errors
+    /// As [`Self::set`].
+    pub fn on(mut appliance: Appliance, dir: &Path) -> Result<Self, Error> {
         // The generator is one client; the bound on one client is not what is measured.
         appliance.rate(Rate { per_second: 1_000_000, burst: 1_000_000 })?;
         appliance.issue(NAME, "client")?;

@@ -38,7 +38,14 @@ const ROOMS: &[(&str, &[&str])] = &[
     // A token before and beside the daemon, with people in the room: nothing that serves links it.
     (
         "chancery-ceremony",
-        &["chancery-core", "chancery-secret", "chancery-hd", "chancery-audit", "chancery-hsm"],
+        &[
+            "chancery-core",
+            "chancery-secret",
+            "chancery-hd",
+            "chancery-intent",
+            "chancery-audit",
+            "chancery-hsm",
+        ],
     ),
     (
         "chancery-enclave",

@@ -16,6 +16,7 @@ mod custodian;
 mod drill;
 pub mod plan;
 mod run;
+mod seed;
 mod verify;
 
 /// `chancery ceremony`.
@@ -31,6 +32,8 @@ pub enum Ceremony {
     Verify(verify::Verify),
     /// Rehearse a restore into a throw-away token, and say how long it takes and what would be lost
     Drill(drill::Drill),
+    /// Join shares of a wallet's seed, and say whether the wallet's account comes out
+    Seed(seed::Seed),
     /// Put a verified transcript's hash into the appliance's log (operator)
     Anchor(anchor::Anchor),
 }
@@ -43,6 +46,7 @@ impl Ceremony {
             Self::Run(command) => command.run(output),
             Self::Verify(command) => command.run(output),
             Self::Drill(command) => command.run(output),
+            Self::Seed(command) => command.run(output),
             Self::Anchor(command) => command.run(connection, output),
         }
     }

@@ -41,7 +41,7 @@ pub struct Plan {
     /// Somebody who shall hold a share, with an age recipient
     #[arg(long, value_name = "NAME=RECIPIENT", value_parser = pair)]
     custodian: Vec<(String, String)>,
-    /// A wallet to make a key for
+    /// A wallet to make a key for, or the one whose seed is dealt
     #[arg(long, value_name = "NAME")]
     wallet: Vec<chancery_core::WalletId>,
     /// A key to destroy, with its label
@@ -68,6 +68,14 @@ enum What {
     Reshare,
     /// Another backup key, and a backup under it
     RotateBackupKey,
+    /// Other keys for the log, which those before vouch for; no daemon serves meanwhile
+    RotateLogKey,
+    /// Other keys to encrypt under, every secret encrypted anew, a backup; no daemon serves meanwhile
+    RotateKek,
+    /// Another key for the door's certificate
+    RotateTlsKey,
+    /// The seed of one HD wallet to custodians, in words (SLIP-39); no daemon serves meanwhile
+    SeedShares,
     /// The end of keys
     Destroy,
 }
@@ -80,6 +88,10 @@ impl What {
             Self::Restore => Kind::Restore,
             Self::Reshare => Kind::Reshare,
             Self::RotateBackupKey => Kind::RotateBackupKey,
+            Self::RotateLogKey => Kind::RotateLogKey,
+            Self::RotateKek => Kind::RotateKek,
+            Self::RotateTlsKey => Kind::RotateTlsKey,
+            Self::SeedShares => Kind::SeedShares,
             Self::Destroy => Kind::Destroy,
         }
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use chancery_audit::VerifierKey;
-use chancery_ceremony::{Hand, Room, SCRIPT, Script, Stage};
+use chancery_ceremony::{Door, Hand, Room, SCRIPT, Script, Stage};
 use clap::Args;
 use serde_json::json;
 
@@ -63,11 +63,14 @@ impl Run {
         for path in &self.key {
             hands.push(Box::new(Signer::read(path)?));
         }
+        let config = super::configuration(&self.config)?;
         let room = Room {
             folder: self.dir.clone(),
             shares: self.shares.clone(),
             backup: self.backup.clone(),
-            hsm: super::configuration(&self.config)?.hsm,
+            hsm: config.hsm,
+            config: self.config.clone(),
+            door: Door { certificate: config.tls.certificate, key: config.tls.key },
             worker: chanceryd(self.chanceryd.as_deref(), "reaches the token by its worker")?,
             hands,
             console: super::console(self.answers)?,

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use chancery_load::kill::{self, Plan, lane::Act, strace::Fault};
+use chancery_load::kill::{self, Plan, ceremony, lane::Act, strace::Fault};
 use chancery_load::{Error, scratch};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use xtask::appliance::Programs;
+use xtask::figures::row::Promise;
 use xtask::talk;
 
 /// Runs of a full matrix, a fifth of them each during approvals and changes.
@@ -18,7 +19,8 @@ const QUICK_RUNS: u64 = 300;
 #[derive(Debug, Parser)]
 #[command(after_help = "Examples:\n  chancery-kill --quick\n  chancery-kill --runs 20000 --lanes 8\n  \
     chancery-kill --fault EIO,ENOSPC,SHORT --runs 500\n  \
-    chancery-kill --of approval --runs 100")]
+    chancery-kill --of approval --runs 100\n  \
+    chancery-kill --of ceremony --runs 50")]
 struct Args {
     /// The size that fits a normal test run
     #[arg(long)]
@@ -26,9 +28,9 @@ struct Args {
     /// Runs in which the fault was delivered
     #[arg(long, value_name = "N")]
     runs: Option<u64>,
-    /// During what: each, one after the other, unless it is said
+    /// During what: a sign, an approval and a change, one after the other, unless it is said
     #[arg(long, value_name = "ACT")]
-    of: Option<Act>,
+    of: Option<Of>,
     /// Appliances side by side
     #[arg(long, value_name = "N", default_value_t = 2)]
     lanes: usize,
@@ -38,6 +40,19 @@ struct Args {
     /// Where the appliances live; kept afterwards [default: a temporary folder]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+}
+
+/// What is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Of {
+    /// A signature.
+    Sign,
+    /// An officer's last word.
+    Approval,
+    /// An administrator's last word.
+    Change,
+    /// A ceremony that replaces keys; SIGKILL alone, one appliance.
+    Ceremony,
 }
 
 fn main() -> ExitCode {
@@ -53,17 +68,28 @@ fn main() -> ExitCode {
 fn work(args: &Args) -> Result<(), Error> {
     let runs = args.runs.unwrap_or(if args.quick { QUICK_RUNS } else { RUNS });
     let mut folder = scratch::Folder::new(args.dir.as_deref())?;
-    let acts = args.of.map_or_else(
-        || vec![(Act::Sign, runs - 2 * (runs / 5)), (Act::Approval, runs / 5), (Act::Change, runs / 5)],
-        |act| vec![(act, runs)],
-    );
+    let acts = match args.of {
+        None => vec![(Act::Sign, runs - 2 * (runs / 5)), (Act::Approval, runs / 5), (Act::Change, runs / 5)],
+        Some(Of::Sign) => vec![(Act::Sign, runs)],
+        Some(Of::Approval) => vec![(Act::Approval, runs)],
+        Some(Of::Change) => vec![(Act::Change, runs)],
+        Some(Of::Ceremony) => {
+            let row = ceremony::run(&Programs::beside_this()?, &folder.path().join("ceremony"), runs)?;
+            tell(&row, &mut folder);
+            return Ok(());
+        }
+    };
     for (act, runs) in acts {
         let plan = Plan { act, runs, lanes: args.lanes, faults: args.fault.clone() };
         let row = kill::run(&Programs::beside_this()?, &folder.path().join(act.name()), &plan)?;
-        if !row.met {
-            talk::line(&format!("kill: what was left is in {}", folder.keep().display()));
-        }
-        talk::data(&serde_json::to_string(&row).unwrap_or_default());
+        tell(&row, &mut folder);
     }
     Ok(())
+}
+
+fn tell(row: &Promise, folder: &mut scratch::Folder) {
+    if !row.met {
+        talk::line(&format!("kill: what was left is in {}", folder.keep().display()));
+    }
+    talk::data(&serde_json::to_string(row).unwrap_or_default());
 }

@@ -1,6 +1,7 @@
 //! The kill matrix: a real daemon is killed at every occurrence of every file and socket call of one sign or of the last approval of one, and then asked
 //! whether it kept its promise. What a promise is stands in `verdict`; where it dies, in `point`.
 
+pub mod ceremony;
 pub mod lane;
 pub mod point;
 pub mod strace;
