@@ -196,7 +196,7 @@ mod tests {
         let join = |at: &[usize]| joined(&at.iter().map(|at| part(*at)).collect::<Vec<_>>().join("\n"));
         let whole = join(&[0, 1, 2, 3, 4, 5, 6, 7, 8]).unwrap();
         assert_eq!((whole.len(), &whole[..50]), (256, &WOLF[..]));
-        let kept: Vec<_> = (0..20).filter(|at| ![1, 4].contains(at)).collect();
+        let kept: Vec<_> = (0..20).filter(|at| ![1, 6].contains(at)).collect();
         assert_eq!(join(&kept).unwrap(), whole, "two were lost");
         assert!(join(&[0, 1, 2, 3, 4, 5, 6, 7]).is_err());
     }
