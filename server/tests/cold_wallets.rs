@@ -11,102 +11,17 @@
 mod appliance;
 mod passkey;
 mod vault;
+mod watched;
 
 use std::path::Path;
 use std::process::Command;
-use std::str::FromStr as _;
 
 use appliance::{Answer, chancery, run};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use bitcoin::bip32::{ChildNumber, DerivationPath, Fingerprint, Xpub};
-use bitcoin::psbt::Psbt;
 use bitcoin::secp256k1::{Message, Secp256k1, SecretKey};
-use bitcoin::{
-    Address, Amount, CompressedPublicKey, KnownHrp, Network, OutPoint, Transaction, TxIn, TxOut, absolute,
-    transaction,
-};
 use serde_json::{Value, json};
 use vault::{RULES, Scene, failed, refused, signer_of, transfer};
-
-/// An account as a wallet that watches knows it.
-struct Watched {
-    master: Fingerprint,
-    path: DerivationPath,
-    xpub: Xpub,
-}
-
-impl Watched {
-    fn of(wallet: &Value) -> Self {
-        let (origin, xpub) = wallet["account"].as_str().unwrap()[1..].split_once(']').unwrap();
-        let (master, path) = origin.split_once('/').unwrap();
-        Self {
-            master: master.parse().unwrap(),
-            path: path.parse().unwrap(),
-            xpub: Xpub::from_str(xpub).unwrap(),
-        }
-    }
-
-    fn key(&self, steps: [u32; 2]) -> CompressedPublicKey {
-        let below = steps.map(|index| ChildNumber::Normal { index });
-        CompressedPublicKey(self.xpub.derive_pub(&Secp256k1::verification_only(), &below).unwrap().public_key)
-    }
-
-    fn address(&self, steps: [u32; 2]) -> Address {
-        Address::p2wpkh(&self.key(steps), KnownHrp::Regtest)
-    }
-
-    fn note(
-        &self,
-        steps: [u32; 2],
-        into: &mut std::collections::BTreeMap<bitcoin::secp256k1::PublicKey, (Fingerprint, DerivationPath)>,
-    ) {
-        let path = self.path.extend(steps.map(|index| ChildNumber::Normal { index }));
-        into.insert(self.key(steps).0, (self.master, path));
-    }
-
-    /// Two inputs of 60,000 sat, 20,000 to an exchange, and change.
-    fn payment(&self) -> Psbt {
-        let inputs = [[0, 0], [0, 7]];
-        let paying = |script, sat| TxOut { value: Amount::from_sat(sat), script_pubkey: script };
-        let funding: Vec<Transaction> = inputs
-            .iter()
-            .zip(0..)
-            .map(|(steps, salt)| Transaction {
-                version: transaction::Version::TWO,
-                lock_time: absolute::LockTime::ZERO,
-                input: vec![TxIn {
-                    previous_output: OutPoint::new("11".repeat(32).parse().unwrap(), salt),
-                    ..TxIn::default()
-                }],
-                output: vec![paying(self.address(*steps).script_pubkey(), 60_000)],
-            })
-            .collect();
-        let exchange: Address<_> = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080".parse().unwrap();
-        let exchange = exchange.require_network(Network::Regtest).unwrap();
-        let mut psbt = Psbt::from_unsigned_tx(Transaction {
-            version: transaction::Version::TWO,
-            lock_time: absolute::LockTime::ZERO,
-            input: funding
-                .iter()
-                .map(|from| TxIn {
-                    previous_output: OutPoint::new(from.compute_txid(), 0),
-                    ..TxIn::default()
-                })
-                .collect(),
-            output: vec![
-                paying(exchange.script_pubkey(), 20_000),
-                paying(self.address([1, 0]).script_pubkey(), 99_000),
-            ],
-        })
-        .unwrap();
-        for ((input, spent), steps) in psbt.inputs.iter_mut().zip(funding).zip(inputs) {
-            input.non_witness_utxo = Some(spent);
-            self.note(steps, &mut input.bip32_derivation);
-        }
-        self.note([1, 0], &mut psbt.outputs[1].bip32_derivation);
-        psbt
-    }
-}
+use watched::{Watched, payment};
 
 /// Would catch an input that is signed by another key of the account, and a file that does not survive being shown in parts.
 #[tokio::test]
@@ -116,7 +31,7 @@ async fn coins_of_a_cold_account_cross_in_parts_and_are_good_for_the_network() {
     let watched = Watched::of(&made);
     assert_eq!(made["address"], watched.address([0, 0]).to_string());
     assert_eq!(watched.path.to_string(), "84'/1'/0'", "where wallets that recover look");
-    let psbt = watched.payment();
+    let psbt = payment(&watched, &[[0, 0], [0, 7]], [1, 0]);
     let ask = json!({ "wallet": "coins", "payload": { "type": "bitcoin.psbt", "data": STANDARD.encode(psbt.serialize()) } });
     let answer = scene.client.post("/v1/sign", &ask, Some("coins-1")).await;
     assert_eq!(answer.status, 202, "{answer:?}");

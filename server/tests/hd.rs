@@ -9,107 +9,21 @@
 )]
 
 mod appliance;
-
-use std::str::FromStr as _;
+mod watched;
 
 use alloy_consensus::{SignableTransaction as _, TxEip1559};
 use alloy_primitives::U256;
 use appliance::{Answer, Appliance, Peer};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use bitcoin::bip32::{ChildNumber, DerivationPath, Fingerprint, Xpub};
 use bitcoin::psbt::Psbt;
-use bitcoin::secp256k1::Secp256k1;
-use bitcoin::{
-    Address, Amount, CompressedPublicKey, KnownHrp, Network, OutPoint, ScriptBuf, Sequence, Transaction,
-    TxIn, TxOut, absolute, transaction,
-};
 use serde_json::{Value, json};
-
-const EXCHANGE: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
+use watched::{Watched, payment};
 
 /// Allows what keys of a seed sign, and nothing of any other tier.
 fn policy() -> Value {
     let bundle = "version = 1\nname = \"tiers\"\n";
     let rule = "@id(\"derived\") permit(principal, action in Action::\"sign\", resource) when { context.tier == \"hd\" };";
     json!({ "files": { "bundle.toml": bundle, "policies/tiers.cedar": rule } })
-}
-
-/// An account as a wallet that watches knows it.
-struct Watched {
-    master: Fingerprint,
-    path: DerivationPath,
-    xpub: Xpub,
-}
-
-impl Watched {
-    fn of(wallet: &Answer) -> Self {
-        let (origin, xpub) = wallet.body["account"].as_str().unwrap()[1..].split_once(']').unwrap();
-        let (master, path) = origin.split_once('/').unwrap();
-        Self {
-            master: master.parse().unwrap(),
-            path: path.parse().unwrap(),
-            xpub: Xpub::from_str(xpub).unwrap(),
-        }
-    }
-
-    fn key(&self, steps: [u32; 2]) -> CompressedPublicKey {
-        let below = steps.map(|index| ChildNumber::Normal { index });
-        CompressedPublicKey(self.xpub.derive_pub(&Secp256k1::verification_only(), &below).unwrap().public_key)
-    }
-
-    fn address(&self, steps: [u32; 2]) -> Address {
-        Address::p2wpkh(&self.key(steps), KnownHrp::Regtest)
-    }
-
-    /// One entry of BIP-174's derivation fields.
-    fn origin(
-        &self,
-        steps: [u32; 2],
-    ) -> std::collections::BTreeMap<bitcoin::secp256k1::PublicKey, (Fingerprint, DerivationPath)> {
-        let path = self.path.extend(steps.map(|index| ChildNumber::Normal { index }));
-        [(self.key(steps).0, (self.master, path))].into()
-    }
-}
-
-/// Inputs of 60,000 sat at these addresses, 20,000 to the exchange, the rest but 1,000 back to a change address.
-fn payment(wallet: &Watched, from: &[[u32; 2]], change: [u32; 2]) -> Psbt {
-    let paying = |script: ScriptBuf, sat| TxOut { value: Amount::from_sat(sat), script_pubkey: script };
-    let funding: Vec<Transaction> = from
-        .iter()
-        .zip(0..)
-        .map(|(steps, salt)| Transaction {
-            version: transaction::Version::TWO,
-            lock_time: absolute::LockTime::ZERO,
-            input: vec![TxIn {
-                previous_output: OutPoint::new("11".repeat(32).parse().unwrap(), salt),
-                ..TxIn::default()
-            }],
-            output: vec![paying(wallet.address(*steps).script_pubkey(), 60_000)],
-        })
-        .collect();
-    let exchange = EXCHANGE.parse::<Address<_>>().unwrap().require_network(Network::Regtest).unwrap();
-    let held = 60_000 * funding.len() as u64;
-    let spend = |from: &Transaction| TxIn {
-        previous_output: OutPoint::new(from.compute_txid(), 0),
-        sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
-        ..TxIn::default()
-    };
-    let mut psbt = Psbt::from_unsigned_tx(Transaction {
-        version: transaction::Version::TWO,
-        lock_time: absolute::LockTime::ZERO,
-        input: funding.iter().map(spend).collect(),
-        output: vec![
-            paying(exchange.script_pubkey(), 20_000),
-            paying(wallet.address(change).script_pubkey(), held - 21_000),
-        ],
-    })
-    .unwrap();
-    for ((input, spent), steps) in psbt.inputs.iter_mut().zip(funding).zip(from) {
-        input.non_witness_utxo = Some(spent);
-        input.bip32_derivation = wallet.origin(*steps);
-    }
-    psbt.outputs[1].bip32_derivation = wallet.origin(change);
-    psbt
 }
 
 fn ask(wallet: &str, psbt: &Psbt) -> Value {
@@ -147,7 +61,7 @@ async fn a_payment_of_several_derived_keys_is_good_for_the_network() {
     assert_eq!(operator.put("/v1/policy", &policy()).await.status, 200);
     let made = make(&operator, bitcoin("deposits", "wpkh(@0/<0;1>/*)", json!({ "from": "seed" }))).await;
     assert_eq!(made.body["tier"], "hd");
-    let watched = Watched::of(&made);
+    let watched = Watched::of(&made.body);
     assert_eq!(watched.path.to_string(), "84'/1'/0'", "where wallets that recover look");
     assert_eq!(made.body["address"], watched.address([0, 0]).to_string());
     let branches = made.body["branch_descriptors"].as_array().unwrap();
@@ -204,7 +118,7 @@ async fn addresses_are_handed_out_once_and_no_further_than_a_recovery_looks() {
     let (operator, backend) = (appliance.peer("operator", "op"), appliance.peer("client", "backend"));
     assert_eq!(operator.put("/v1/policy", &policy()).await.status, 200);
     let made = make(&operator, bitcoin("deposits", "wpkh(@0/<0;1>/*)", json!({ "from": "seed" }))).await;
-    let watched = Watched::of(&made);
+    let watched = Watched::of(&made.body);
     let path = "/v1/wallets/deposits/addresses";
     for index in 0..20_u32 {
         let next = backend.post(path, &json!({}), None).await;
@@ -257,7 +171,7 @@ async fn addresses_of_one_ethereum_account_are_wallets_beside_one_another() {
     let wallet =
         |id: &str, key: Value| json!({ "id": id, "chain": "ethereum", "chain_ids": [1], "key": key });
     let first = make(&operator, wallet("customer-0", json!({ "from": "seed" }))).await;
-    let watched = Watched::of(&first);
+    let watched = Watched::of(&first.body);
     assert_eq!((watched.path.to_string(), &first.body["index"]), ("44'/60'/0'".to_owned(), &json!(0)));
     let beside = json!({ "from": "beside", "wallet": "customer-0" });
     let second = make(&operator, wallet("customer-1", beside.clone())).await;
@@ -305,7 +219,7 @@ async fn accounts_are_those_of_the_bips_and_taproot_is_derived_but_not_signed() 
         ("tr", "tr(@0/<0;1>/*)", "86'/1'/0'"),
     ] {
         let made = make(&operator, bitcoin(id, descriptor, json!({ "from": "seed" }))).await;
-        assert_eq!(Watched::of(&made).path.to_string(), path);
+        assert_eq!(Watched::of(&made.body).path.to_string(), path);
     }
     let shown = backend.get("/v1/wallets/tr/addresses").await;
     assert!(shown.body["addresses"][0]["address"].as_str().unwrap().starts_with("bcrt1p"), "{shown:?}");

@@ -20,7 +20,8 @@ pub struct Dkg<C: Suite> {
     state: State<C>,
 }
 
-enum State<C: Suite> {
+/// How far a deal is.
+pub(super) enum State<C: Suite> {
     New,
     Committed(round1::SecretPackage<C>),
     Dealt { secret: round2::SecretPackage<C>, commitments: BTreeMap<Id<C>, round1::Package<C>> },

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use frost_core::keys::dkg::{round1, round2};
+use frost_core::keys::dkg::round1;
 use frost_core::keys::{SigningShare, VerifyingShare, refresh};
 use frost_core::{Field, Group};
 
-use super::dkg::{received_each, send_each};
-use super::{Id, Share, Suite, fault, id, parsed};
+use super::dkg::{State, received_each, send_each};
+use super::{Share, Suite, fault, id, parsed};
 use crate::fault::{Fault, Reason};
 use crate::machine::{Machine, Received, Sent, Step, out_of_order};
 use crate::party::PartyId;
@@ -39,13 +39,6 @@ pub struct Refresh<C: Suite> {
     parties: u8,
     random: Random,
     state: State<C>,
-}
-
-enum State<C: Suite> {
-    New,
-    Committed(round1::SecretPackage<C>),
-    Dealt { secret: round2::SecretPackage<C>, commitments: BTreeMap<Id<C>, round1::Package<C>> },
-    Over,
 }
 
 impl<C: Suite> Refresh<C> {

@@ -66,6 +66,15 @@ pub const ASSURANCE: &[Producer<Promise>] = &[
         read: read::rows,
     },
     Producer {
+        name: "kill",
+        shows: "1: a ceremony that is killed goes on, and no key is lost",
+        program: Program::Binary("chancery-kill"),
+        quick: &["--of", "ceremony", "--quick"],
+        full: &["--of", "ceremony"],
+        runs: Runs::Flag,
+        read: read::rows,
+    },
+    Producer {
         name: "log",
         shows: "3: the log cannot be cut, torn, flipped or rolled back unseen",
         program: Program::Test { package: "chancery-audit", target: "tamper" },

@@ -14,6 +14,8 @@ use xtask::talk;
 const RUNS: u64 = 4_000;
 /// Runs that fit a normal test run.
 const QUICK_RUNS: u64 = 300;
+/// The same of a ceremony, each run of which makes a token and its keys.
+const CEREMONY_RUNS: [u64; 2] = [12, 400];
 
 /// Kill a real daemon at the file and socket calls of a sign, an approval and a change, and see whether it kept its promise.
 #[derive(Debug, Parser)]
@@ -66,7 +68,9 @@ fn main() -> ExitCode {
 }
 
 fn work(args: &Args) -> Result<(), Error> {
-    let runs = args.runs.unwrap_or(if args.quick { QUICK_RUNS } else { RUNS });
+    let runs = |[quick, full]: [u64; 2]| args.runs.unwrap_or(if args.quick { quick } else { full });
+    let of_ceremony = runs(CEREMONY_RUNS);
+    let runs = runs([QUICK_RUNS, RUNS]);
     let mut folder = scratch::Folder::new(args.dir.as_deref())?;
     let acts = match args.of {
         None => vec![(Act::Sign, runs - 2 * (runs / 5)), (Act::Approval, runs / 5), (Act::Change, runs / 5)],
@@ -74,7 +78,7 @@ fn work(args: &Args) -> Result<(), Error> {
         Some(Of::Approval) => vec![(Act::Approval, runs)],
         Some(Of::Change) => vec![(Act::Change, runs)],
         Some(Of::Ceremony) => {
-            let row = ceremony::run(&Programs::beside_this()?, &folder.path().join("ceremony"), runs)?;
+            let row = ceremony::run(&Programs::beside_this()?, &folder.path().join("ceremony"), of_ceremony)?;
             tell(&row, &mut folder);
             return Ok(());
         }

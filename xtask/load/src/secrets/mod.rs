@@ -1,4 +1,4 @@
-//! ASSURANCE line 8: looks for the token's PIN, an officer's password and the secret of the officer's one-time codes in
+//! ASSURANCE line 8: looks for the token's PIN, an officer's password, the secrets of the officer's one-time codes and of a webhook in
 //! everything that daemon and worker leave in reach: their memory, their command lines and environments, core dumps, every
 //! file they write; and for PINs and custodians' identities while a ceremony waits. A search that could not find anything
 //! proves nothing, so each place holds a canary as well, and a canary that is not found is a broken promise.
@@ -10,8 +10,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use memchr::memmem::Finder;
-use xtask::appliance::Programs;
+use xtask::appliance::{Appliance, Programs};
 use xtask::figures::row::Promise;
 use xtask::run::Cmd;
 use xtask::{http, talk};
@@ -21,7 +22,7 @@ use crate::stage::{self, Stage};
 use crate::{Error, process};
 
 const PROMISE: &str = "secrets stay where they belong";
-const WHAT: &str = "PIN, password and secret of codes";
+const WHAT: &str = "PIN, password, secrets of codes and of a webhook";
 /// Bytes read at once.
 const PIECE: usize = 4 * 1024 * 1024;
 /// How long a process may take to end or to come back.
@@ -78,12 +79,21 @@ impl<'a> Wanted<'a> {
 /// [`Error`] when something could not be searched.
 pub fn run(programs: &Programs, folder: &Path) -> Result<Vec<Promise>, Error> {
     let state = folder.join("state");
-    let mut stage = Stage::set(programs, &state)?;
+    let appliance = Appliance::init(programs, &state)?;
+    let webhook = webhook(&appliance)?;
+    let mut stage = Stage::on(appliance, &state)?;
     let path = state.join("hsm/pin");
     let pin = fs::read(&path).map_err(Error::file(&path))?;
     let key = public_key(&stage)?;
     let officer = Officer::enrol(&stage, folder)?;
-    let secrets = [&pin[..], officer.password.as_bytes(), officer.codes.as_bytes(), &officer.codes_bytes];
+    let secrets = [
+        &pin[..],
+        officer.password.as_bytes(),
+        officer.codes.as_bytes(),
+        &officer.codes_bytes,
+        webhook.text.as_bytes(),
+        &webhook.bytes,
+    ];
     let mut daemon = Vec::new();
     let mut worker = Vec::new();
     for (nonce, moment) in
@@ -128,15 +138,41 @@ pub fn run(programs: &Programs, folder: &Path) -> Result<Vec<Promise>, Error> {
     let mut files = Seen::default();
     let wanted = Wanted::new(&secrets, stage::NAME.as_bytes());
     each_file(&state, &mut |path| {
-        if !path.ends_with("hsm/pin") {
+        if !path.ends_with("hsm/pin") && !path.ends_with(WEBHOOK) {
             files.add(wanted.count(&fs::read(path).map_err(Error::file(path))?));
         }
         Ok(())
     })?;
-    rows.push(row(WHAT, "files, but for the PIN's own", 1, files, "the wallet's name"));
+    rows.push(row(WHAT, "files, but for those of PIN and webhook", 1, files, "the wallet's name"));
     rows.push(cores);
     rows.extend(ceremony::run(programs, &folder.join("ceremony"))?);
     Ok(rows)
+}
+
+/// The file of a webhook's secret.
+const WEBHOOK: &str = "webhook.secret";
+
+/// A webhook's secret, as it is written and as it signs.
+struct Webhook {
+    text: String,
+    bytes: Vec<u8>,
+}
+
+/// Gives the appliance a webhook that nobody answers: what happens is signed for it again and again.
+fn webhook(appliance: &Appliance) -> Result<Webhook, Error> {
+    let path = appliance.dir.join(WEBHOOK);
+    appliance.chancery(None).args(["webhook", "secret", "--out"]).arg(&path).quiet()?;
+    let text = fs::read_to_string(&path).map_err(Error::file(&path))?.trim().to_owned();
+    let bytes = text.strip_prefix("whsec_").and_then(|text| STANDARD.decode(text).ok());
+    let none = || Error::file(&path)(std::io::Error::other("it holds no webhook's secret"));
+    let bytes = bytes.ok_or_else(none)?;
+    let config = appliance.config();
+    let entry = format!(
+        "\n[[webhook]]\nname = \"search\"\nurl = \"https://127.0.0.1:9/\"\nsecret = {{ file = \"{WEBHOOK}\" }}\n"
+    );
+    let whole = fs::read_to_string(&config).map_err(Error::file(&config))? + &entry;
+    fs::write(&config, whole).map_err(Error::file(&config))?;
+    Ok(Webhook { text, bytes })
 }
 
 fn row(what: &str, place: &str, runs: usize, seen: Seen, canary: &str) -> Promise {

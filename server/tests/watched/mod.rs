@@ -1,0 +1,93 @@
+//! The coins of an account, as a wallet that watches it sees them and asks to spend them.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
+
+use std::str::FromStr as _;
+
+use bitcoin::bip32::{ChildNumber, DerivationPath, Fingerprint, Xpub};
+use bitcoin::psbt::Psbt;
+use bitcoin::secp256k1::Secp256k1;
+use bitcoin::{
+    Address, Amount, CompressedPublicKey, KnownHrp, Network, OutPoint, ScriptBuf, Sequence, Transaction,
+    TxIn, TxOut, absolute, transaction,
+};
+use serde_json::Value;
+
+const EXCHANGE: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
+
+/// An account as a wallet that watches knows it.
+pub struct Watched {
+    master: Fingerprint,
+    pub path: DerivationPath,
+    xpub: Xpub,
+}
+
+impl Watched {
+    pub fn of(wallet: &Value) -> Self {
+        let (origin, xpub) = wallet["account"].as_str().unwrap()[1..].split_once(']').unwrap();
+        let (master, path) = origin.split_once('/').unwrap();
+        Self {
+            master: master.parse().unwrap(),
+            path: path.parse().unwrap(),
+            xpub: Xpub::from_str(xpub).unwrap(),
+        }
+    }
+
+    pub fn key(&self, steps: [u32; 2]) -> CompressedPublicKey {
+        let below = steps.map(|index| ChildNumber::Normal { index });
+        CompressedPublicKey(self.xpub.derive_pub(&Secp256k1::verification_only(), &below).unwrap().public_key)
+    }
+
+    pub fn address(&self, steps: [u32; 2]) -> Address {
+        Address::p2wpkh(&self.key(steps), KnownHrp::Regtest)
+    }
+
+    /// One entry of BIP-174's derivation fields.
+    pub fn origin(
+        &self,
+        steps: [u32; 2],
+    ) -> std::collections::BTreeMap<bitcoin::secp256k1::PublicKey, (Fingerprint, DerivationPath)> {
+        let path = self.path.extend(steps.map(|index| ChildNumber::Normal { index }));
+        [(self.key(steps).0, (self.master, path))].into()
+    }
+}
+
+/// Inputs of 60,000 sat at these addresses, 20,000 to the exchange, the rest but 1,000 back to a change address.
+pub fn payment(wallet: &Watched, from: &[[u32; 2]], change: [u32; 2]) -> Psbt {
+    let paying = |script: ScriptBuf, sat| TxOut { value: Amount::from_sat(sat), script_pubkey: script };
+    let funding: Vec<Transaction> = from
+        .iter()
+        .zip(0..)
+        .map(|(steps, salt)| Transaction {
+            version: transaction::Version::TWO,
+            lock_time: absolute::LockTime::ZERO,
+            input: vec![TxIn {
+                previous_output: OutPoint::new("11".repeat(32).parse().unwrap(), salt),
+                ..TxIn::default()
+            }],
+            output: vec![paying(wallet.address(*steps).script_pubkey(), 60_000)],
+        })
+        .collect();
+    let exchange = EXCHANGE.parse::<Address<_>>().unwrap().require_network(Network::Regtest).unwrap();
+    let held = 60_000 * funding.len() as u64;
+    let spend = |from: &Transaction| TxIn {
+        previous_output: OutPoint::new(from.compute_txid(), 0),
+        sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
+        ..TxIn::default()
+    };
+    let mut psbt = Psbt::from_unsigned_tx(Transaction {
+        version: transaction::Version::TWO,
+        lock_time: absolute::LockTime::ZERO,
+        input: funding.iter().map(spend).collect(),
+        output: vec![
+            paying(exchange.script_pubkey(), 20_000),
+            paying(wallet.address(change).script_pubkey(), held - 21_000),
+        ],
+    })
+    .unwrap();
+    for ((input, spent), steps) in psbt.inputs.iter_mut().zip(funding).zip(from) {
+        input.non_witness_utxo = Some(spent);
+        input.bip32_derivation = wallet.origin(*steps);
+    }
+    psbt.outputs[1].bip32_derivation = wallet.origin(change);
+    psbt
+}
