@@ -7,7 +7,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
-use chancery_mpc::frost::{Dkg, Ed25519, Refresh, Repair, Share, Sign, Suite, Taproot};
+use chancery_mpc::frost::{Dkg, Ed25519, Refresh, Repair, Reshare, Share, Sign, Suite, Taproot};
 use chancery_mpc::{PartyId, Random, Scheme};
 use support::{Run, outcomes, party, scheme, set};
 
@@ -113,6 +113,55 @@ fn refreshed_and_repaired<C: Suite>(verifies: impl Fn(&[u8], &[u8], &[u8]) -> bo
     let fewer: Shares<C> = outcomes(Run::of(scheme).run(stay.iter().map(machine).collect()));
     assert!(verifies(&key, &message, &sign(scheme, &fewer, &stay, &message)));
     assert!(Sign::new(fewer[&party(1)].clone(), &set([1, 3]), message.to_vec(), Random::os()).is_err());
+}
+
+/// Would catch a resharing that changes the key, makes shares that do not sign, or leaves old shares good.
+fn reshared<C: Suite>(verifies: impl Fn(&[u8], &[u8], &[u8]) -> bool) {
+    let (from, message) = (scheme(2, 3), [2; 32]);
+    let old = make::<C>(from, 5);
+    let (key, group) = (old[&party(1)].public_key(), old[&party(1)].group());
+    // One stays, one goes, three join, and one more must agree.
+    let (dealers, to, threshold) = (set([1, 3]), set([1, 4, 5, 6]), 3);
+    let machine = |me: PartyId| {
+        let own = dealers.contains(&me).then(|| old[&me].clone());
+        let machine = Reshare::new(me, &group, own, dealers.clone(), to.clone(), threshold, Random::os());
+        (me, machine.unwrap())
+    };
+    let all = dealers.union(&to).copied();
+    let came = outcomes(Run { seed: 3, ..Run::of(from) }.run(all.map(machine).collect()));
+    assert!(came[&party(3)].share.is_none());
+    let new: Shares<C> =
+        came.into_iter().filter_map(|(me, reshared)| reshared.share.map(|share| (me, share))).collect();
+    assert_eq!(new.keys().copied().collect::<BTreeSet<_>>(), to);
+    assert!(new.values().all(|share| share.public_key() == key));
+    for signers in [set([1, 4, 5]), set([4, 5, 6])] {
+        assert!(verifies(&key, &message, &sign(scheme(3, 4), &new, &signers, &message)));
+    }
+    assert!(Sign::new(new[&party(1)].clone(), &set([1, 4]), message.to_vec(), Random::os()).is_err());
+    assert!(Sign::new(new[&party(1)].clone(), &set([1, 3, 4]), message.to_vec(), Random::os()).is_err());
+    let again = Share::<C>::from_bytes(&new[&party(4)].to_bytes().unwrap()).unwrap();
+    assert_eq!(again, new[&party(4)]);
+
+    for bad in [
+        Reshare::new(party(1), &group, None, dealers.clone(), to.clone(), 3, Random::os()),
+        Reshare::new(party(4), &group, None, set([1]), to.clone(), 3, Random::os()),
+        Reshare::new(party(4), &group, None, set([1, 9]), to.clone(), 3, Random::os()),
+        Reshare::new(party(4), &group, None, dealers.clone(), to.clone(), 5, Random::os()),
+        Reshare::new(party(7), &group, None, dealers.clone(), to.clone(), 3, Random::os()),
+        Reshare::new(party(3), &group, Some(old[&party(1)].clone()), dealers.clone(), to, 3, Random::os()),
+    ] {
+        assert!(bad.is_err());
+    }
+}
+
+#[test]
+fn ed25519_shares_go_to_other_parties() {
+    reshared::<Ed25519>(ed25519_verifies);
+}
+
+#[test]
+fn taproot_shares_go_to_other_parties() {
+    reshared::<Taproot>(bip340_verifies);
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! FROST (RFC 9591): Schnorr signatures of two suites, Ed25519 and secp256k1 as BIP-340 and BIP-341 want them.
 //!
 //! Keys are made by the distributed key generation of the FROST paper (section 5.1, with proofs of knowledge), refreshed by
-//! adding shares of zero, and a lost share is repaired by a threshold of helpers (RTS, eprint 2017/1155), none of whom learns it.
+//! adding shares of zero, dealt on to other parties by their weights, and a lost share is repaired by a threshold of helpers (RTS,
+//! eprint 2017/1155), none of whom learns it.
 
 mod dkg;
+mod polynomial;
 mod refresh;
 mod repair;
+mod reshare;
 mod sign;
 
 use std::fmt;
@@ -17,6 +20,7 @@ use zeroize::Zeroizing;
 pub use dkg::Dkg;
 pub use refresh::Refresh;
 pub use repair::Repair;
+pub use reshare::{Reshare, Reshared};
 pub use sign::Sign;
 
 use crate::fault::{Fault, Reason};
@@ -37,6 +41,8 @@ pub trait Suite: Ciphersuite {
     const REFRESH: &'static str;
     /// Of [`Repair`].
     const REPAIR: &'static str;
+    /// Of [`Reshare`].
+    const RESHARE: &'static str;
 }
 
 impl Suite for Ed25519 {
@@ -44,6 +50,7 @@ impl Suite for Ed25519 {
     const SIGN: &'static str = "frost-ed25519/sign/1";
     const REFRESH: &'static str = "frost-ed25519/refresh/1";
     const REPAIR: &'static str = "frost-ed25519/repair/1";
+    const RESHARE: &'static str = "frost-ed25519/reshare/1";
 }
 
 impl Suite for Taproot {
@@ -51,6 +58,7 @@ impl Suite for Taproot {
     const SIGN: &'static str = "frost-secp256k1-tr/sign/1";
     const REFRESH: &'static str = "frost-secp256k1-tr/refresh/1";
     const REPAIR: &'static str = "frost-secp256k1-tr/repair/1";
+    const RESHARE: &'static str = "frost-secp256k1-tr/reshare/1";
 }
 
 /// A party's share of a key.

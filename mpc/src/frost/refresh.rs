@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use frost_core::Group;
 use frost_core::keys::dkg::round1;
-use frost_core::keys::{SigningShare, VerifyingShare, refresh};
-use frost_core::{Field, Group};
+use frost_core::keys::{SigningShare, refresh};
+use zeroize::Zeroizing;
 
 use super::dkg::{State, received_each, send_each};
+use super::polynomial::{Committed, number, scalar};
 use super::{Share, Suite, fault, id, parsed};
 use crate::fault::{Fault, Reason};
 use crate::machine::{Machine, Received, Sent, Step, out_of_order};
@@ -15,20 +17,12 @@ use crate::party::PartyId;
 use crate::random::Random;
 use crate::session::SessionId;
 
-/// Whether a share is the value at `x` of the polynomial whose coefficients from the first power on are committed to.
-fn lies_on<C: Suite>(share: &SigningShare<C>, x: usize, committed: &round1::Package<C>) -> bool {
-    let one = <<C::Group as Group>::Field as Field>::one();
-    let x = (0..x).fold(<<C::Group as Group>::Field as Field>::zero(), |sum, _| sum + one);
-    let mut power = one;
-    let mut expected = <C::Group as Group>::identity();
-    for coefficient in committed.commitment().coefficients() {
-        power = power * x;
-        expected = expected + coefficient.value() * power;
-    }
-    let expected = <C::Group as Group>::serialize(&expected).ok();
-    expected.is_some_and(|expected| {
-        VerifyingShare::<C>::from(*share).serialize().is_ok_and(|given| given == expected.as_ref())
-    })
+/// Whether a share is its party's value of the polynomial whose coefficients from the first power on are committed to.
+fn lies_on<C: Suite>(share: &SigningShare<C>, me: PartyId, committed: &round1::Package<C>) -> bool {
+    let told = committed.commitment().coefficients().iter().map(|coefficient| coefficient.value());
+    let committed = Committed::<C>([C::Group::identity()].into_iter().chain(told).collect());
+    let value = scalar::<C>(&Zeroizing::new(share.serialize()));
+    value.is_some_and(|value| C::Group::generator() * value == committed.at(number::<C>(me)))
 }
 
 /// One party's side.
@@ -94,11 +88,10 @@ impl<C: Suite> Machine for Refresh<C> {
             State::Dealt { secret, commitments } => {
                 let points = received_each(round)?;
                 // The library names nobody here.
-                let me = usize::from(self.me.get());
                 let lies = |from: &&PartyId| {
                     let id = id::<C>(**from).ok();
                     let of = id.and_then(|id| commitments.get(&id).zip(points.get(&id)));
-                    of.is_none_or(|(committed, point)| !lies_on(point.signing_share(), me, committed))
+                    of.is_none_or(|(committed, point)| !lies_on(point.signing_share(), self.me, committed))
                 };
                 let culprits: Vec<PartyId> = round.keys().filter(lies).copied().collect();
                 if !culprits.is_empty() {

@@ -1,11 +1,13 @@
-//! A signature is made in two rounds: nonces are committed to, and each signer gives its part. Every signer puts the parts
-//! together and names whose is wrong.
+//! A signature is made in two rounds: nonces are committed to, and each signer gives its part, with the hash of the commitments
+//! that it was made for. Every signer puts the parts together and names whose is wrong; a part for other commitments is judged by
+//! nobody, since who told two stories is another.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use frost_core::round1::{self, SigningCommitments, SigningNonces};
 use frost_core::round2::{self, SignatureShare};
 use frost_core::{CheaterDetection, SigningPackage, aggregate_custom};
+use sha2::{Digest, Sha256};
 
 use super::{Id, Share, Suite, fault, id, parsed};
 use crate::fault::{Fault, Reason};
@@ -26,7 +28,7 @@ pub struct Sign<C: Suite> {
 enum State<C: Suite> {
     New,
     Committed { nonces: Box<SigningNonces<C>>, own: SigningCommitments<C> },
-    Signed { package: SigningPackage<C>, own: SignatureShare<C> },
+    Signed { package: SigningPackage<C>, of: [u8; 32], own: SignatureShare<C> },
     Over,
 }
 
@@ -84,14 +86,21 @@ impl<C: Suite> Machine for Sign<C> {
                 }
                 let package = SigningPackage::new(commitments, &self.message);
                 let own = round2::sign(&package, &nonces, &self.share.own).map_err(|e| fault::<C>(&e))?;
-                let sent = Sent { to_all: own.serialize(), to_each: BTreeMap::new() };
-                self.state = State::Signed { package, own };
+                let of: [u8; 32] = Sha256::digest(package.serialize().map_err(|e| fault::<C>(&e))?).into();
+                let sent = Sent { to_all: [&of[..], &own.serialize()].concat(), to_each: BTreeMap::new() };
+                self.state = State::Signed { package, of, own };
                 Ok(Step::Send(sent))
             }
-            State::Signed { package, own } => {
+            State::Signed { package, of, own } => {
                 let mut shares = BTreeMap::from([(me, own)]);
                 for (from, received) in round {
-                    let one = parsed(*from, SignatureShare::<C>::deserialize(&received.to_all))?;
+                    let Some((made_for, part)) = received.to_all.split_at_checked(of.len()) else {
+                        return Err(Fault::by(Reason::Malformed, [*from]));
+                    };
+                    if made_for != of {
+                        return Err(Fault::nobodys(Reason::Disagreement));
+                    }
+                    let one = parsed(*from, SignatureShare::<C>::deserialize(part))?;
                     shares.insert(id(*from)?, one);
                 }
                 let group = &self.share.group;
