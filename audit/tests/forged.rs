@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use chancery_audit::{
     Act, Algorithm, Approval, Decision, Digest, End, Folder, Kept, LogReport, Outcome, Policy, Reason,
-    Record, Review, Spoken, Start, Trust, V1, Verdict, Wallet, verify_log,
+    Record, Review, Spoken, Start, Trust, V1, Verdict, Wallet, canonical, verify_log,
 };
 use chancery_core::{RequestId, Tenant, UnixMillis};
+use serde_json::{Map, Value};
 use support::{Asked, House, Key, tiles};
 
 const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
@@ -237,6 +238,21 @@ async fn what_governs_changes_is_remembered_from_run_to_run() {
     let house = House::open(written.folder.path(), &key).unwrap();
     house.append(wallet(1, "default", "eip155:1")).await;
     house.close().await;
+    // What a program of before wrote did not know of it: the entries are verified again, the checkpoints seen stay.
+    let mut older: Map<String, Value> = serde_json::from_slice(&state).unwrap();
+    for name in ["sha256", "changes"] {
+        older.remove(name).unwrap();
+    }
+    older["counts"].as_object_mut().unwrap().remove("clients").unwrap();
+    older["v"] = 1.into();
+    let sha256 = Digest::of(&canonical(&Value::from(older.clone())).unwrap()).to_string();
+    older.insert("sha256".to_owned(), sha256.into());
+    let older = Kept::parse(&serde_json::to_vec(&older).unwrap(), &written.trust).unwrap();
+    assert_eq!(older.size(), 0);
+    assert!(format!("{older:?}").contains("SignedCheckpoint"), "{older:?}");
+    let error = written.verify(Start::From(older), &mut Vec::new()).unwrap_err();
+    assert_eq!(error.reason(), Some(Reason::ChangeUnfounded));
+
     let kept = Kept::parse(&state, &written.trust).unwrap();
     assert_eq!(kept.size(), 1);
     let error = written.verify(Start::From(kept), &mut Vec::new()).unwrap_err();

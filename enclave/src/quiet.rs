@@ -1,6 +1,6 @@
 //! What a ceremony does to a house that nobody serves from: the log's keys and the keys that encrypt are replaced by those that
-//! the ceremony made on the token, and a wallet's seed is found for it. What was done is told again to whoever asks again. Nothing is destroyed
-//! here: the answer names the keys that nothing needs any more.
+//! the ceremony made on the token, and a wallet's seed is found for it. What was done is told again to whoever asks again.
+//! Nothing is destroyed here: the answer names the keys that nothing needs any more.
 //! If this is wrong, a secret is lost with its old key, or the log goes on under a key that nobody vouched for.
 
 use std::collections::BTreeMap;

@@ -8,7 +8,9 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use chancery_mpc::{Envelope, Machine, PartyId, Random, Reason, Scheme, SessionId, ecdsa, frost};
+use chancery_mpc::{
+    ENVELOPE_BYTES, Envelope, Machine, PartyId, Random, Reason, Scheme, SessionId, ecdsa, frost,
+};
 use support::{Came, Run, outcomes, party, scheme, set, sign};
 
 /// What the cheater does with its messages of one step.
@@ -30,11 +32,13 @@ enum Cheat {
     Unsigned,
     /// Signed for another session.
     OtherSession,
+    /// More than a message may say.
+    Flooding,
     /// Nothing.
     Silent,
 }
 
-const CHEATS: [Cheat; 9] = [
+const CHEATS: [Cheat; 10] = [
     Cheat::Garbage,
     Cheat::Short,
     Cheat::Flipped,
@@ -43,6 +47,7 @@ const CHEATS: [Cheat; 9] = [
     Cheat::Twice,
     Cheat::Unsigned,
     Cheat::OtherSession,
+    Cheat::Flooding,
     Cheat::Silent,
 ];
 
@@ -83,6 +88,7 @@ fn cheated(
             envelope.to_all = vec![0xff; 40];
             *envelope.to_me = vec![0xff; 40];
         }
+        Cheat::Flooding => envelope.to_all.resize(ENVELOPE_BYTES + 1, 0),
         Cheat::Short => {
             envelope.to_all.pop();
             envelope.to_me.pop();
@@ -142,7 +148,8 @@ fn cheat<M: Machine>(
             for fault in faults() {
                 assert!(fault.culprits.is_subset(&set([CHEATER])), "{at}: somebody honest is named: {fault}");
             }
-            let alone = matches!(cheat, Cheat::Unsigned | Cheat::OtherSession | Cheat::Silent);
+            let alone =
+                matches!(cheat, Cheat::Unsigned | Cheat::OtherSession | Cheat::Flooding | Cheat::Silent);
             if alone {
                 // Nothing of it counts, and nobody is blamed for what somebody else may have sent.
                 assert!(faults().count() == 0, "{at}");
@@ -253,7 +260,7 @@ fn nobody_makes_ecdsa_go_wrong() {
         let banned = came.values().filter(|one| one.fault.as_ref().is_some_and(|fault| fault.ban));
         bans.set(bans.get() + banned.count());
     });
-    assert!(named[&1].0 >= 2 && named[&2].0 >= 2, "{named:?}");
+    assert!(named[&1].0 >= 3 && named[&2].0 >= 3, "{named:?}");
     assert!(*bans.get_mut() > 0, "cheating in the transfers is for ever");
 }
 

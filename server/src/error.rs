@@ -51,7 +51,7 @@ pub enum ServerError {
     /// No authority is configured, and the appliance has none of its own that can sign.
     #[error(
         "nobody could come in: `tls.client_ca` is left out, and the appliance's own authority never issued a certificate or \
-         cannot sign"
+         cannot sign; name an authority outside there until `chancery client add` has let somebody in"
     )]
     NobodyKnown,
     /// The server's certificate has ended, or not begun.

@@ -14,10 +14,7 @@ mod appliance;
 mod passkey;
 mod people;
 
-use std::path::Path;
-use std::process::Command;
-
-use appliance::{Answer, Appliance, Peer, chancery};
+use appliance::{Answer, Appliance, Peer, chancery, read};
 use chancery_audit::{Act, Digest, Matter};
 use chancery_core::Tenant;
 use passkey::Passkey;
@@ -288,13 +285,6 @@ async fn the_seal_has_its_name_to_itself() {
     refused(&appliance.peer("operator", "op").post("/v1/wallets", &body, None).await, 400, "bad-request");
 }
 
-fn run(client: &Path, arguments: &[&str]) -> (i32, String, String) {
-    let output =
-        Command::new(chancery().unwrap()).arg("--client").arg(client).args(arguments).output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
-}
-
 /// The same with the real command line: would catch an officer who approves a change unseen, or one that differs from what is
 /// said, and an auditor who cannot verify it afterwards.
 #[tokio::test]
@@ -311,16 +301,16 @@ async fn administrators_and_auditors_use_the_command_line() {
         std::fs::write(path, text.as_str().unwrap()).unwrap();
     }
     let operator = scene.appliance.client_directory("operator", "op");
-    let (code, out, talk) = run(&operator, &["policy", "apply", &at("draft")]);
+    let (code, out, talk) = read(&operator, &["policy", "apply", &at("draft")]);
     let id = out.trim();
     assert!(code == 3 && talk.contains("2 approvals by `administrators`"), "{code} {out} {talk}");
     let ada = scene.appliance.client_directory("officer", "ada");
-    let (code, shown, talk) = run(&ada, &["approval", "show", id]);
+    let (code, shown, talk) = read(&ada, &["approval", "show", id]);
     assert_eq!(code, 0, "{shown} {talk}");
     for told in ["put policy bundle", "differs   + address eip155:1:0x90F7", "no goal was proved"] {
         assert!(shown.contains(told), "{told}: {shown}");
     }
-    let (code, out, talk) = run(&operator, &["wallet", "create", "hot", "--chain-id", "1"]);
+    let (code, out, talk) = read(&operator, &["wallet", "create", "hot", "--chain-id", "1"]);
     assert_eq!(code, 3, "{out} {talk}");
     for name in ["ada", "ben"] {
         assert_eq!(scene.say(name, id, "approve").await.status, 200);
@@ -328,13 +318,13 @@ async fn administrators_and_auditors_use_the_command_line() {
     let auditor = scene.appliance.client_directory("auditor", "aud");
     let trust = scene.appliance.peer("auditor", "aud").get("/v1/trust").await.body;
     std::fs::write(at("trust.json"), trust.to_string()).unwrap();
-    let (code, out, talk) = run(&auditor, &["audit", "verify", "--trust", &at("trust.json")]);
+    let (code, out, talk) = read(&auditor, &["audit", "verify", "--trust", &at("trust.json")]);
     assert_eq!(code, 0, "{out} {talk}");
-    let (code, out, talk) = run(&auditor, &["audit", "re-evaluate", id]);
+    let (code, out, talk) = read(&auditor, &["audit", "re-evaluate", id]);
     assert_eq!(code, 0, "{out} {talk}");
     let receipt = scene.operator.get(&format!("/v1/requests/{id}/receipt")).await.body;
     std::fs::write(at("r.json"), receipt.to_string()).unwrap();
     let (code, out, talk) =
-        run(&auditor, &["receipt", "verify", &at("r.json"), "--trust", &at("trust.json")]);
+        read(&auditor, &["receipt", "verify", &at("r.json"), "--trust", &at("trust.json")]);
     assert!(code == 0 && out.contains("officer `ben` approved"), "{out} {talk}");
 }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use administrators::Council;
-use appliance::{Answer, Appliance, Peer, chancery, one_ether};
+use appliance::{Answer, Appliance, Peer, chancery, one_ether, read};
 use chancery_core::config::Config;
 use chancery_core::{ManualClock, limit};
 use chancery_enclave::{Enclave, Issued};
@@ -98,13 +98,6 @@ async fn comes_in(peer: &Peer) -> bool {
     }
 }
 
-fn run(client: &Path, arguments: &[&str]) -> (i32, String, String) {
-    let output =
-        Command::new(chancery().unwrap()).arg("--client").arg(client).args(arguments).output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
-}
-
 /// The whole way with the real command line: would catch a certificate without a quorum, officers who do not see whom they let
 /// in, a certificate that does not sign, and a log or receipt that does not tell.
 #[tokio::test]
@@ -117,34 +110,34 @@ async fn a_client_is_let_in_by_two_administrators() {
     let operator = council.appliance.client_directory("operator", "op");
     let (new, csr) = (at("new"), at("new/csr.pem"));
     let (code, digest, talk) =
-        run(&operator, &["client", "csr", "backend", "--role", "client", "--out", &new]);
+        read(&operator, &["client", "csr", "backend", "--role", "client", "--out", &new]);
     assert_eq!(code, 0, "{talk}");
-    let (code, out, talk) = run(&operator, &["client", "add", &csr, "--days", "30"]);
+    let (code, out, talk) = read(&operator, &["client", "add", &csr, "--days", "30"]);
     let id = out.trim();
     assert!(code == 3 && talk.contains("2 approvals by `administrators`"), "{code} {out} {talk}");
     let fetch = ["client", "fetch", id, "--out", &new];
-    assert_eq!(run(&operator, &fetch).0, 3, "it waits");
+    assert_eq!(read(&operator, &fetch).0, 3, "it waits");
     assert_eq!(council.operator.get("/v1/clients").await.body, json!({ "clients": [] }));
 
     let ada = council.appliance.client_directory("officer", "ada");
-    let (code, shown, talk) = run(&ada, &["approval", "show", id]);
+    let (code, shown, talk) = read(&ada, &["approval", "show", id]);
     assert_eq!(code, 0, "{shown} {talk}");
     for told in [BACKEND, "for 30 days", digest.trim(), "no other certificate of that name holds"] {
         assert!(shown.contains(told), "{told}: {shown}");
     }
     council.agree(id).await;
-    let (code, out, talk) = run(&operator, &fetch);
+    let (code, out, talk) = read(&operator, &fetch);
     assert_eq!(code, 0, "{out} {talk}");
-    let (code, out, talk) = run(Path::new(&new), &["client", "show"]);
+    let (code, out, talk) = read(Path::new(&new), &["client", "show"]);
     assert!(code == 0 && out.contains(BACKEND), "{out} {talk}");
 
     // The new client signs, and policy sees the name that was agreed to.
     let transaction = format!("0x{}", hex::encode(one_ether(0)));
     let sign = ["sign", "--wallet", "treasury", "--transaction", &transaction];
-    let (code, out, talk) = run(Path::new(&new), &sign);
+    let (code, out, talk) = read(Path::new(&new), &sign);
     assert_eq!(code, 0, "{out} {talk}");
 
-    let (code, out, talk) = run(&operator, &["client", "list"]);
+    let (code, out, talk) = read(&operator, &["client", "list"]);
     assert!(code == 0 && out.contains(BACKEND) && out.contains("holds"), "{out} {talk}");
     let auditor = council.appliance.client_directory("auditor", "aud");
     let events = council.appliance.peer("auditor", "aud").get("/v1/events?after=0").await.body;
@@ -159,25 +152,25 @@ async fn a_client_is_let_in_by_two_administrators() {
     let trust = council.appliance.peer("auditor", "aud").get("/v1/trust").await.body;
     std::fs::write(at("trust.json"), trust.to_string()).unwrap();
     let verify = ["audit", "verify", "--trust", &at("trust.json"), "--json"];
-    let (code, out, talk) = run(&auditor, &verify);
+    let (code, out, talk) = read(&auditor, &verify);
     let verified: Value = serde_json::from_str(&out).unwrap_or_default();
     assert_eq!((code, &verified["clients"]), (0, &json!(2)), "{out} {talk}");
     let receipt = council.operator.get(&format!("/v1/requests/{id}/receipt")).await.body;
     std::fs::write(at("r.json"), receipt.to_string()).unwrap();
     let (code, out, talk) =
-        run(&auditor, &["receipt", "verify", &at("r.json"), "--trust", &at("trust.json")]);
+        read(&auditor, &["receipt", "verify", &at("r.json"), "--trust", &at("trust.json")]);
     assert!(code == 0 && out.contains("officer `ben` approved"), "{out} {talk}");
 
     let revoke = ["client", "revoke", "--name", "backend", "--role", "client", "--reason", "lost"];
-    let (code, out, talk) = run(&operator, &revoke);
+    let (code, out, talk) = read(&operator, &revoke);
     assert_eq!(code, 3, "{out} {talk}");
-    let (code, shown, talk) = run(&ada, &["approval", "show", out.trim()]);
+    let (code, shown, talk) = read(&ada, &["approval", "show", out.trim()]);
     assert!(code == 0 && shown.contains(&format!("of `{BACKEND}`: lost")), "{shown} {talk}");
     assert_eq!(council.approve("ada", out.trim()).await.status, 200);
-    let (code, out, talk) = run(&operator, &["client", "list", "--name", "backend"]);
+    let (code, out, talk) = read(&operator, &["client", "list", "--name", "backend"]);
     assert!(code == 0 && out.contains("revoked"), "{out} {talk}");
-    assert_ne!(run(&operator, &revoke).0, 0, "none is left");
-    assert_ne!(run(Path::new(&new), &["wallet", "list", "--timeout", "2s"]).0, 0, "its holder is out");
+    assert_ne!(read(&operator, &revoke).0, 0, "none is left");
+    assert_ne!(read(Path::new(&new), &["wallet", "list", "--timeout", "2s"]).0, 0, "its holder is out");
 }
 
 /// Would catch a certificate for a key that the asker does not hold, for another tenant, for a role that there is not, for two
@@ -210,7 +203,7 @@ async fn what_nobody_may_have_is_refused_at_once() {
     let twice = request(&[BACKEND], &key).repeat(2);
     for (what, csr) in [
         ("another's key", &stolen),
-        ("a role beyond", &request(&["chancery://default/root/backend"], &key)),
+        ("a role beyond", &request(&["chancery://default/admin/backend"], &key)),
         ("two names", &request(&[BACKEND, "chancery://default/operator/backend"], &key)),
         ("no name", &request(&[], &key)),
         ("another scheme", &request(&["spiffe://default/client/backend"], &key)),

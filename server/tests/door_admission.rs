@@ -48,7 +48,7 @@ async fn every_bad_certificate_is_refused_with_the_same_alert() {
         ),
         ("no name", house.ca.issue(&client_params(&[], 1))),
         ("two names", house.ca.issue(&client_params(&[CLIENT, "chancery://default/operator/root"], 1))),
-        ("unknown role", house.ca.client("chancery://default/root/backend")),
+        ("unknown role", house.ca.client("chancery://default/admin/backend")),
         ("malformed name", house.ca.client("chancery://default/client/Backend")),
     ];
     let count = cells.len();

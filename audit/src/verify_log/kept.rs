@@ -95,10 +95,9 @@ impl Kept {
         if !(1..=FORMAT).contains(&v) {
             return Err(KeptError::Format(v));
         }
-        let mut document: Document =
+        let document: Document =
             serde_json::from_slice(bytes).map_err(|_| damaged("it is not the JSON it must be"))?;
-        let told = document.sha256.take();
-        if told.is_none() || told != digest(&document) {
+        if document.sha256.is_none() || document.sha256 != digest_of_text(bytes) {
             return Err(damaged("its digest is another"));
         }
         let open: Vec<_> =
@@ -129,8 +128,15 @@ impl Kept {
     }
 }
 
-fn digest(document: &Document) -> Option<Digest> {
+fn digest(document: &impl Serialize) -> Option<Digest> {
     encode(document).ok().map(|bytes| Digest::of(&bytes))
+}
+
+/// The digest of what is written, which an older program may have written without members of now.
+fn digest_of_text(bytes: &[u8]) -> Option<Digest> {
+    let mut document: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(bytes).ok()?;
+    document.remove("sha256");
+    digest(&document)
 }
 
 /// Names who must have signed bundles.

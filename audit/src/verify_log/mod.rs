@@ -1,7 +1,7 @@
 //! Verification of a whole log from its static files and a trust file alone, as an auditor with a copy does it: every
 //! entry parses, every tile is the hash of what is below it, the root is the one that was signed, every outcome belongs
-//! to an earlier decision, every policy bundle is signed by those who must, and nothing is changed that nobody agreed to. One pass, in bounded memory, that can be left
-//! at any bundle and gone on from there.
+//! to an earlier decision, every policy bundle is signed by those who must, and nothing is changed that nobody agreed to. One
+//! pass, in bounded memory, that can be left at any bundle and gone on from there.
 
 mod change;
 mod finding;

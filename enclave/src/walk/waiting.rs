@@ -1,6 +1,6 @@
 //! Beside the first steps: a pending request, read back from the store, understood again by the bundle in force and decided
-//! again, because an officer spoke, a cold wallet signed, or its time has come. It ends where `Understood` ends, on the store's writer, with the
-//! same decision by the same rules; what differs is what was done for the request meanwhile.
+//! again, because an officer spoke, a cold wallet signed, or its time has come. It ends where `Understood` ends, on the store's
+//! writer, with the same decision by the same rules; what differs is what was done for the request meanwhile.
 
 use std::sync::Arc;
 
@@ -198,8 +198,8 @@ impl Waiting {
     /// wallet's signature missing: one transaction.
     ///
     /// # Errors
-    /// [`Code::ColdNotReady`] where that signature was brought and something else is missing now, [`Code::AlreadyExists`] where the officer said so before, [`Code::ApprovalStale`] where another bundle came into
-    /// force meanwhile, [`Code::RequestNotPending`], [`Code::RequestExpired`], and whatever keeps the store from recording.
+    /// [`Code::ColdNotReady`] where that signature was brought and something else is missing now, [`Code::AlreadyExists`] where
+    /// the officer said so before, [`Code::ApprovalStale`] where another bundle came into force meanwhile, [`Code::RequestNotPending`], [`Code::RequestExpired`], and whatever keeps the store from recording.
     pub async fn decide(self, books: &Arc<Books>, done: Done) -> Result<Reviewed, Refusal> {
         let id = self.row.id;
         // ORDER: in flight before it can be permitted, so that the resolver never ends a walk that goes on.

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::SessionId;
 use crate::party::PartyId;
 
-/// LIMIT: a message, in bytes. The largest are those that make an ECDSA key.
+/// LIMIT: what a message says, in bytes; a longer one is not looked at. The largest are those that make an ECDSA key.
 pub const ENVELOPE_BYTES: usize = 512 * 1024;
 
 /// Starts what is signed, so that it is no other text that a node signs.

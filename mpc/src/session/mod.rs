@@ -142,7 +142,8 @@ impl<M: Machine> Session<M> {
         let foreign = || Fault::nobodys(Reason::Foreign);
         let from = envelope.from;
         let key = self.peers.get(&from).ok_or_else(foreign)?;
-        if envelope.to != self.me || !envelope.is_signed(&self.id, key) {
+        let fits = envelope.to_all.len() + envelope.to_me.len() <= ENVELOPE_BYTES;
+        if !fits || envelope.to != self.me || !envelope.is_signed(&self.id, key) {
             return Err(foreign());
         }
         let slot = match envelope.step.checked_sub(self.step) {

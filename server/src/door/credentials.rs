@@ -1,7 +1,7 @@
 //! The door's files, read as one set and judged as one: certificate, key, authorities, revocation lists.
 //!
-//! What the appliance itself issued is known beside them. A set is good when it parses, its parts belong together and nobody it should admit would be refused for a date. If
-//! this is wrong, a half-written file shuts everybody out, or lets somebody in.
+//! What the appliance itself issued is known beside them. A set is good when it parses, its parts belong together and nobody it
+//! should admit would be refused for a date. If this is wrong, a half-written file shuts everybody out, or lets somebody in.
 
 use std::fs::File;
 use std::io::Read;

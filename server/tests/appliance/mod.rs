@@ -435,12 +435,14 @@ pub fn chancery() -> Option<PathBuf> {
 
 /// Runs it as whoever `client` is the directory of: its exit code, its document, and what it said.
 pub fn run(client: &Path, arguments: &[&str]) -> (i32, Value, String) {
-    let output = Command::new(chancery().unwrap())
-        .args(["--json", "--client"])
-        .arg(client)
-        .args(arguments)
-        .output()
-        .unwrap();
-    let talk = String::from_utf8_lossy(&output.stderr).into_owned();
-    (output.status.code().unwrap(), serde_json::from_slice(&output.stdout).unwrap_or(Value::Null), talk)
+    let (code, out, talk) = read(client, &[&["--json"], arguments].concat());
+    (code, serde_json::from_str(&out).unwrap_or(Value::Null), talk)
+}
+
+/// The same as people read it: its exit code, its output, and what it said.
+pub fn read(client: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let output =
+        Command::new(chancery().unwrap()).arg("--client").arg(client).args(arguments).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
 }
