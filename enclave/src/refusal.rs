@@ -86,8 +86,8 @@ impl Refusal {
 }
 
 fn test_line(test: &TestResult) -> String {
-    let TestResult { file, line, name, expected, evaluation, .. } = test;
-    format!("{file}:{line}: `{name}` expected {expected:?}, got {:?}", evaluation.outcome)
+    let TestResult { file, line, name, expected, answer, .. } = test;
+    format!("{file}:{line}: `{name}` expected {expected}, got {answer}")
 }
 
 impl fmt::Display for Refusal {

@@ -2,14 +2,15 @@
 //! change that breaks an expectation is seen. Read strictly: a case that cannot be understood is a finding.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use alloy_primitives::{Address, U256};
 use cedar_policy::Policy;
-use chancery_core::{ClientId, Payload, Tenant, Tier, UnixMillis, WalletId};
+use chancery_core::{ClientId, Code, Payload, Tenant, Tier, UnixMillis, WalletId};
 use chancery_intent::bitcoin::{Network, OWN_KEY, Wallet};
 use chancery_intent::change::SEAL;
 use chancery_intent::model::{self, Description, Effect, Fee, Kind, Method};
-use chancery_intent::{Account, ethereum};
+use chancery_intent::{Account, IntentError, ethereum};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
@@ -21,7 +22,7 @@ use crate::explain::Explanation;
 use crate::fact::Question;
 use crate::limit::{Limit, SupposedSpending};
 use crate::manifest;
-use crate::name::RESERVED;
+use crate::name::{RESERVED, RuleName};
 use crate::obligation::{Declared, Met};
 use crate::registry::{self, Registry};
 use crate::rule::Rule;
@@ -50,12 +51,58 @@ pub struct TestResult {
     pub line: u32,
     /// Whether it went as expected.
     pub passed: bool,
-    /// The expected outcome.
-    pub expected: Outcome,
+    /// The expected answer.
+    pub expected: Expected,
     /// The expected rules, where the case names them.
     pub expected_rules: Option<Vec<String>>,
+    /// What came of it.
+    #[serde(flatten)]
+    pub answer: Answer,
+}
+
+/// What a case expects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Expected {
+    /// A decision by the rules.
+    Outcome(Outcome),
+    /// That decoding refuses the payload before any rule is asked, with this code where the case names one.
+    Refused {
+        /// The code.
+        refused: Option<Code>,
+    },
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Outcome(outcome) => outcome.fmt(f),
+            Self::Refused { refused: None } => f.write_str("refused"),
+            Self::Refused { refused: Some(code) } => write!(f, "refused ({code})"),
+        }
+    }
+}
+
+/// What came of a case.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Answer {
     /// What the bundle said.
-    pub evaluation: Evaluation,
+    Evaluation(Evaluation),
+    /// The code with which decoding refused it.
+    Refused(Code),
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Evaluation(said) => {
+                let rules: Vec<_> = said.rules.iter().map(RuleName::as_str).collect();
+                write!(f, "{} ({})", said.outcome, rules.join(", "))
+            }
+            Self::Refused(code) => write!(f, "refused ({code})"),
+        }
+    }
 }
 
 /// A case ready to run.
@@ -68,11 +115,12 @@ pub(crate) struct Case {
     client: ClientId,
     wallet: WalletId,
     tier: Tier,
-    description: Description,
+    /// What the payload would do, or the code with which decoding refuses it.
+    intent: Result<Description, Code>,
     now: UnixMillis,
     met: Met,
     spent: SupposedSpending,
-    expect: Outcome,
+    expected: Expected,
     rules: Option<BTreeSet<String>>,
 }
 
@@ -89,6 +137,7 @@ enum Expect {
     Allow,
     Pending,
     Deny,
+    Refused,
 }
 
 #[derive(Deserialize)]
@@ -122,6 +171,7 @@ struct Entry {
     #[serde(default, rename = "effect")]
     effects: Vec<EffectEntry>,
     expect: Expect,
+    code: Option<String>,
     rules: Option<Vec<String>>,
 }
 
@@ -149,6 +199,32 @@ struct EffectEntry {
     /// An output that pays the wallet itself.
     #[serde(default)]
     change: bool,
+}
+
+impl Entry {
+    fn expected(&self) -> Result<Expected, Refusal> {
+        let outcome = match self.expect {
+            Expect::Allow => Outcome::Allowed,
+            Expect::Pending => Outcome::Pending,
+            Expect::Deny => Outcome::Denied,
+            Expect::Refused if self.rules.is_some() => {
+                return Err(value(
+                    "what decoding refuses comes to no rule; `rules` cannot be expected of it",
+                ));
+            }
+            Expect::Refused => {
+                let known = |text: &str| Code::ALL.iter().find(|code| code.as_str() == text).copied();
+                let code = self.code.as_deref().map(|text| {
+                    known(text).ok_or_else(|| unknown(format!("`{text}` is not a code of the wire")))
+                });
+                return Ok(Expected::Refused { refused: code.transpose()? });
+            }
+        };
+        if self.code.is_some() {
+            return Err(value("`code` is expected where `expect = \"refused\"`"));
+        }
+        Ok(Expected::Outcome(outcome))
+    }
 }
 
 /// What cases can name.
@@ -266,12 +342,8 @@ impl<'a> Names<'a> {
         if let Some(rule) = entry.rules.iter().flatten().find(|rule| !self.rules.contains(rule.as_str())) {
             return Err(unknown(format!("`{rule}` is not a rule")));
         }
-        let expect = match entry.expect {
-            Expect::Allow => Outcome::Allowed,
-            Expect::Pending => Outcome::Pending,
-            Expect::Deny => Outcome::Denied,
-        };
-        let description = self.description(&entry)?;
+        let expected = entry.expected()?;
+        let intent = self.intent(&entry)?;
         let (line, _) = at.place(offset);
         Ok(Case {
             name: entry.name,
@@ -281,7 +353,7 @@ impl<'a> Names<'a> {
             client,
             wallet,
             tier: entry.tier,
-            description,
+            intent,
             now,
             met: Met {
                 approvals: entry.approvals,
@@ -293,12 +365,12 @@ impl<'a> Names<'a> {
                 cold_signed: true,
             },
             spent: entry.spent,
-            expect,
+            expected,
             rules: entry.rules.map(|rules| rules.into_iter().collect()),
         })
     }
 
-    fn description(&self, entry: &Entry) -> Result<Description, Refusal> {
+    fn intent(&self, entry: &Entry) -> Result<Result<Description, Code>, Refusal> {
         let chain = entry.chain.clone().ok_or_else(|| value("`chain` is missing"))?;
         if !registry::is_chain(&chain) {
             return Err(value(format!("`{chain}` is not a chain")));
@@ -310,7 +382,16 @@ impl<'a> Names<'a> {
                     "`payload` says the form, the fee and the effects; they cannot be given beside it",
                 ));
             }
-            return self.understand(payload, &chain, entry);
+            return match self.understand(payload, &chain, entry)? {
+                // Where no refusal is expected, it is the case that is wrong.
+                Err(error) if !matches!(entry.expect, Expect::Refused) => {
+                    Err(value(format!("the payload: {error}")))
+                }
+                understood => Ok(understood.map_err(|error| error.code())),
+            };
+        }
+        if matches!(entry.expect, Expect::Refused) {
+            return Err(value("what decoding refuses is a `payload`; effects are already decoded"));
         }
         if is_appliance(&chain) && entry.account.as_ref().is_some_and(|account| account != SEAL) {
             return Err(value(format!("the account of changes is `{SEAL}`")));
@@ -344,7 +425,7 @@ impl<'a> Names<'a> {
                 })
             }
         };
-        Ok(Description {
+        Ok(Ok(Description {
             v: model::VERSION,
             payload: payload_type.to_owned(),
             form: entry.form.clone().unwrap_or_else(|| form.to_owned()),
@@ -354,24 +435,28 @@ impl<'a> Names<'a> {
             fee,
             nonce: None,
             detail: serde_json::Map::new(),
-        })
+        }))
     }
 
     /// A real payload, decoded as it would be at the door.
-    fn understand(&self, payload: &Payload, chain: &str, entry: &Entry) -> Result<Description, Refusal> {
+    fn understand(
+        &self,
+        payload: &Payload,
+        chain: &str,
+        entry: &Entry,
+    ) -> Result<Result<Description, IntentError>, Refusal> {
         let decode = |account: &Account<'_>| {
             chancery_intent::understand(payload, account, &self.registry.decoding)
                 .map(|intent| intent.description().clone())
-                .map_err(|error| value(format!("the payload: {error}")))
         };
         if let Some(network) = Network::of_chain(chain) {
-            return decode(&Account::Bitcoin(&wallet(network, entry)?));
+            return Ok(decode(&Account::Bitcoin(&wallet(network, entry)?)));
         }
         let chain_id = chain.strip_prefix("eip155:").and_then(|id| id.parse::<u64>().ok());
         let chain_ids = [chain_id.ok_or_else(|| value(format!("`{chain}` is not a chain of payloads")))?];
         let address = Address::parse_checksummed(&self.account(chain, entry)?, None)
             .map_err(|error| value(error.to_string()))?;
-        decode(&Account::Ethereum(ethereum::Account { address, chain_ids: &chain_ids }))
+        Ok(decode(&Account::Ethereum(ethereum::Account { address, chain_ids: &chain_ids })))
     }
 
     /// The wallet's account on the chain.
@@ -502,11 +587,12 @@ impl Bundle {
         self.cases.iter().map(|case| case.run(self)).collect()
     }
 
-    /// Answers one of the bundle's own tests and shows how; `None` where none has this name.
+    /// Answers one of the bundle's own tests and shows how, or says the code with which decoding refuses it; `None` where none
+    /// has this name.
     #[must_use]
-    pub fn explain_case(&self, name: &str) -> Option<(&Description, Explanation)> {
+    pub fn explain_case(&self, name: &str) -> Option<Result<(&Description, Explanation), Code>> {
         let case = self.cases.iter().find(|case| case.name == name)?;
-        Some((&case.description, self.explain(&case.question(), &case.spent)))
+        Some(case.question().map(|question| (question.description, self.explain(&question, &case.spent))))
     }
 
     /// The names of the bundle's own tests.
@@ -516,21 +602,28 @@ impl Bundle {
 }
 
 impl Case {
-    fn question(&self) -> Question<'_> {
-        Question {
+    /// What the rules are asked.
+    ///
+    /// # Errors
+    /// The code with which decoding refuses the payload.
+    fn question(&self) -> Result<Question<'_>, Code> {
+        Ok(Question {
             tenant: &self.tenant,
             client: &self.client,
             wallet: &self.wallet,
             tier: self.tier,
-            description: &self.description,
+            description: self.intent.as_ref().map_err(|code| *code)?,
             now: self.now,
             met: &self.met,
-        }
+        })
     }
 
-    /// What a bundle decides about it.
-    pub fn decide(&self, bundle: &Bundle) -> Evaluation {
-        bundle.evaluate(&self.question(), &self.spent)
+    /// What the bundle decides about it.
+    ///
+    /// # Errors
+    /// The code with which decoding refuses its payload.
+    pub fn decide(&self, bundle: &Bundle) -> Result<Evaluation, Code> {
+        self.question().map(|question| bundle.evaluate(&question, &self.spent))
     }
 
     /// Whether a policy's scope and conditions hold of its first effect.
@@ -538,22 +631,33 @@ impl Case {
     /// # Errors
     /// Text for people, when the question cannot be written down.
     pub fn holds(&self, bundle: &Bundle, policy: &Policy) -> Result<bool, String> {
-        bundle.said(&self.question(), &self.spent, 0, policy)
+        let question = self.question().map_err(|code| code.to_string())?;
+        bundle.said(&question, &self.spent, 0, policy)
     }
 
     fn run(&self, bundle: &Bundle) -> TestResult {
-        let evaluation = self.decide(bundle);
-        let named: BTreeSet<String> = evaluation.rules.iter().map(|rule| rule.as_str().to_owned()).collect();
-        let passed =
-            evaluation.outcome == self.expect && self.rules.as_ref().is_none_or(|rules| *rules == named);
+        let answer = match self.decide(bundle) {
+            Ok(said) => Answer::Evaluation(said),
+            Err(code) => Answer::Refused(code),
+        };
+        let passed = match (&answer, self.expected) {
+            (Answer::Evaluation(said), Expected::Outcome(outcome)) => {
+                let named = || said.rules.iter().map(|rule| rule.as_str().to_owned()).collect();
+                said.outcome == outcome && self.rules.as_ref().is_none_or(|rules| *rules == named())
+            }
+            (Answer::Refused(code), Expected::Refused { refused }) => {
+                refused.is_none_or(|expected| expected == *code)
+            }
+            _ => false,
+        };
         TestResult {
             name: self.name.clone(),
             file: self.file.clone(),
             line: self.line,
             passed,
-            expected: self.expect,
+            expected: self.expected,
             expected_rules: self.rules.as_ref().map(|rules| rules.iter().cloned().collect()),
-            evaluation,
+            answer,
         }
     }
 }

@@ -32,7 +32,7 @@ mod units;
 mod words;
 
 pub use bundle::{Bundle, RuleSummary};
-pub use case::TestResult;
+pub use case::{Answer, Expected, TestResult};
 pub use decide::{Asked, Decision, Permit, decide};
 pub use diff::{Change, Difference, Part};
 pub use error::{BundleError, Finding, FindingCode, PolicyError};

@@ -13,7 +13,7 @@ fn vault() -> Source {
 #[test]
 fn the_vault_passes_its_own_tests() {
     let policy = Tested::compile(&vault()).unwrap_or_else(|error| panic!("{error:#?}"));
-    assert_eq!(policy.bundle().test().len(), 10);
+    assert_eq!(policy.bundle().test().len(), 11);
     assert!(
         !policy.bundle().contracts().anyone_can_pay(),
         "inputs stay closed unless a bundle says otherwise"
@@ -92,7 +92,7 @@ fn a_payload_is_decoded_for_the_wallet_of_the_case() {
     let payload = "expect = \"allow\"\n[case.payload]\ntype = \"bitcoin.message\"\ndata = \"0x6869\"\n";
     let account = |more: &str| {
         let bundle = with_case(&format!("{more}\n{payload}"))?;
-        let (description, explanation) = bundle.explain_case("tried").unwrap();
+        let (description, explanation) = bundle.explain_case("tried").unwrap().unwrap();
         assert_eq!(explanation.evaluation.rules[0].as_str(), "messages");
         Ok::<_, String>(description.account.clone())
     };
@@ -112,4 +112,40 @@ fn a_payload_is_decoded_for_the_wallet_of_the_case() {
     }
     let idle = with_case(&format!("{key}\nexpect = \"allow\"\n[[case.effect]]\nkind = \"message\"\n"));
     assert!(idle.unwrap_err().contains("`public_key`"), "a key that decodes nothing");
+}
+
+/// Would catch a bundle that could not hold what decoding refuses, or a case that takes any refusal for the one it names.
+#[test]
+fn a_case_may_expect_that_decoding_refuses() {
+    let key = "public_key = \"02c7f12003196442943d8588e01aee840423cc54fc1521526a3b85c2b0cbd58872\"";
+    let case = |expected: &str, data: &str| {
+        let payload = format!("[case.payload]\ntype = \"bitcoin.psbt\"\ndata = \"{data}\"");
+        with_case(&format!("{key}\n{expected}\n{payload}"))
+    };
+    let malformed = |expected| case(expected, "cHNidP8A").map(|bundle| bundle.test().pop().unwrap());
+    for (expected, passed) in [
+        ("expect = \"refused\"", true),
+        ("expect = \"refused\"\ncode = \"payload-malformed\"", true),
+        ("expect = \"refused\"\ncode = \"sighash-not-allowed\"", false),
+    ] {
+        let result = malformed(expected).unwrap();
+        assert_eq!(result.passed, passed, "{expected}: {}", result.answer);
+        assert_eq!(result.answer.to_string(), "refused (payload-malformed)");
+    }
+    for (expected, told) in [
+        ("expect = \"deny\"", "the payload: "),
+        ("expect = \"deny\"\ncode = \"payload-malformed\"", "`code`"),
+        ("expect = \"refused\"\ncode = \"unheard-of\"", "`unheard-of`"),
+        ("expect = \"refused\"\nrules = [\"messages\"]", "`rules`"),
+    ] {
+        let error = malformed(expected).unwrap_err();
+        assert!(error.contains(told), "{error}");
+    }
+    let message = with_case(&format!(
+        "{key}\nexpect = \"refused\"\n[case.payload]\ntype = \"bitcoin.message\"\ndata = \"0x6869\""
+    ));
+    let result = message.unwrap().test().pop().unwrap();
+    assert!(!result.passed && result.answer.to_string().starts_with("allowed"), "{}", result.answer);
+    let effects = with_case("expect = \"refused\"\n[[case.effect]]\nkind = \"message\"").unwrap_err();
+    assert!(effects.contains("`payload`"), "{effects}");
 }

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use chancery_policy::{Bundle, Outcome, Source, Subject};
+use chancery_policy::{Answer, Bundle, Outcome, Source, Subject};
 use chancery_prove::{Options, Prover, Report, Solver, Verdict};
 
 const CHAIN: &str = "bip122:0f9188f13cb7b2c71f2a335e3a4fc328";
@@ -44,7 +44,8 @@ fn pasted(source: &Source, report: &Report, subject: &Subject) -> String {
     source.files.retain(|path, _| !path.starts_with("tests/"));
     source.files.insert("tests/example.toml".into(), example.case.clone());
     let result = compiled(&source).test().pop().unwrap();
-    assert_eq!((result.evaluation.outcome, result.passed), (Outcome::Allowed, false), "{}", example.case);
+    let Answer::Evaluation(said) = &result.answer else { panic!("{}", result.answer) };
+    assert_eq!((said.outcome, result.passed), (Outcome::Allowed, false), "{}", example.case);
     example.case.clone()
 }
 

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use chancery_policy::{Bundle, Example, Outcome, Source, Subject};
+use chancery_policy::{Answer, Bundle, Example, Outcome, Source, Subject};
 use chancery_prove::{Options, Proof, Prover, Report, Solver, Verdict};
 
 const MANIFEST: &str = r#"version = 1
@@ -112,10 +112,11 @@ fn confirm(bundle: &Bundle, subject: &Subject, example: &Example) {
         Subject::Error(_) => Outcome::Denied,
         Subject::Dead(_) => return,
     };
-    assert_eq!(result.evaluation.outcome, expected, "{}", example.case);
+    let Answer::Evaluation(said) = &result.answer else { panic!("{}", result.answer) };
+    assert_eq!(said.outcome, expected, "{}", example.case);
     assert!(!result.passed, "a case that the bundle should mend passes already:\n{}", example.case);
     if let Subject::Error(rule) = subject {
-        assert!(result.evaluation.errors.iter().any(|fault| fault.rule.as_str() == rule));
+        assert!(said.errors.iter().any(|fault| fault.rule.as_str() == rule));
     }
 }
 

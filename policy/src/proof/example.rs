@@ -339,12 +339,12 @@ impl Claim<'_> {
         let written = Written { claim: self, context: &context, client, wallet };
         let text = written.case(self.bundle, context.get("spent"))?;
         let case = read(self.bundle, &text)?;
-        let decision = case.decide(self.bundle);
+        let decision = decided(&case, self.bundle)?;
         let before = match self.old {
             Some(old) => {
                 let spent =
                     context.get("old").and_then(|own| own.get("spent")).or_else(|| context.get("spent"));
-                Some(read(old, &written.case(old, spent)?)?.decide(old))
+                Some(decided(&read(old, &written.case(old, spent)?)?, old)?)
             }
             None => None,
         };
@@ -379,6 +379,10 @@ impl Claim<'_> {
 
 fn read(bundle: &Bundle, text: &str) -> Result<Case, String> {
     case::read_one(bundle, text).map_err(|reason| format!("the solver's answer is no case: {reason}\n{text}"))
+}
+
+fn decided(case: &Case, bundle: &Bundle) -> Result<Evaluation, String> {
+    case.decide(bundle).map_err(|code| code.to_string())
 }
 
 fn subset(name: &str, declared: &[String]) -> String {

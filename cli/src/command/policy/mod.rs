@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use chancery_policy::{Bundle, Evaluation, PolicyError, Source};
+use chancery_policy::{Answer, Bundle, PolicyError, Source};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
@@ -167,7 +167,7 @@ fn test(directory: &Path, output: &Output) -> Result<Exit, Error> {
     } else {
         for result in results.iter().filter(|result| !result.passed) {
             output.line(&format!(
-                "{}:{}: `{}` expected {}{}, the bundle says {} ({})",
+                "{}:{}: `{}` expected {}{}, the bundle says {}",
                 directory.join(&result.file).display(),
                 result.line,
                 result.name,
@@ -177,10 +177,10 @@ fn test(directory: &Path, output: &Output) -> Result<Exit, Error> {
                     .as_ref()
                     .map(|rules| format!(" ({})", rules.join(", ")))
                     .unwrap_or_default(),
-                result.evaluation.outcome,
-                names(&result.evaluation),
+                result.answer,
             ))?;
-            for fault in &result.evaluation.errors {
+            let Answer::Evaluation(said) = &result.answer else { continue };
+            for fault in &said.errors {
                 output.line(&format!("    {}: {}", fault.rule, fault.message))?;
             }
         }
@@ -221,8 +221,4 @@ fn show(hash: Option<&str>, connection: &Connection, output: &Output) -> Result<
         output.line(&format!("file     {file}"))?;
     }
     Ok(Exit::Ok)
-}
-
-fn names(evaluation: &Evaluation) -> String {
-    evaluation.rules.iter().map(|rule| rule.as_str()).collect::<Vec<_>>().join(", ")
 }

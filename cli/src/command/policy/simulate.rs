@@ -129,11 +129,10 @@ impl Simulate {
     pub fn run(&self, output: &Output) -> Result<Exit, Error> {
         let bundle = compile(&self.directory, output)?;
         match &self.case {
-            Some(name) => {
-                let (description, explanation) =
-                    bundle.explain_case(name).ok_or_else(|| unknown(&bundle, name))?;
-                tell(description, None, &explanation, output)
-            }
+            Some(name) => match bundle.explain_case(name).ok_or_else(|| unknown(&bundle, name))? {
+                Ok((description, explanation)) => tell(description, None, &explanation, output),
+                Err(code) => Err(Error::Failed(format!("the payload is refused before policy [{code}]"))),
+            },
             None => self.payload(&bundle, output),
         }
     }
