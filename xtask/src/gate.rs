@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::figures::{self, Size};
 use crate::run::Cmd;
 use crate::tree::Profile;
-use crate::{Stop, Tree, alerts, package, setup, talk, tidy};
+use crate::{Stop, Tree, alerts, package, setup, suite, talk, tidy};
 
 /// The API's description, generated from the code and checked in.
 const OPENAPI: &str = "docs/openapi.json";
@@ -39,7 +39,7 @@ const STEPS: &[Step] = &[
         what: "every binary, test and example",
         run: |tree| tree.cargo(&["build", "--workspace", "--all-targets"]).run(),
     },
-    Step { name: "test", what: "cargo test", run: test },
+    Step { name: "test", what: "every test, a program for each core", run: suite::run },
     Step { name: "tidy", what: "the rules of the house", run: |_| tidy::run() },
     Step { name: "deny", what: "licences, sources and dependency walls", run: deny },
     Step { name: "openapi", what: "the checked-in API description is the code's", run: openapi },
@@ -100,14 +100,6 @@ fn summary(results: Vec<(&str, Duration, Result<(), Stop>)>) -> Result<(), Stop>
             let names: Vec<&str> = failures.iter().map(|(name, _)| *name).collect();
             Err(Stop::Unmet(format!("{count} steps failed: {}", names.join(", "))))
         }
-    }
-}
-
-fn test(tree: &Tree) -> Result<(), Stop> {
-    let cargo = tree.cargo(&["test", "--workspace"]);
-    match setup::solver::binary(tree) {
-        Some(solver) => cargo.env(setup::solver::VARIABLE, solver).run(),
-        None => cargo.run(),
     }
 }
 

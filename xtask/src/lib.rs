@@ -13,6 +13,7 @@ mod package;
 pub mod run;
 mod setup;
 mod stop;
+mod suite;
 pub mod talk;
 pub mod tidy;
 pub mod tree;

@@ -134,6 +134,7 @@ impl Package {
         let architecture = Cmd::new("dpkg").arg("--print-architecture").asked()?.trim().to_owned();
         write(&root.join("DEBIAN/control"), &self.control(&version, &architecture), 0o644)?;
         write(&root.join("DEBIAN/postinst"), self.postinst, 0o755)?;
+        write(&root.join("DEBIAN/prerm"), &self.prerm(), 0o755)?;
         // What an administrator changes below /etc, an upgrade leaves as it is.
         let kept: String = self
             .files
@@ -188,6 +189,15 @@ impl Package {
             }
         }
         Ok(())
+    }
+
+    /// What is removed does not go on signing from memory. An upgrade leaves it alone, as `postinst` does.
+    fn prerm(&self) -> String {
+        format!(
+            "#!/bin/sh\nset -e\nif [ \"$1\" = remove ] && [ -d /run/systemd/system ]; then\n    \
+             systemctl --no-reload disable --now {} || true\nfi\n",
+            self.unit
+        )
     }
 
     fn control(&self, version: &str, architecture: &str) -> String {
