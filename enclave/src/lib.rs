@@ -24,6 +24,7 @@ mod login;
 mod manage;
 #[cfg(test)]
 mod model;
+mod parties;
 mod policy;
 mod post;
 mod preview;
@@ -62,7 +63,11 @@ pub use events::{Audience, Event, Told};
 pub use house::{Books, House};
 pub use in_flight::InFlight;
 pub use keys::{Cold, GAP};
+pub use chancery_audit::KeyShare;
 pub use login::{Entered, Factors, InSession, OpenSession};
+pub use parties::{
+    Banned, Call, Carried, Link, LinkPeer, PartiesError, PartiesStanding, PartyIdentity, PeerStanding,
+};
 pub use policy::InForce;
 pub use preview::Preview;
 pub use query::{Component, Figures, KeptPolicy, Listed, RequestFilter, RequestState};
