@@ -92,8 +92,8 @@ const ACCOUNT: &str = "seed_account";
 const BESIDE: &str = "beside";
 /// The one that says that its keys are apart, beside those that say which.
 const COLD: &str = "cold";
-/// The one that says how many of all parties sign for it.
-const PARTIES: &str = "threshold";
+/// The one that says how many of how many parties sign for it.
+const PARTIES: &str = "mpc";
 
 /// A wallet's design, and where its keys come from, as a change carries them.
 fn written(design: &Design, source: &Source) -> Result<BTreeMap<String, Value>, Refusal> {
@@ -103,7 +103,9 @@ fn written(design: &Design, source: &Source) -> Result<BTreeMap<String, Value>, 
         Source::Made(key) => written.insert(KEY.to_owned(), json!(key)),
         Source::Seed { account } => written.insert(ACCOUNT.to_owned(), json!(account)),
         Source::Beside(of) => written.insert(BESIDE.to_owned(), json!(of)),
-        Source::Parties { threshold } => written.insert(PARTIES.to_owned(), json!(threshold)),
+        Source::Parties { threshold, parties } => {
+            written.insert(PARTIES.to_owned(), json!(format!("{threshold}-of-{parties}")))
+        }
         Source::Cold(cold) => {
             // Flat, as a change is: officers see the account or the public key itself.
             let keys: BTreeMap<String, Value> = kept::parse("keys", kept::value(cold)?)?;
@@ -121,8 +123,11 @@ pub(crate) fn read(mut written: BTreeMap<String, Value>) -> Result<(Design, Sour
         [Some(key), None, None, None, None] => Source::Made(kept::parse("key", key)?),
         [None, Some(account), None, None, None] => Source::Seed { account: kept::parse("account", account)? },
         [None, None, Some(of), None, None] => Source::Beside(kept::parse("wallet", of)?),
-        [None, None, None, None, Some(threshold)] => {
-            Source::Parties { threshold: kept::parse("threshold", threshold)? }
+        [None, None, None, None, Some(Value::String(scheme))] => {
+            let parts = scheme.split_once("-of-").and_then(|(t, n)| Some((t.parse().ok()?, n.parse().ok()?)));
+            let none = || Refusal::new(Code::BadRequest, "`mpc` says how many of how many, such as `2-of-3`");
+            let (threshold, parties) = parts.ok_or_else(none)?;
+            Source::Parties { threshold, parties }
         }
         [None, None, None, Some(Value::Bool(true)), None] => {
             let named = ["account", "index", "public_key"].map(|member| written.remove_entry(member));
@@ -335,8 +340,9 @@ async fn make_keys(
         Source::Cold(cold) => {
             return Ok(Keys::Cold(Box::new(design.apart(&cold)?)));
         }
-        Source::Parties { threshold } => {
-            return Ok(Keys::Shared(Box::new(make_key(house, tenant, id, design, threshold).await?)));
+        Source::Parties { threshold, parties } => {
+            let key = make_key(house, (tenant, id), design, (threshold, parties)).await?;
+            return Ok(Keys::Shared(Box::new(key)));
         }
     };
     Ok(Keys::Seed(Box::new(derived)))

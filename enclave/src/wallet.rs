@@ -94,6 +94,8 @@ pub enum Source {
     Parties {
         /// How many.
         threshold: u8,
+        /// All of them.
+        parties: u8,
     },
 }
 

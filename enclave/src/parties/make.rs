@@ -10,7 +10,7 @@ use chancery_audit::{Digest, KeyShare, V1};
 use chancery_core::{ClientId, Code, RequestId, Tenant, WalletId, limit};
 use chancery_hsm::{Algorithm, PublicKey};
 use chancery_mpc::{Certificate, Outcome, PartyId, Terms, ecdsa};
-use chancery_store::ShareRow;
+use chancery_store::{ShareRow, Tx};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant, timeout_at};
@@ -52,14 +52,12 @@ struct Known {
 /// [`Code::PartyRefused`], [`Code::PartiesUnavailable`] where not all answer, [`Code::PartiesFailed`].
 pub(crate) async fn make_key(
     house: &Arc<House>,
-    tenant: &Tenant,
-    wallet: &WalletId,
+    (tenant, wallet): (&Tenant, &WalletId),
     design: &Design,
-    threshold: u8,
+    (threshold, all): (u8, u8),
 ) -> Result<Shared, Refusal> {
     let none = || Refusal::new(Code::BadRequest, "this appliance is no party: its configuration has no `[mpc]`");
     let parties = house.parties.as_ref().ok_or_else(none)?;
-    let all = u8::try_from(parties.peers.len().saturating_add(1)).unwrap_or(u8::MAX);
     let propose = Propose {
         id: RequestId::fresh(),
         tenant: tenant.clone(),
@@ -265,7 +263,12 @@ async fn accept(house: &House, parties: &Parties, certificate: &Certificate) -> 
     }
     if row.certificate.is_none() {
         let bytes = kept::write(certificate)?;
-        house.store.write(move |tx| Ok::<_, Refusal>(tx.certify_share(&session, &bytes)?)).await?;
+        // It comes twice: from this party's own session, and from whoever led it.
+        let certify = move |tx: &mut Tx<'_>| match tx.rows().share(&session)? {
+            Some(ShareRow { certificate: Some(_), .. }) => Ok(()),
+            _ => Ok::<_, Refusal>(tx.certify_share(&session, &bytes)?),
+        };
+        house.store.write(certify).await?;
     }
     let public = hex::decode(&known.public_key)
         .ok()
@@ -289,7 +292,7 @@ pub(super) async fn proposed(
 ) -> Result<Proposed, Refusal> {
     let house = enclave.house();
     propose.check(parties)?;
-    propose.design.check(&create::Source::Parties { threshold: propose.threshold })?;
+    propose.design.check(&create::Source::Parties { threshold: propose.threshold, parties: propose.parties })?;
     if let Some(certificate) = propose.certified(house)? {
         return Ok(Proposed::Certified(certificate));
     }
