@@ -117,7 +117,9 @@ impl Verified {
             ));
         }
         for (party, origin, leaf) in &self.parties {
-            findings.push(format!("party {party} allowed exactly this for itself, entry {leaf} of its log `{origin}`"));
+            findings.push(format!(
+                "party {party} allowed exactly this for itself, entry {leaf} of its log `{origin}`"
+            ));
         }
         if let (Some(outcome), Some(leaf)) = (&self.receipt.outcome, self.outcome_leaf) {
             findings.push(format!("the request ended as `{}`, entry {leaf}", outcome.outcome.as_str()));
@@ -353,7 +355,8 @@ fn parties(receipt: &Receipt, trust: &Trust) -> Result<Vec<(u8, String, u64)>, R
         if shown.iter().any(|(other, ..)| *other == party) {
             return Err(ReceiptError::Parties("a party is there twice"));
         }
-        let log = trust.party(party).ok_or(ReceiptError::Parties("the trust file knows no log of a party"))?;
+        let log =
+            trust.party(party).ok_or(ReceiptError::Parties("the trust file knows no log of a party"))?;
         let leaf = theirs.verify(decision, log).map_err(|source| ReceiptError::Party { party, source })?;
         shown.push((party, log.origin().to_owned(), leaf));
     }

@@ -54,6 +54,7 @@ pub use chancery_intent::bitcoin::Network;
 pub use addresses::{ADDRESSES, Address};
 pub use answer::{Answer, Pending, Released, Signed};
 pub use approve::{Sheet, Spoke};
+pub use chancery_audit::KeyShare;
 pub use change::{PolicyChange, Standing};
 pub use clients::{Certificate, Certified, Issued};
 pub use courier::WitnessError;
@@ -63,7 +64,6 @@ pub use events::{Audience, Event, Told};
 pub use house::{Books, House};
 pub use in_flight::InFlight;
 pub use keys::{Cold, GAP};
-pub use chancery_audit::KeyShare;
 pub use login::{Entered, Factors, InSession, OpenSession};
 pub use parties::{
     Banned, Call, Carried, Link, LinkPeer, PartiesError, PartiesStanding, PartyIdentity, PeerStanding,

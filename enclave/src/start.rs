@@ -180,8 +180,7 @@ impl Enclave {
             Some(mpc) => Some(Parties::open(mpc, &hsm, &books.store, (&config.log.origin, &tenant)).await?),
             None => None,
         };
-        let house =
-            Arc::new(House { books, log, hsm, offices, logins, prover, stamping, webhooks, parties });
+        let house = Arc::new(House { books, log, hsm, offices, logins, prover, stamping, webhooks, parties });
         // Permits that the last process left open were never released: they end here, before anyone can ask again.
         while resolve::sweep(&house).await? > 0 {}
         // Without its list an authority names nobody: its clients wait, and those of other authorities come in.

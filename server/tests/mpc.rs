@@ -39,7 +39,8 @@ fn strict() -> Value {
 
 /// Who signed, by a library that none of the parties uses to sign.
 fn signer(answer: &Answer, digest: [u8; 32]) -> Address {
-    let bytes = hex::decode(answer.body["receipt"]["signature"].as_str().unwrap().trim_start_matches("0x")).unwrap();
+    let bytes =
+        hex::decode(answer.body["receipt"]["signature"].as_str().unwrap().trim_start_matches("0x")).unwrap();
     let (compact, parity) = bytes.split_at(64);
     let id = RecoveryId::from_i32(i32::from(parity[0])).unwrap();
     let signature = RecoverableSignature::from_compact(compact, id).unwrap();
@@ -88,7 +89,11 @@ async fn three_parties_make_a_key_and_any_two_sign_each_by_its_own_decision() {
     }
 
     // Without the client's own signature nobody else would believe that it asked.
-    refused(&parties.client(1).sign("treasury", &one_ether(0), "plain").await, 403, "request-signature-required");
+    refused(
+        &parties.client(1).sign("treasury", &one_ether(0), "plain").await,
+        403,
+        "request-signature-required",
+    );
     let signed = parties.sign(1, &one_ether(0), "first").await;
     assert_eq!(signed.status, 200, "{signed:?}\n{}", parties.logs());
     let digest = transfer(0, U256::from(10_u64.pow(18))).signature_hash().0;

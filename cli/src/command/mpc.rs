@@ -15,8 +15,10 @@ use crate::{Error, Exit, Output, file};
 #[derive(Subcommand, Debug)]
 pub enum Mpc {
     /// Print what the other parties pin of this one: its number, its node's key and its log's trust file
-    #[command(after_help = "Hand it to the other parties by a way that they trust; `identity` in their `[[mpc.peer]]` names the file.\n\n\
-        Examples:\n  chancery mpc identity --out party-1.json")]
+    #[command(
+        after_help = "Hand it to the other parties by a way that they trust; `identity` in their `[[mpc.peer]]` names the file.\n\n\
+        Examples:\n  chancery mpc identity --out party-1.json"
+    )]
     Identity {
         /// Where to write it; standard output without
         #[arg(long, value_name = "FILE")]

@@ -49,7 +49,11 @@ impl Mpc {
             "mpc.party",
             "must be 1 to 16",
         )?;
-        rule(numbers.len() == self.peer.len() + 1, "mpc.peer.party", "must be another number for each party")?;
+        rule(
+            numbers.len() == self.peer.len() + 1,
+            "mpc.peer.party",
+            "must be another number for each party",
+        )?;
         for peer in &mut self.peer {
             rule(
                 peer.url.starts_with("https://") && !peer.url.contains('@'),

@@ -56,7 +56,8 @@ pub(crate) async fn make_key(
     design: &Design,
     (threshold, all): (u8, u8),
 ) -> Result<Shared, Refusal> {
-    let none = || Refusal::new(Code::BadRequest, "this appliance is no party: its configuration has no `[mpc]`");
+    let none =
+        || Refusal::new(Code::BadRequest, "this appliance is no party: its configuration has no `[mpc]`");
     let parties = house.parties.as_ref().ok_or_else(none)?;
     let propose = Propose {
         id: RequestId::fresh(),
@@ -70,7 +71,9 @@ pub(crate) async fn make_key(
     let until = Instant::now() + Duration::from_millis(limit::PARTY_KEY_MS);
     let made = match timeout_at(until, propose.lead(house, parties)).await {
         Ok(made) => made,
-        Err(_) => Err(Refusal::new(Code::PartiesFailed, "the parties took too long: ask again").retry_after(5)),
+        Err(_) => {
+            Err(Refusal::new(Code::PartiesFailed, "the parties took too long: ask again").retry_after(5))
+        }
     };
     if made.is_err() {
         for party in parties.peers.keys().copied() {
@@ -88,7 +91,8 @@ impl Propose {
     fn check(&self, parties: &Parties) -> Result<(), Refusal> {
         let bad = |detail: &str| Err(Refusal::new(Code::BadRequest, detail));
         let all = scheme(self.threshold, self.parties)?.all();
-        let known = parties.peers.keys().copied().chain([parties.me]).collect::<std::collections::BTreeSet<_>>();
+        let known =
+            parties.peers.keys().copied().chain([parties.me]).collect::<std::collections::BTreeSet<_>>();
         if !all.eq(known.iter().copied()) {
             return bad("a key is of all parties that are configured, and they are numbered from 1");
         }
@@ -108,7 +112,9 @@ impl Propose {
     async fn lead(&self, house: &Arc<House>, parties: &Arc<Parties>) -> Result<Shared, Refusal> {
         let mut nonces = BTreeMap::from([(parties.me, fresh_nonce()?)]);
         let mut certified = self.certified(house)?;
-        for (party, answer) in self.of_each::<Proposed>(parties, Call::Propose, self, limit::PARTY_ASK_MS).await? {
+        for (party, answer) in
+            self.of_each::<Proposed>(parties, Call::Propose, self, limit::PARTY_ASK_MS).await?
+        {
             match answer {
                 Proposed::Ready(nonce) => drop(nonces.insert(party, nonce)),
                 Proposed::Certified(certificate) => certified = certified.or(Some(certificate)),
@@ -257,7 +263,8 @@ async fn accept(house: &House, parties: &Parties, certificate: &Certificate) -> 
     let nodes = known.nodes.iter().map(|(party, node)| Ok((PartyId::try_from(*party)?, *node.as_bytes())));
     let nodes = nodes.collect::<Result<_, chancery_mpc::SchemeError>>();
     let unsound = || Refusal::new(Code::Forbidden, "the certificate is not everybody's word for this share");
-    let holds = nodes.is_ok_and(|nodes| certificate.holds(&nodes)) && hex::encode(&certificate.public) == known.group;
+    let holds =
+        nodes.is_ok_and(|nodes| certificate.holds(&nodes)) && hex::encode(&certificate.public) == known.group;
     if !holds || known.party != parties.me.get() {
         return Err(unsound());
     }
@@ -274,12 +281,8 @@ async fn accept(house: &House, parties: &Parties, certificate: &Certificate) -> 
         .ok()
         .and_then(|bytes| PublicKey::parse(Algorithm::Secp256k1, &bytes).ok())
         .ok_or_else(unsound)?;
-    let share = KeyShare {
-        party: known.party,
-        threshold: known.threshold,
-        parties: known.parties,
-        epoch: row.epoch,
-    };
+    let share =
+        KeyShare { party: known.party, threshold: known.threshold, parties: known.parties, epoch: row.epoch };
     Ok(Accepted { key: Shared { public, share, session }, design: known.design, row })
 }
 
@@ -292,7 +295,9 @@ pub(super) async fn proposed(
 ) -> Result<Proposed, Refusal> {
     let house = enclave.house();
     propose.check(parties)?;
-    propose.design.check(&create::Source::Parties { threshold: propose.threshold, parties: propose.parties })?;
+    propose
+        .design
+        .check(&create::Source::Parties { threshold: propose.threshold, parties: propose.parties })?;
     if let Some(certificate) = propose.certified(house)? {
         return Ok(Proposed::Certified(certificate));
     }

@@ -26,8 +26,8 @@ use chancery_identity::Client;
 use chancery_identity::node::LinkKey;
 use chancery_mpc::{Fault, Members, PartyId, Scheme};
 use chancery_store::{BanRow, ShareRow, Store};
-use serde::{Deserialize, Serialize};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 pub(crate) use make::make_key;
 pub(crate) use node::Node;
@@ -210,7 +210,9 @@ impl Parties {
     ) -> Result<Result<T, No>, String> {
         let body = serde_json::to_vec(body).map_err(|error| error.to_string())?;
         let answer = self.call(party, call, body, Duration::from_millis(within_ms)).await?;
-        match serde_json::from_slice(&answer).map_err(|error| format!("its answer does not parse: {error}"))? {
+        match serde_json::from_slice(&answer)
+            .map_err(|error| format!("its answer does not parse: {error}"))?
+        {
             Reply::Yes(yes) => Ok(Ok(yes)),
             Reply::No(no) => Ok(Err(no)),
         }
@@ -243,7 +245,8 @@ impl Parties {
         let row = store.read(|rows| rows.share(&shared.session))?;
         let row = row.filter(|row| row.certificate.is_some() && row.epoch == shared.share.epoch);
         let ShareRow { sealed, .. } = row.ok_or_else(gone)?;
-        let opened = self.vault.unseal(&self.context(tenant, wallet, shared.share.epoch, &shared.session), &sealed)?;
+        let opened =
+            self.vault.unseal(&self.context(tenant, wallet, shared.share.epoch, &shared.session), &sealed)?;
         let share = chancery_mpc::ecdsa::Share::from_bytes(opened.expose()).map_err(|_| gone())?;
         if share.public_key() == shared.public.bytes() { Ok(share) } else { Err(gone()) }
     }
@@ -349,7 +352,8 @@ pub struct LinkPeer {
 
 impl Enclave {
     fn parties(&self) -> Result<&Arc<Parties>, Refusal> {
-        let none = || Refusal::new(Code::NotFound, "this appliance is no party: its configuration has no `[mpc]`");
+        let none =
+            || Refusal::new(Code::NotFound, "this appliance is no party: its configuration has no `[mpc]`");
         self.house().parties.as_ref().ok_or_else(none)
     }
 

@@ -56,10 +56,16 @@ pub(crate) struct Matter<'a> {
 /// # Errors
 /// [`Code::PartyRefused`], [`Code::PartiesUnavailable`], [`Code::PartiesFailed`], and what keeps this party itself from signing.
 pub(crate) async fn sign(matter: Matter<'_>, seat: Seat) -> Result<(Sealed, Vec<PartyDecision>), Refusal> {
-    let none = || Refusal::new(Code::PartiesUnavailable, "this appliance is no party any more: `[mpc]` is not configured");
+    let none = || {
+        Refusal::new(
+            Code::PartiesUnavailable,
+            "this appliance is no party any more: `[mpc]` is not configured",
+        )
+    };
     let parties = matter.house.parties.as_ref().ok_or_else(none)?;
     if matter.shared.share.party != parties.me.get() {
-        let detail = format!("the share is party {}'s, and this is party {}", matter.shared.share.party, parties.me);
+        let detail =
+            format!("the share is party {}'s, and this is party {}", matter.shared.share.party, parties.me);
         return Err(Refusal::new(Code::PartiesUnavailable, detail));
     }
     match seat {

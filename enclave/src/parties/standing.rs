@@ -7,8 +7,8 @@ use chancery_core::{Tenant, UnixMillis, WalletId, limit};
 use chancery_mpc::Identity as _;
 use tokio::task::JoinSet;
 
-use super::wire::Call;
 use super::PartyIdentity;
+use super::wire::Call;
 use crate::kept;
 use crate::refusal::Refusal;
 use crate::start::Enclave;

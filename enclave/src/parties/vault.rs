@@ -75,14 +75,8 @@ impl Vault {
         let (text, tag) = rest.split_at(length);
         let key = self.key(context)?;
         SecretBytes::filled(length, |out| {
-            key.open_separate_gather(
-                Nonce::assume_unique_for_key(*nonce),
-                Aad::from(context),
-                text,
-                tag,
-                out,
-            )
-            .map_err(|_| changed())
+            key.open_separate_gather(Nonce::assume_unique_for_key(*nonce), Aad::from(context), text, tag, out)
+                .map_err(|_| changed())
         })
     }
 

@@ -64,8 +64,10 @@ impl Waiting {
     /// [`Code::NotFound`] where nothing waits, [`Code::BadRequest`] for a party that is none.
     pub fn begin(&self, from: PartyId, begin: Begin) -> Result<(), Refusal> {
         let no_party = |error: chancery_mpc::SchemeError| Refusal::new(Code::BadRequest, error.to_string());
-        let nonces =
-            begin.nonces.into_iter().map(|(party, nonce)| Ok((PartyId::try_from(party).map_err(no_party)?, nonce)));
+        let nonces = begin
+            .nonces
+            .into_iter()
+            .map(|(party, nonce)| Ok((PartyId::try_from(party).map_err(no_party)?, nonce)));
         self.tell((from, begin.id), Order::Begin(nonces.collect::<Result<_, Refusal>>()?))
     }
 

@@ -168,7 +168,8 @@ impl No {
     /// The same as this party's refusal, naming the other and its rules.
     pub fn of(self, party: impl std::fmt::Display) -> Refusal {
         let code = self.code();
-        let plain = |text: &str| -> String { text.chars().filter(|c| !c.is_control()).take(DETAIL).collect() };
+        let plain =
+            |text: &str| -> String { text.chars().filter(|c| !c.is_control()).take(DETAIL).collect() };
         let detail = format!("party {party} refused: {code}: {}", plain(&self.detail));
         let rules = self.rules.iter().take(RULES).map(|rule| format!("party {party}: {}", plain(rule)));
         Refusal { rules: rules.collect(), ..Refusal::new(Code::PartyRefused, detail) }

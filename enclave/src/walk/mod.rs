@@ -92,7 +92,8 @@ pub(crate) async fn join(
     request: SignRequest,
     member: Member,
 ) -> Result<Released, Refusal> {
-    let understood = Authenticated::new(vouched.client().clone(), request, Some(&vouched))?.understand(house)?;
+    let understood =
+        Authenticated::new(vouched.client().clone(), request, Some(&vouched))?.understand(house)?;
     let recorded = match understood.now_or_never().decide(&house.books).await? {
         Decided::Permitted(recorded) => Recorded { seat: Seat::Member(member), ..*recorded },
         Decided::Denied(refusal) => return Err(refusal),

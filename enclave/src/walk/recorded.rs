@@ -82,7 +82,10 @@ impl Recorded {
         seat: Seat,
     ) -> Result<(Vec<chancery_hsm::Sealed>, Vec<PartyDecision>), Refusal> {
         let [Signing { digest, scheme: Scheme::Ecdsa, key: None }] = self.intent.signings() else {
-            return Err(Refusal::new(Code::Internal, "the parties sign one digest with the wallet's own key"));
+            return Err(Refusal::new(
+                Code::Internal,
+                "the parties sign one digest with the wallet's own key",
+            ));
         };
         let Self { id, leaf, record, kept, .. } = self;
         let matter = Matter { house, id: *id, leaf, decision: record, kept, shared, digest: *digest };

@@ -110,7 +110,8 @@ pub(crate) async fn standing(
         banned_ms: ban.banned_ms,
         session: ban.session.to_string(),
     };
-    let wallet = |(wallet, share): (WalletId, enclave::KeyShare)| SharedWallet { wallet, share: share.into() };
+    let wallet =
+        |(wallet, share): (WalletId, enclave::KeyShare)| SharedWallet { wallet, share: share.into() };
     Ok(Json(Parties {
         identity: standing.identity,
         peers: standing.peers.into_iter().map(peer).collect(),
