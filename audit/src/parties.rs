@@ -3,9 +3,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::canonical::refuse_repeated_names;
+use crate::digest::{Digest, V1};
 use crate::proof::{ProofError, TlogProof};
 use crate::record::{Decision, Record, Verdict};
-use crate::trust::Trust;
+use crate::trust::{TRUST_BYTES, Trust, TrustError};
 
 /// Which share of a key a party holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,5 +83,58 @@ impl PartyDecision {
         let proof = TlogProof::parse(&self.decision_proof).map_err(PartyError::Proof)?;
         proof.verify(&leaf, trust).map_err(PartyError::Proof)?;
         Ok(proof.index())
+    }
+}
+
+/// What the other parties pin of one, format 1: `chancery mpc identity` writes it, and it comes to them by a way they trust.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartyIdentity {
+    /// The format.
+    pub v: V1,
+    /// Its number.
+    pub party: u8,
+    /// The Ed25519 key of its node.
+    pub node_key: Digest,
+    /// The trust file of its log.
+    pub trust: serde_json::Value,
+}
+
+/// Why a file is no identity.
+#[derive(Debug, thiserror::Error)]
+pub enum PartyIdentityError {
+    /// Longer than two trust files.
+    #[error("the identity is too long")]
+    TooLong,
+    /// Not the JSON it must be.
+    #[error("the identity does not parse: {0}")]
+    Syntax(#[from] serde_json::Error),
+    /// Of another party.
+    #[error("it is party {found}'s")]
+    Party {
+        /// Whose it is.
+        found: u8,
+    },
+    /// The trust file in it is none.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+}
+
+impl PartyIdentity {
+    /// Reads the identity of a party, and the trust in its log.
+    ///
+    /// # Errors
+    /// [`PartyIdentityError`].
+    pub fn parse(bytes: &[u8], party: u8) -> Result<(Self, Trust), PartyIdentityError> {
+        if bytes.len() > 2 * TRUST_BYTES {
+            return Err(PartyIdentityError::TooLong);
+        }
+        refuse_repeated_names(bytes)?;
+        let identity: Self = serde_json::from_slice(bytes)?;
+        if identity.party != party {
+            return Err(PartyIdentityError::Party { found: identity.party });
+        }
+        let trust = Trust::parse(identity.trust.to_string().as_bytes())?;
+        Ok((identity, trust))
     }
 }

@@ -48,13 +48,13 @@ use std::sync::Arc;
 use chancery_core::SignRequest;
 use chancery_identity::{Client, Vouched};
 
+pub use chancery_audit::{KeyShare, PartyIdentity};
 pub use chancery_intent::AccountKey;
 pub use chancery_intent::bitcoin::Network;
 
 pub use addresses::{ADDRESSES, Address};
 pub use answer::{Answer, Pending, Released, Signed};
 pub use approve::{Sheet, Spoke};
-pub use chancery_audit::KeyShare;
 pub use change::{PolicyChange, Standing};
 pub use clients::{Certificate, Certified, Issued};
 pub use courier::WitnessError;
@@ -65,9 +65,7 @@ pub use house::{Books, House};
 pub use in_flight::InFlight;
 pub use keys::{Cold, GAP};
 pub use login::{Entered, Factors, InSession, OpenSession};
-pub use parties::{
-    Banned, Call, Carried, Link, LinkPeer, PartiesError, PartiesStanding, PartyIdentity, PeerStanding,
-};
+pub use parties::{Banned, Call, Carried, Link, LinkPeer, PartiesError, PartiesStanding, PeerStanding};
 pub use policy::InForce;
 pub use preview::Preview;
 pub use query::{Component, Figures, KeptPolicy, Listed, RequestFilter, RequestState};

@@ -13,12 +13,12 @@ mod waiting;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use chancery_audit::{Digest, KeyShare, Trust, TrustError, V1};
+use chancery_audit::{Digest, KeyShare, PartyIdentity, Trust, TrustError};
 use chancery_core::config::{self, MpcPeer};
 use chancery_core::{Code, Tenant, UnixMillis, WalletId, limit};
 use chancery_hsm::{Hsm, HsmError, PublicKey};
@@ -59,23 +59,6 @@ pub trait Link: Send + Sync {
     /// Why it would not, in words for the log.
     fn client(&self, certificate: &[u8]) -> Result<Client, String>;
 }
-
-/// What the others pin of a party, format 1: written by `chancery mpc identity`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PartyIdentity {
-    /// The format.
-    pub v: V1,
-    /// Its number.
-    pub party: u8,
-    /// The Ed25519 key of its node.
-    pub node_key: Digest,
-    /// The trust file of its log.
-    pub trust: serde_json::Value,
-}
-
-/// LIMIT: an identity's file, in bytes.
-const IDENTITY_BYTES: u64 = 128 * 1024;
 
 /// Why this appliance cannot be a party.
 #[derive(Debug, thiserror::Error)]
@@ -280,14 +263,12 @@ impl Parties {
 
 impl Peer {
     fn read(peer: &MpcPeer) -> Result<Self, String> {
-        let identity = read_identity(&peer.identity)?;
-        if identity.party != peer.party {
-            return Err(format!("it is party {}'s", identity.party));
-        }
-        let trust = identity.trust.to_string();
+        let bytes = std::fs::read(&peer.identity).map_err(|error| error.to_string())?;
+        let (identity, trust) =
+            PartyIdentity::parse(&bytes, peer.party).map_err(|error| error.to_string())?;
         Ok(Self {
             node_key: *identity.node_key.as_bytes(),
-            trust: Trust::parse(trust.as_bytes()).map_err(|error| error.to_string())?,
+            trust,
             url: peer.url.clone(),
             hosts: peer.hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
             may_propose: peer.may_propose,
@@ -302,15 +283,6 @@ impl Peer {
         };
         self.hosts.iter().any(|known| known == host)
     }
-}
-
-fn read_identity(path: &Path) -> Result<PartyIdentity, String> {
-    let length = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
-    if length > IDENTITY_BYTES {
-        return Err(format!("it is longer than {IDENTITY_BYTES} bytes"));
-    }
-    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
-    serde_json::from_slice(&bytes).map_err(|error| error.to_string())
 }
 
 /// How many of how many.

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use chancery_audit::{Digest, KeyShare, V1};
+use chancery_audit::{Digest, KeyShare, PartyIdentity, V1};
 use chancery_core::{Tenant, UnixMillis, WalletId, limit};
 use chancery_mpc::Identity as _;
 use tokio::task::JoinSet;
 
-use super::PartyIdentity;
 use super::wire::Call;
 use crate::kept;
 use crate::refusal::Refusal;
