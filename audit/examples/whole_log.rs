@@ -67,6 +67,7 @@ impl Transfers {
                 expires_ms: None,
                 review: None,
                 request_signature: None,
+                share: None,
             })
         } else {
             Record::Outcome(Outcome {

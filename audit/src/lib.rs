@@ -26,6 +26,7 @@ mod ml_dsa;
 mod note;
 #[doc(hidden)]
 pub mod part;
+mod parties;
 mod proof;
 mod publish;
 mod receipt;
@@ -66,6 +67,7 @@ pub use login::{Login, LoginEvent};
 pub use mirror::{Folder, Mirror, MirrorError};
 pub use ml_dsa::{ML_DSA_SEED_BYTES, MlDsaError, MlDsaSigner};
 pub use note::{CosignerKey, MlDsaKey, NOTE_BYTES, NOTE_SIGNATURES, NamedKey, Note, NoteError, VerifierKey};
+pub use parties::{KeyShare, PartyDecision, PartyError, PartyIdentity, PartyIdentityError};
 pub use proof::{ProofError, Proven, TlogProof};
 pub use receipt::{Approved, RECEIPT_BYTES, Receipt, ReceiptError, signing_commitment};
 pub use record::{

@@ -10,6 +10,7 @@ use crate::approval::{Approval, ApprovalError};
 use crate::canonical::refuse_repeated_names;
 use crate::digest::{Digest, HexBytes, V1};
 use crate::note::NoteError;
+use crate::parties::{PartyDecision, PartyError};
 use crate::proof::ProofError;
 use crate::record::{Decision, Outcome, Salt};
 use crate::request_signature::RequestSignature;
@@ -58,6 +59,9 @@ pub struct Receipt {
     /// The signed transaction, ready to broadcast.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub signed_transaction: Option<HexBytes>,
+    /// Of a key that several parties hold: what each other party that signed decided, proved in its own log.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub parties: Vec<PartyDecision>,
 }
 
 /// One approval or veto with all that shows it.
@@ -161,6 +165,18 @@ pub enum ReceiptError {
     /// The signature is not the wallet's over the decided digest, or not the released one.
     #[error("the signature does not hold: {0}")]
     Signature(&'static str),
+    /// Another party's word does not hold.
+    #[error("party {party}: {source}")]
+    Party {
+        /// Which party.
+        party: u8,
+        /// Why.
+        #[source]
+        source: PartyError,
+    },
+    /// The parties are not those that it takes.
+    #[error("`parties` does not hold: {0}")]
+    Parties(&'static str),
     /// Fields that must come together, or must not.
     #[error("{0}")]
     Fields(&'static str),
@@ -173,7 +189,8 @@ impl ReceiptError {
         match self {
             Self::DecisionProof(ProofError::Checkpoint(error))
             | Self::OutcomeProof(ProofError::Checkpoint(error))
-            | Self::ApprovalProof { source: ProofError::Checkpoint(error), .. } => Some(error),
+            | Self::ApprovalProof { source: ProofError::Checkpoint(error), .. }
+            | Self::Party { source: PartyError::Proof(ProofError::Checkpoint(error)), .. } => Some(error),
             _ => None,
         }
     }

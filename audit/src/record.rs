@@ -13,6 +13,7 @@ use crate::digest::{Digest, HexBytes, V1};
 use crate::endorsement::Endorsement;
 use crate::login::Login;
 use crate::merkle::{Hash, leaf_hash};
+use crate::parties::KeyShare;
 use crate::rotation::Rotation;
 
 /// One log entry.
@@ -109,12 +110,18 @@ pub struct Decision {
     /// [`RequestSignature`](crate::RequestSignature).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub request_signature: Option<Digest>,
+    /// Of a key that several parties hold: this party's share.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub share: Option<KeyShare>,
 }
 
 impl Decision {
     /// Whether it says what a wallet of its tier is asked: of a cold one an allowed signature was brought, and its review may
     /// leave it waiting for one; of others neither is so.
     pub(crate) fn fits_its_tier(&self) -> Result<(), &'static str> {
+        if self.share.is_some() != (self.tier == Tier::Mpc) {
+            return Err("a share is named where parties hold the key, and nowhere else");
+        }
         let cold = self.tier == Tier::Cold;
         let brought = self.review.as_ref().is_some_and(|review| review.brought_sha256.is_some());
         if brought != (cold && self.outcome == Verdict::Allowed) {

@@ -1,7 +1,10 @@
 //! `trust.json`: which log a stranger believes, `{"v":1,"origin":"...","log_keys":["<vkey>"]}`; in format 2 which witnesses,
 //! `"witness_keys":["<vkey>"],"cosignatures":<n>`; in format 3, with or without those, `"ml_dsa_keys":["<vkey>"]`; in format 4,
-//! with or without all those, who signs policy bundles, `"policy_keys":["<vkey>"],"policy_signatures":<n>`.
+//! with or without all those, who signs policy bundles, `"policy_keys":["<vkey>"],"policy_signatures":<n>`; in format 6 the logs of
+//! the other parties of keys that several hold, by their numbers, `"parties":{"2":{...}}`, each as a trust file of its own.
 //! Everything an offline verification proves is proved relative to this file, so it must come by another way than the receipts.
+
+use std::collections::BTreeMap;
 
 use chancery_core::limit;
 use serde::{Deserialize, Serialize};
@@ -60,6 +63,8 @@ struct File {
     policy_signatures: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     retired: Option<Vec<RetiredKey>>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    parties: Option<BTreeMap<u8, File>>,
 }
 
 /// A key of the log, by its text, that signed no checkpoint of more entries.
@@ -81,6 +86,7 @@ pub struct Trust {
     quorum: usize,
     endorsers: Endorsers,
     retired: Vec<RetiredKey>,
+    parties: BTreeMap<u8, Trust>,
 }
 
 impl Trust {
@@ -102,7 +108,36 @@ impl Trust {
             quorum: 0,
             endorsers: Endorsers::default(),
             retired: Vec::new(),
+            parties: BTreeMap::new(),
         }
+    }
+
+    /// The same log, whose keys other parties hold too: the log of each of those, by its number.
+    ///
+    /// # Errors
+    /// [`TrustError::Rule`] for a number that no party has, and for one party's log that is another's or names parties itself.
+    pub fn with_parties(self, parties: BTreeMap<u8, Self>) -> Result<Self, TrustError> {
+        let rule = |holds: bool, rule| if holds { Ok(()) } else { Err(TrustError::Rule(rule)) };
+        rule(
+            parties.keys().all(|party| (1..=limit::PARTIES).contains(party)),
+            "numbers a party otherwise than 1 to 16",
+        )?;
+        rule(parties.values().all(|log| log.parties.is_empty()), "names parties of a party")?;
+        let logs: Vec<_> = parties.values().chain([&self]).collect();
+        for (at, log) in logs.iter().enumerate() {
+            let of_another = |key: &VerifierKey| {
+                logs.iter().take(at).any(|other| other.log_keys.iter().any(|known| known.key() == key.key()))
+            };
+            // One log would count for two parties.
+            rule(!log.log_keys.iter().any(of_another), "has one log for two parties")?;
+        }
+        Ok(Self { parties, ..self })
+    }
+
+    /// The log of another party.
+    #[must_use]
+    pub fn party(&self, number: u8) -> Option<&Self> {
+        self.parties.get(&number)
     }
 
     /// The same log, believed only where one of these keys has signed too; none asks for no such signature.
@@ -229,7 +264,7 @@ impl Trust {
         Self { ml_dsa_keys: Vec::new(), quorum: 0, ..self.clone() }
     }
 
-    /// Reads `trust.json`, of format 1 to 5.
+    /// Reads `trust.json`, of format 1 to 6.
     ///
     /// # Errors
     /// [`TrustError`].
@@ -238,11 +273,25 @@ impl Trust {
             return Err(TrustError::TooLong);
         }
         refuse_repeated_names(bytes)?;
-        let file: File = serde_json::from_slice(bytes)?;
+        Self::read(serde_json::from_slice(bytes)?)
+    }
+
+    fn read(file: File) -> Result<Self, TrustError> {
+        let parties = match (file.v, file.parties) {
+            (1..=5, None) => BTreeMap::new(),
+            (6, Some(parties)) if !parties.is_empty() => parties
+                .into_iter()
+                .map(|(number, file)| match &file.parties {
+                    None => Ok((number, Self::read(file)?)),
+                    Some(_) => Err(TrustError::Rule("names parties of a party")),
+                })
+                .collect::<Result<_, TrustError>>()?,
+            _ => return Err(TrustError::Rule("has `parties` in format 6, and only there")),
+        };
         let (witness_keys, quorum) = match (file.v, file.witness_keys, file.cosignatures) {
-            (1 | 3..=5, None, None) => (Vec::new(), 0),
-            (2..=5, Some(keys), Some(quorum)) => (keys, quorum),
-            (1..=5, ..) => {
+            (1 | 3..=6, None, None) => (Vec::new(), 0),
+            (2..=6, Some(keys), Some(quorum)) => (keys, quorum),
+            (1..=6, ..) => {
                 return Err(TrustError::Rule(
                     "has `witness_keys` and `cosignatures` together, from format 2 on, and in 2 always",
                 ));
@@ -250,25 +299,25 @@ impl Trust {
             _ => return Err(TrustError::Rule("is of a format that this program does not read")),
         };
         let ml_dsa_keys = match (file.v, file.ml_dsa_keys) {
-            (1 | 2 | 4 | 5, None) => Vec::new(),
-            (3..=5, Some(keys)) if !keys.is_empty() => keys,
+            (1 | 2 | 4..=6, None) => Vec::new(),
+            (3..=6, Some(keys)) if !keys.is_empty() => keys,
             _ => return Err(TrustError::Rule("has `ml_dsa_keys` in format 3, and may have them from 4 on")),
         };
         let endorsers = match (file.v, file.policy_keys, file.policy_signatures) {
-            (1..=3 | 5, None, None) => Endorsers::default(),
-            (4 | 5, Some(keys), Some(needed)) if !keys.is_empty() => {
+            (1..=3 | 5 | 6, None, None) => Endorsers::default(),
+            (4..=6, Some(keys), Some(needed)) if !keys.is_empty() => {
                 Endorsers::new(&keys, needed).map_err(TrustError::Policy)?
             }
             _ => {
                 return Err(TrustError::Rule(
-                    "has `policy_keys` and `policy_signatures` together, in format 4 and perhaps in 5",
+                    "has `policy_keys` and `policy_signatures` together, in format 4 and perhaps later",
                 ));
             }
         };
         let retired = match (file.v, file.retired) {
-            (1..=4, None) => Vec::new(),
-            (5, Some(retired)) if !retired.is_empty() => retired,
-            _ => return Err(TrustError::Rule("has `retired` keys in format 5, and only there")),
+            (1..=4 | 6, None) => Vec::new(),
+            (5 | 6, Some(retired)) if !retired.is_empty() => retired,
+            _ => return Err(TrustError::Rule("has `retired` keys in format 5, and perhaps in 6")),
         };
         if !is_name(&file.origin) {
             return Err(TrustError::Rule("names an origin that is empty or holds spaces or `+`"));
@@ -296,17 +345,23 @@ impl Trust {
             .with_endorsers(endorsers)
             .with_ml_dsa(ml_dsa_keys)?
             .with_witnesses(witness_keys, quorum)?;
-        Self { retired, ..trust }.whole()
+        Self { retired, ..trust }.whole()?.with_parties(parties)
     }
 
     /// The file's text, in the lowest format that can say it.
     #[must_use]
     pub fn to_json(&self) -> String {
+        // Fields of plain text and numbers always encode.
+        serde_json::to_string_pretty(&self.file()).unwrap_or_default() + "\n"
+    }
+
+    fn file(&self) -> File {
         let witnessed = !self.witness_keys.is_empty();
         let doubly = !self.ml_dsa_keys.is_empty();
         let endorsed = !self.endorsers.keys().is_empty();
-        let file = File {
+        File {
             v: match (endorsed, doubly, witnessed) {
+                _ if !self.parties.is_empty() => 6,
                 _ if !self.retired.is_empty() => 5,
                 (true, ..) => 4,
                 (false, true, _) => 3,
@@ -321,9 +376,9 @@ impl Trust {
             policy_keys: endorsed.then(|| self.endorsers.keys().iter().map(ToString::to_string).collect()),
             policy_signatures: endorsed.then_some(self.endorsers.needed()),
             retired: (!self.retired.is_empty()).then(|| self.retired.clone()),
-        };
-        // Fields of plain text and a number always encode.
-        serde_json::to_string_pretty(&file).unwrap_or_default() + "\n"
+            parties: (!self.parties.is_empty())
+                .then(|| self.parties.iter().map(|(party, log)| (*party, log.file())).collect()),
+        }
     }
 
     /// The log's name.

@@ -28,6 +28,8 @@ pub struct Verified {
     outcome_leaf: Option<u64>,
     checkpoint: SignedCheckpoint,
     testimony: Option<Testimony>,
+    /// Each other party that signed: its number, its log, and where its decision stands there.
+    parties: Vec<(u8, String, u64)>,
 }
 
 impl Verified {
@@ -114,6 +116,11 @@ impl Verified {
                 "witness `{witness}` cosigned that checkpoint at {time_s} s since 1970, having seen no other history"
             ));
         }
+        for (party, origin, leaf) in &self.parties {
+            findings.push(format!(
+                "party {party} allowed exactly this for itself, entry {leaf} of its log `{origin}`"
+            ));
+        }
         if let (Some(outcome), Some(leaf)) = (&self.receipt.outcome, self.outcome_leaf) {
             findings.push(format!("the request ended as `{}`, entry {leaf}", outcome.outcome.as_str()));
         }
@@ -168,7 +175,8 @@ pub fn verify(receipt: &[u8], trust: &Trust) -> Result<Verified, ReceiptError> {
         _ => return Err(ReceiptError::Fields("`outcome` and `outcome_proof` come together")),
     };
     released(&receipt)?;
-    Ok(Verified { decision_leaf, outcome_leaf, checkpoint, testimony, receipt })
+    let parties = parties(&receipt, trust)?;
+    Ok(Verified { decision_leaf, outcome_leaf, checkpoint, testimony, parties, receipt })
 }
 
 fn leaf_hash(name: &'static str, record: &Record) -> Result<Hash, ReceiptError> {
@@ -332,6 +340,30 @@ fn released(receipt: &Receipt) -> Result<(), ReceiptError> {
         return Err(ReceiptError::Signature("the signed transaction is not the one recorded as released"));
     }
     signed_by_wallet(receipt, signature.as_bytes()).map_err(ReceiptError::Signature)
+}
+
+/// Every party whose share signed, each by its own log: as many as the threshold, this one included.
+fn parties(receipt: &Receipt, trust: &Trust) -> Result<Vec<(u8, String, u64)>, ReceiptError> {
+    let Receipt { decision, parties, signature, .. } = receipt;
+    let (Some(own), true) = (decision.share, signature.is_some()) else {
+        let none = if parties.is_empty() { Ok(Vec::new()) } else { Err("nothing was signed by several") };
+        return none.map_err(ReceiptError::Parties);
+    };
+    let mut shown: Vec<(u8, String, u64)> = Vec::new();
+    for theirs in parties {
+        let party = theirs.party().ok_or(ReceiptError::Parties("a decision names no share"))?;
+        if shown.iter().any(|(other, ..)| *other == party) {
+            return Err(ReceiptError::Parties("a party is there twice"));
+        }
+        let log =
+            trust.party(party).ok_or(ReceiptError::Parties("the trust file knows no log of a party"))?;
+        let leaf = theirs.verify(decision, log).map_err(|source| ReceiptError::Party { party, source })?;
+        shown.push((party, log.origin().to_owned(), leaf));
+    }
+    if shown.len() + 1 < usize::from(own.threshold) {
+        return Err(ReceiptError::Parties("fewer parties are proved than it takes to sign"));
+    }
+    Ok(shown)
 }
 
 /// What is recorded of the signatures that were brought: their parities were found here.

@@ -29,6 +29,12 @@ macro_rules! codes {
             pub fn title(self) -> &'static str {
                 match self { $(Self::$name => $title,)+ }
             }
+
+            /// The code written so, if it is one.
+            #[must_use]
+            pub fn parse(text: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|code| code.as_str() == text)
+            }
         }
     };
 }
@@ -146,6 +152,12 @@ codes! {
     NoPolicy = "no-policy", 503, "No policy is in force";
     /// The HSM does not answer; see `Retry-After`.
     HsmUnavailable = "hsm-unavailable", 503, "The HSM is unavailable";
+    /// Another party that shares the wallet's key refused; the detail and `rules` name it and why.
+    PartyRefused = "party-refused", 403, "Another party refused";
+    /// Fewer parties than it takes answer; see `Retry-After`.
+    PartiesUnavailable = "parties-unavailable", 503, "Too few parties answer";
+    /// The parties began and came to no end; where it cannot be told whether others came to one, the limits stay spent.
+    PartiesFailed = "parties-failed", 503, "The parties came to no end";
     /// The key is set apart because the HSM answered wrongly with it.
     KeyQuarantined = "key-quarantined", 503, "The key is quarantined";
     /// The appliance stopped before the request was signed; nothing was released.

@@ -1,12 +1,16 @@
 //! `chancery.toml`: what an operator sets. Parsed strictly: an unknown key is an error, not a silence.
 //! Relative paths are relative to the file's own folder.
 
+mod mpc;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{ClientId, Mode, Tenant, limit};
+
+pub use mpc::{Mpc, MpcPeer};
 
 /// The whole file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +42,9 @@ pub struct Config {
     /// Who is told what happens.
     #[serde(default)]
     pub webhook: Vec<Webhook>,
+    /// Which party it is of keys that several hold, and who the others are.
+    #[serde(default)]
+    pub mpc: Option<Mpc>,
 }
 
 /// Listening addresses.
@@ -338,6 +345,9 @@ impl Config {
             "must be 1 to 604800",
         )?;
         config.webhooks_are_sound()?;
+        if let Some(mpc) = &mut config.mpc {
+            mpc.settle(base)?;
+        }
         rule(
             config.listen.ops.ip().is_loopback() || !config.mode.is_production(),
             "listen.ops",

@@ -157,3 +157,21 @@ pub const REVOCATIONS: usize = 64;
 pub const REVOCATION_LIST_MS: i64 = 14 * 24 * 60 * 60 * 1_000;
 /// How old it may be before it is signed anew, in milliseconds.
 pub const REVOCATION_LIST_AGE_MS: i64 = 60 * 60 * 1_000;
+/// Parties of one key.
+pub const PARTIES: u8 = 16;
+/// What another party may send at once, in bytes: a message of a session, or a client's request with its signature.
+pub const PARTY_BYTES: usize = 1024 * 1024;
+/// Connections of other parties.
+pub const PARTY_CONNECTIONS: usize = 64;
+/// What one other party may have under way here at once: requests that it brought, and proposals.
+pub const PARTY_SESSIONS: usize = 16;
+/// Messages that one session keeps for later.
+pub const PARTY_MESSAGES: usize = 64;
+/// How long another party may take to decide, in milliseconds; a slower one is routed around.
+pub const PARTY_ASK_MS: u64 = 4_000;
+/// One round of a signature, in milliseconds.
+pub const PARTY_ROUND_MS: u64 = 3_000;
+/// A signature of several parties from the first question to the last message, in milliseconds.
+pub const PARTY_SIGN_MS: u64 = 12_000;
+/// A key of several parties from the proposal to the certificate, and each of its rounds, in milliseconds.
+pub const PARTY_KEY_MS: u64 = 25_000;

@@ -15,11 +15,13 @@ pub enum Tier {
     Hd,
     /// It never is in the appliance: somebody signs on a machine without a network.
     Cold,
+    /// Nobody has it: several parties hold shares, and so many of them sign.
+    Mpc,
 }
 
 impl Tier {
     /// Every tier.
-    pub const ALL: [Self; 3] = [Self::Hsm, Self::Hd, Self::Cold];
+    pub const ALL: [Self; 4] = [Self::Hsm, Self::Hd, Self::Cold, Self::Mpc];
 
     /// The wire name, which is `context.tier` as well.
     #[must_use]
@@ -28,6 +30,7 @@ impl Tier {
             Self::Hsm => "hsm",
             Self::Hd => "hd",
             Self::Cold => "cold",
+            Self::Mpc => "mpc",
         }
     }
 

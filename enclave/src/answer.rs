@@ -1,6 +1,6 @@
 //! What the walk answers: plain data for the door to write out. Nothing here can make a signature or a record.
 
-use chancery_audit::{Digest, HexBytes, Receipt, V1};
+use chancery_audit::{Digest, HexBytes, PartyDecision, Receipt, V1};
 use chancery_core::{RequestId, UnixMillis};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -49,6 +49,9 @@ pub struct Signed {
     /// A BIP-322 signature, format `simple`: base64.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub message_signature: Option<String>,
+    /// Of a key that several parties hold: what the others that signed decided.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub parties: Vec<PartyDecision>,
 }
 
 /// A request that waits for its obligations.

@@ -21,9 +21,12 @@ use crate::house::House;
 use crate::kept;
 use crate::keys::{Derived, GAP, Keys, new_account};
 use crate::manage::{ask, governed};
+use crate::parties::make_key;
 use crate::refusal::Refusal;
 use crate::start::Enclave;
-use crate::wallet::{Design, Source, Wallet};
+use crate::wallet::{Design, Wallet};
+
+pub(crate) use crate::wallet::Source;
 
 /// What came of asking for a wallet.
 #[derive(Debug)]
@@ -78,10 +81,7 @@ pub(crate) async fn create_wallet(
 ) -> Result<Arc<Wallet>, Refusal> {
     house.disk.admit()?;
     let (request, by, tenant) = (RequestId::fresh(), operator.into(), operator.tenant().clone());
-    let making = Making::begin(house, request, &by, tenant, id, design, source).await?;
-    let made = house.store.write(move |tx| Ok::<_, Refusal>((making.write(tx)?, making))).await?;
-    let (leaf, making) = made.into_inner();
-    Ok(making.take_effect(house, leaf))
+    Making::begin(house, request, &by, tenant, id, design, source).await?.enter(house).await
 }
 
 /// The member of a design that names a key which a ceremony made.
@@ -92,6 +92,8 @@ const ACCOUNT: &str = "seed_account";
 const BESIDE: &str = "beside";
 /// The one that says that its keys are apart, beside those that say which.
 const COLD: &str = "cold";
+/// The one that says how many of how many parties sign for it.
+const PARTIES: &str = "mpc";
 
 /// A wallet's design, and where its keys come from, as a change carries them.
 fn written(design: &Design, source: &Source) -> Result<BTreeMap<String, Value>, Refusal> {
@@ -101,6 +103,9 @@ fn written(design: &Design, source: &Source) -> Result<BTreeMap<String, Value>, 
         Source::Made(key) => written.insert(KEY.to_owned(), json!(key)),
         Source::Seed { account } => written.insert(ACCOUNT.to_owned(), json!(account)),
         Source::Beside(of) => written.insert(BESIDE.to_owned(), json!(of)),
+        Source::Parties { threshold, parties } => {
+            written.insert(PARTIES.to_owned(), json!(format!("{threshold}-of-{parties}")))
+        }
         Source::Cold(cold) => {
             // Flat, as a change is: officers see the account or the public key itself.
             let keys: BTreeMap<String, Value> = kept::parse("keys", kept::value(cold)?)?;
@@ -113,12 +118,18 @@ fn written(design: &Design, source: &Source) -> Result<BTreeMap<String, Value>, 
 
 /// The same, read back.
 pub(crate) fn read(mut written: BTreeMap<String, Value>) -> Result<(Design, Source), Refusal> {
-    let source = match [KEY, ACCOUNT, BESIDE, COLD].map(|member| written.remove(member)) {
-        [None, None, None, None] => Source::Token,
-        [Some(key), None, None, None] => Source::Made(kept::parse("key", key)?),
-        [None, Some(account), None, None] => Source::Seed { account: kept::parse("account", account)? },
-        [None, None, Some(of), None] => Source::Beside(kept::parse("wallet", of)?),
-        [None, None, None, Some(Value::Bool(true))] => {
+    let source = match [KEY, ACCOUNT, BESIDE, COLD, PARTIES].map(|member| written.remove(member)) {
+        [None, None, None, None, None] => Source::Token,
+        [Some(key), None, None, None, None] => Source::Made(kept::parse("key", key)?),
+        [None, Some(account), None, None, None] => Source::Seed { account: kept::parse("account", account)? },
+        [None, None, Some(of), None, None] => Source::Beside(kept::parse("wallet", of)?),
+        [None, None, None, None, Some(Value::String(scheme))] => {
+            let parts = scheme.split_once("-of-").and_then(|(t, n)| Some((t.parse().ok()?, n.parse().ok()?)));
+            let none = || Refusal::new(Code::BadRequest, "`mpc` says how many of how many, such as `2-of-3`");
+            let (threshold, parties) = parts.ok_or_else(none)?;
+            Source::Parties { threshold, parties }
+        }
+        [None, None, None, Some(Value::Bool(true)), None] => {
             let named = ["account", "index", "public_key"].map(|member| written.remove_entry(member));
             Source::Cold(kept::parse("keys", named.into_iter().flatten().collect())?)
         }
@@ -140,9 +151,7 @@ fn check(
         let detail = format!("`{SEAL}` is kept for the key that signs changes: choose another name");
         return Err(Refusal::new(Code::BadRequest, detail));
     }
-    if house.store.read(|rows| rows.wallet(tenant, id))?.is_some() {
-        return Err(taken(id));
-    }
+    name_is_free(house, tenant, id)?;
     // Two wallets of one key would be two limits of it.
     if let Source::Cold(cold) = source
         && let Some(other) = house.wallets.of_key(tenant, &design.apart(cold)?.public)
@@ -150,6 +159,14 @@ fn check(
         return Err(Refusal::new(Code::AlreadyExists, format!("wallet `{}` has this key already", other.id)));
     }
     Ok(())
+}
+
+/// Whether no wallet has this name.
+pub(crate) fn name_is_free(house: &House, tenant: &Tenant, id: &WalletId) -> Result<(), Refusal> {
+    match house.store.read(|rows| rows.wallet(tenant, id))? {
+        None => Ok(()),
+        Some(_) => Err(taken(id)),
+    }
 }
 
 fn taken(id: &WalletId) -> Refusal {
@@ -197,7 +214,7 @@ impl Drop for Unnamed {
 impl Making {
     /// Makes the keys.
     pub async fn begin(
-        house: &House,
+        house: &Arc<House>,
         request: RequestId,
         by: &Asker,
         tenant: Tenant,
@@ -213,8 +230,35 @@ impl Making {
         let keys = make_keys(house, &tenant, &id, &design, source).await?;
         let unnamed = match &keys {
             Keys::Token(key) if ours => Some(Unnamed::new(&house.hsm, key.id)),
-            Keys::Token(_) | Keys::Seed(_) | Keys::Cold(_) => None,
+            Keys::Token(_) | Keys::Seed(_) | Keys::Cold(_) | Keys::Shared(_) => None,
         };
+        let making = Self::of(house, request, by, (tenant, id), design, keys, one_at_a_time)?;
+        Ok(Self { unnamed, ..making })
+    }
+
+    /// Around keys that other parties share.
+    pub async fn around(
+        house: &House,
+        request: RequestId,
+        by: &Asker,
+        (tenant, id): (Tenant, WalletId),
+        design: Design,
+        keys: Keys,
+    ) -> Result<Self, Refusal> {
+        let one_at_a_time = Arc::clone(&house.wallets.making).lock_owned().await;
+        name_is_free(house, &tenant, &id)?;
+        Self::of(house, request, by, (tenant, id), design, keys, one_at_a_time)
+    }
+
+    fn of(
+        house: &House,
+        request: RequestId,
+        by: &Asker,
+        (tenant, id): (Tenant, WalletId),
+        design: Design,
+        keys: Keys,
+        one_at_a_time: OwnedMutexGuard<()>,
+    ) -> Result<Self, Refusal> {
         let now = house.clock.now()?;
         let wallet = Wallet::around(keys, tenant.clone(), id.clone(), design, now)?;
         let record = audit::Record::Wallet(audit::Wallet {
@@ -234,7 +278,14 @@ impl Making {
             descriptor: wallet.descriptor(),
         });
         let row = wallet.record()?;
-        Ok(Self { wallet, record, row, created_ms: now, unnamed, _one_at_a_time: one_at_a_time })
+        Ok(Self { wallet, record, row, created_ms: now, unnamed: None, _one_at_a_time: one_at_a_time })
+    }
+
+    /// Its transaction by itself, and its effect.
+    pub async fn enter(self, house: &House) -> Result<Arc<Wallet>, Refusal> {
+        let made = house.store.write(move |tx| Ok::<_, Refusal>((self.write(tx)?, self))).await?;
+        let (leaf, making) = made.into_inner();
+        Ok(making.take_effect(house, leaf))
     }
 
     /// Its transaction; it runs on the store's writer. The log index of its making.
@@ -265,7 +316,7 @@ impl Making {
 }
 
 async fn make_keys(
-    house: &House,
+    house: &Arc<House>,
     tenant: &Tenant,
     id: &WalletId,
     design: &Design,
@@ -288,6 +339,10 @@ async fn make_keys(
         Source::Beside(of) => next_address(house, tenant, &of)?,
         Source::Cold(cold) => {
             return Ok(Keys::Cold(Box::new(design.apart(&cold)?)));
+        }
+        Source::Parties { threshold, parties } => {
+            let key = make_key(house, (tenant, id), design, (threshold, parties)).await?;
+            return Ok(Keys::Shared(Box::new(key)));
         }
     };
     Ok(Keys::Seed(Box::new(derived)))

@@ -36,7 +36,7 @@ impl Enactment {
     /// [`Code::ApprovalStale`] where another bundle came into force since it was decided, and whatever would have refused the
     /// change itself.
     pub async fn begin(
-        house: &House,
+        house: &Arc<House>,
         decision: &audit::Decision,
         payload: &Payload,
     ) -> Result<Option<Self>, Refusal> {

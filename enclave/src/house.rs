@@ -15,6 +15,7 @@ use crate::disk::Disk;
 use crate::events::webhook::Webhook;
 use crate::in_flight::Walks;
 use crate::login::Logins;
+use crate::parties::Parties;
 use crate::policy::Policies;
 use crate::stamping::Stamping;
 use crate::wallet::Wallets;
@@ -34,6 +35,8 @@ pub struct House {
     pub(crate) stamping: Option<Arc<Stamping>>,
     /// Who is told what happens.
     pub(crate) webhooks: Vec<Webhook>,
+    /// The other holders of keys, where this appliance is one of several.
+    pub(crate) parties: Option<Arc<Parties>>,
 }
 
 /// All that a decision touches, and how it ends on record. Nothing here signs.

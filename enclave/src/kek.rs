@@ -35,6 +35,12 @@ impl Purpose {
         Self { first, label: format!("chancery/{tenant}/wallet seeds"), name: format!("kek/seeds/{tenant}") }
     }
 
+    /// The shares of keys that several parties hold.
+    pub fn shares(tenant: &Tenant) -> Self {
+        let first = key_id("chancery share kek v1", tenant.as_str());
+        Self { first, label: format!("chancery/{tenant}/shares"), name: format!("kek/shares/{tenant}") }
+    }
+
     /// How the store names it.
     pub fn name(&self) -> &str {
         &self.name

@@ -43,6 +43,7 @@ impl Signed {
             signed_authorization: None,
             signed_psbt: None,
             message_signature: None,
+            parties: Vec::new(),
         };
         match intent.finish(&made)? {
             Artifact::Transaction { raw, hash } => {

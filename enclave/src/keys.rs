@@ -13,6 +13,7 @@ use chancery_store::Store;
 use serde::{Deserialize, Serialize};
 
 use crate::kek::{self, Purpose};
+use crate::parties::Shared;
 use crate::refusal::Refusal;
 
 /// LIMIT: addresses in a row of which none is known to be used (BIP-44, "Address gap limit").
@@ -27,6 +28,8 @@ pub(crate) enum Keys {
     Seed(Box<Derived>),
     /// Nowhere in the appliance.
     Cold(Box<Apart>),
+    /// Nowhere at all: this party has a share of it.
+    Shared(Box<Shared>),
 }
 
 /// What is known of keys that are on a machine apart.
@@ -129,6 +132,7 @@ impl Keys {
             Self::Token(_) => Tier::Hsm,
             Self::Seed(_) => Tier::Hd,
             Self::Cold(_) => Tier::Cold,
+            Self::Shared(_) => Tier::Mpc,
         }
     }
 
@@ -137,13 +141,22 @@ impl Keys {
             Self::Token(key) => &key.public,
             Self::Seed(derived) => &derived.public,
             Self::Cold(apart) => &apart.public,
+            Self::Shared(shared) => &shared.public,
+        }
+    }
+
+    /// This party's part of a key that several hold.
+    pub fn shared(&self) -> Option<&Shared> {
+        match self {
+            Self::Shared(shared) => Some(shared),
+            Self::Token(_) | Self::Seed(_) | Self::Cold(_) => None,
         }
     }
 
     /// The account that they are derived from.
     pub fn account(&self) -> Option<&AccountKey> {
         match self {
-            Self::Token(_) => None,
+            Self::Token(_) | Self::Shared(_) => None,
             Self::Seed(derived) => Some(&derived.account),
             Self::Cold(apart) => apart.account.as_ref(),
         }
@@ -152,7 +165,7 @@ impl Keys {
     /// Which address of its account a wallet is, where it is one.
     pub fn index(&self) -> Option<u32> {
         match self {
-            Self::Token(_) => None,
+            Self::Token(_) | Self::Shared(_) => None,
             Self::Seed(derived) => derived.index,
             Self::Cold(apart) => apart.index,
         }
@@ -210,6 +223,7 @@ impl Keys {
             Self::Seed(derived) => derived,
             // INVARIANT: without what was brought nothing of a cold wallet is permitted, so this is never asked.
             Self::Cold(_) => return Err(Refusal::new(Code::Internal, "a cold wallet signs apart")),
+            Self::Shared(_) => return Err(Refusal::new(Code::Internal, "no token has this key")),
         };
         let path = below(&derived.account, self.steps(signing)?)?;
         Ok(hsm.sign_derived(&derived.seed.seed, &path, &self.signer(signing)?, message).await?)

@@ -24,6 +24,7 @@ mod login;
 mod manage;
 #[cfg(test)]
 mod model;
+mod parties;
 mod policy;
 mod post;
 mod preview;
@@ -47,6 +48,7 @@ use std::sync::Arc;
 use chancery_core::SignRequest;
 use chancery_identity::{Client, Vouched};
 
+pub use chancery_audit::{KeyShare, PartyIdentity};
 pub use chancery_intent::AccountKey;
 pub use chancery_intent::bitcoin::Network;
 
@@ -63,6 +65,7 @@ pub use house::{Books, House};
 pub use in_flight::InFlight;
 pub use keys::{Cold, GAP};
 pub use login::{Entered, Factors, InSession, OpenSession};
+pub use parties::{Banned, Call, Carried, Link, LinkPeer, PartiesError, PartiesStanding, PeerStanding};
 pub use policy::InForce;
 pub use preview::Preview;
 pub use query::{Component, Figures, KeptPolicy, Listed, RequestFilter, RequestState};

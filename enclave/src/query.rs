@@ -179,7 +179,12 @@ impl Enclave {
     #[must_use]
     pub fn trust(&self) -> Trust {
         let house = self.house();
-        house.log.trust().clone().with_endorsers(house.policies.endorsers().clone())
+        let own = house.log.trust().clone().with_endorsers(house.policies.endorsers().clone());
+        match &house.parties {
+            // They were joined at the start already.
+            Some(parties) => parties.joined(own.clone()).unwrap_or(own),
+            None => own,
+        }
     }
 
     /// A static file of the log: `checkpoint`, a tile or a timestamp.

@@ -72,9 +72,9 @@ fn assemble(
     opened: Option<Signed>,
 ) -> Receipt {
     let (outcome, outcome_proof) = outcome.map(|(record, ended)| (record, ended.proof().to_string())).unzip();
-    let (signature, signing_digests, signed_transaction) = opened
-        .map_or((None, Vec::new(), None), |opened| {
-            (Some(opened.signature), opened.signing_digests, opened.signed_transaction)
+    let (signature, signing_digests, signed_transaction, parties) = opened
+        .map_or((None, Vec::new(), None, Vec::new()), |opened| {
+            (Some(opened.signature), opened.signing_digests, opened.signed_transaction, opened.parties)
         });
     Receipt {
         v: V1,
@@ -91,6 +91,7 @@ fn assemble(
         signature,
         signing_digests,
         signed_transaction,
+        parties,
     }
 }
 

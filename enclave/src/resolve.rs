@@ -1,6 +1,6 @@
 //! The ends that no walk writes: permits left open by a crash or a failing store, failed signings, and pending requests
 //! whose time is over. Each end is a leaf of its own, returns what was reserved and, where nothing was or can be released,
-//! frees the idempotency key. If this is wrong, limits leak or a key is burnt.
+//! frees the idempotency key; what others may have signed with this party stays spent. If this is wrong, limits leak or a key is burnt.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,7 +56,12 @@ async fn end(books: &Books, ending: Ending) -> Result<(), Refusal> {
             let leaf = audit::append(tx, &record)?;
             // INVARIANT: the store refuses this move for a request that was released meanwhile.
             tx.finish_request(id, state, Some(leaf.index()), None)?;
-            tx.give_back(id)?;
+            // INVARIANT: limits never under-count: where this party said its last word, others may have the signature.
+            if tx.rows().has_spoken(id)? {
+                tx.settle(id)?;
+            } else {
+                tx.give_back(id)?;
+            }
             if state == RequestState::Failed {
                 tx.free_key(id)?;
             }

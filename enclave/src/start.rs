@@ -22,6 +22,7 @@ use crate::events::webhook::{self, WebhookError};
 use crate::house::{Books, House};
 use crate::in_flight::Walks;
 use crate::login::Logins;
+use crate::parties::{Parties, PartiesError};
 use crate::policy::Policies;
 use crate::receipts;
 use crate::refusal::Refusal;
@@ -65,6 +66,9 @@ pub enum StartError {
     /// Who signs policy bundles.
     #[error(transparent)]
     Endorsers(#[from] EndorsementError),
+    /// The other parties.
+    #[error("this appliance cannot be a party: {0}")]
+    Parties(#[from] PartiesError),
     /// What the store holds.
     #[error("{0}")]
     Content(#[from] Refusal),
@@ -172,7 +176,11 @@ impl Enclave {
         let books = Arc::new(Books { clock, disk, store, policies, wallets, walks });
         let logins = Logins::new(&config.log.origin, config.officers.session_s);
         let offices = Offices::default();
-        let house = Arc::new(House { books, log, hsm, offices, logins, prover, stamping, webhooks });
+        let parties = match &config.mpc {
+            Some(mpc) => Some(Parties::open(mpc, &hsm, &books.store, (&config.log.origin, &tenant)).await?),
+            None => None,
+        };
+        let house = Arc::new(House { books, log, hsm, offices, logins, prover, stamping, webhooks, parties });
         // Permits that the last process left open were never released: they end here, before anyone can ask again.
         while resolve::sweep(&house).await? > 0 {}
         // Without its list an authority names nobody: its clients wait, and those of other authorities come in.

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use chancery_audit::KeyShare;
 use chancery_core::{Code, KeyId, Tenant, Tier, UnixMillis, WalletId};
 use chancery_hsm::{Algorithm, KeyRef, Path, PublicKey};
 use chancery_intent::bitcoin::{self, Network};
@@ -13,6 +14,7 @@ use chancery_store::{Store, WalletRow};
 use serde::{Deserialize, Serialize};
 
 use crate::keys::{Apart, Cold, Derived, KeptSeed, Keys, account_path};
+use crate::parties::{KeptShared, Shared};
 use crate::refusal::Refusal;
 
 /// LIMIT: chains of one wallet.
@@ -88,6 +90,13 @@ pub enum Source {
     Beside(WalletId),
     /// Nowhere in the appliance: only this is known of them.
     Cold(Cold),
+    /// Nowhere at all: all parties make shares, and so many of them sign.
+    Parties {
+        /// How many.
+        threshold: u8,
+        /// All of them.
+        parties: u8,
+    },
 }
 
 impl Design {
@@ -170,7 +179,7 @@ impl Design {
                         let apart = self.apart(cold)?;
                         return self.clone().with(apart.public.bytes(), apart.account.as_ref()).map(|_| ());
                     }
-                    Source::Token | Source::Made(_) => None,
+                    Source::Token | Source::Made(_) | Source::Parties { .. } => None,
                     Source::Seed { .. } => {
                         Some(AccountKey::new(*network, &ANY_KEY, &[0], &ANY_KEY, &ANY_KEY, [0; 32])?)
                     }
@@ -193,7 +202,8 @@ const ANY_KEY: [u8; 33] = [
 ];
 
 /// The `record` column of a wallet: format 1 is Ethereum's, format 2 Bitcoin's, of a key in the token; format 3 is of
-/// either, of an account; format 4 is the seal's; format 5 is of either, of keys that are apart.
+/// either, of an account; format 4 is the seal's; format 5 is of either, of keys that are apart; format 6 is of a key that several
+/// parties hold.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Kept {
@@ -209,6 +219,8 @@ struct Kept {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     seed: Option<KeptSeed>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    shared: Option<KeptShared>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     chain_ids: Option<Vec<u64>>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     network: Option<Network>,
@@ -222,6 +234,11 @@ impl Kept {
         let bytes = hex::decode(&self.public_key).ok()?;
         let public = PublicKey::parse(self.algorithm, &bytes).ok()?;
         let seed = self.seed.take().map(|seed| seed.open(tenant));
+        if let Some(KeptShared { share, session }) = self.shared.take() {
+            let session = *session.as_bytes();
+            let alone = (self.v, self.key, &self.account, seed.is_none()) == (6, None, &None, true);
+            return alone.then(|| Keys::Shared(Box::new(Shared { public, share, session })));
+        }
         match (self.v, self.key, &self.account, seed) {
             (1 | 2 | 4, Some(id), None, None) => Some(Keys::Token(KeyRef { id, public })),
             (5, None, account, None) => {
@@ -271,6 +288,12 @@ impl Wallet {
         self.keys.tier()
     }
 
+    /// Which share of its key this party holds, where several do.
+    #[must_use]
+    pub fn share(&self) -> Option<KeyShare> {
+        self.keys.shared().map(|shared| shared.share)
+    }
+
     /// The account that its keys are derived from.
     #[must_use]
     pub fn account_key(&self) -> Option<&AccountKey> {
@@ -314,6 +337,7 @@ impl Wallet {
             Keys::Token(key) => (v, Some(key.id), None),
             Keys::Seed(derived) => (3, None, Some(&derived.seed)),
             Keys::Cold(_) => (5, None, None),
+            Keys::Shared(_) => (6, None, None),
         };
         crate::kept::write(&Kept {
             v,
@@ -323,6 +347,7 @@ impl Wallet {
             account: self.account_key().map(ToString::to_string),
             index: self.index(),
             seed: seed.map(KeptSeed::from),
+            shared: self.keys.shared().map(KeptShared::from),
             chain_ids,
             network,
             descriptor: self.descriptor(),
@@ -353,7 +378,7 @@ impl Wallet {
         let mut kept: Kept = crate::kept::read("wallet", &row.record)?;
         let keys = kept.keys(&row.tenant).ok_or_else(unreadable)?;
         let design = match (kept.v, kept.chain_ids, kept.network, kept.descriptor) {
-            (1 | 3 | 5, Some(chain_ids), None, None) => Design::Ethereum { chain_ids },
+            (1 | 3 | 5 | 6, Some(chain_ids), None, None) => Design::Ethereum { chain_ids },
             (2 | 3 | 5, None, Some(network), Some(descriptor)) => Design::Bitcoin { network, descriptor },
             (4, None, None, None) => Design::Seal,
             _ => return Err(unreadable()),
@@ -399,6 +424,15 @@ impl Wallets {
     pub fn of_key(&self, tenant: &Tenant, public: &PublicKey) -> Option<Arc<Wallet>> {
         let wallets = self.known.read().unwrap_or_else(PoisonError::into_inner);
         wallets.values().find(|wallet| wallet.tenant == *tenant && wallet.keys.public() == public).cloned()
+    }
+
+    /// The wallets whose keys several parties hold, by name.
+    pub fn shared(&self, tenant: &Tenant) -> Vec<(WalletId, KeyShare)> {
+        let wallets = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let of = wallets.values().filter(|wallet| wallet.tenant == *tenant);
+        let mut found: Vec<_> = of.filter_map(|wallet| Some((wallet.id.clone(), wallet.share()?))).collect();
+        found.sort_by(|one, other| one.0.cmp(&other.0));
+        found
     }
 
     /// The wallets that are addresses of an account, by index.

@@ -216,13 +216,13 @@ fn seconds(at: UnixMillis) -> i64 {
     at.0.div_euclid(1_000)
 }
 
-fn date(at: UnixMillis) -> Result<OffsetDateTime, IdentityError> {
+pub(crate) fn date(at: UnixMillis) -> Result<OffsetDateTime, IdentityError> {
     OffsetDateTime::from_unix_timestamp(seconds(at))
         .map_err(|_| IdentityError::Application { rule: "its dates must be ones that can be written" })
 }
 
 /// A value in DER: tag, length, parts.
-fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let content = parts.concat();
     let length = content.len().to_be_bytes();
     let digits: Vec<u8> = length.into_iter().skip_while(|byte| *byte == 0).collect();

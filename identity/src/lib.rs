@@ -17,6 +17,7 @@ mod dates;
 mod error;
 pub mod issue;
 pub mod login;
+pub mod node;
 pub mod officer;
 mod peer;
 mod revocation;

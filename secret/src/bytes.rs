@@ -71,6 +71,19 @@ impl SecretBytes {
         Self::read_exact(Kernel, len)
     }
 
+    /// Has `fill` write all of `len` bytes straight into secret memory.
+    ///
+    /// # Errors
+    /// [`SecretError::Io`] when no page can be mapped; what `fill` answers.
+    pub fn filled<E: From<SecretError>>(
+        len: usize,
+        fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let mut page = Page::map(len).map_err(SecretError::from)?;
+        fill(page.as_mut_slice().get_mut(..len).unwrap_or_default())?;
+        Ok(Self { page, len })
+    }
+
     /// Moves `source` into secret memory and wipes it.
     ///
     /// # Errors

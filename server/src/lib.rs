@@ -9,6 +9,7 @@ mod error;
 mod gauges;
 pub mod house;
 pub mod ops;
+mod party;
 pub mod problem;
 pub mod rate;
 pub mod routes;

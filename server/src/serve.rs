@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::door::{Certificates, Door, Listening, Settings, raise_open_files};
 use crate::ops::{Component, Ops};
+use crate::party::PartyLink;
 use crate::telemetry::{Metrics, chain, start_logging};
 use crate::{routes, setup};
 
@@ -59,6 +60,7 @@ async fn open(config: Config, pin: Pin) -> Result<(), setup::Failure> {
     // ORDER: the addresses are taken before the house opens, so that a second process fails before it touches anything.
     let ops = Ops::bind(config.listen.ops)?;
     let listen = Listening::at(config.listen.api)?;
+    let link = config.mpc.as_ref().map(PartyLink::bind).transpose()?;
     let enclave = Enclave::open(&config, pin, setup::own_program()?, Arc::clone(&clock)).await?;
     let settings = Settings {
         listen,
@@ -67,7 +69,7 @@ async fn open(config: Config, pin: Pin) -> Result<(), setup::Failure> {
         mode: config.mode,
         rate: config.rate.client,
         bodies: routes::body_limits(),
-        clock,
+        clock: Arc::clone(&clock),
         metrics: Arc::clone(&metrics),
     };
     let door = match Door::bind(settings) {
@@ -80,6 +82,23 @@ async fn open(config: Config, pin: Pin) -> Result<(), setup::Failure> {
     crate::gauges::register(&metrics, &enclave);
 
     let certificates = door.certificates();
+    let link = match link {
+        Some(link) => {
+            let address = link.local_addr();
+            let open = link.open(enclave.clone(), Arc::clone(&certificates), clock, told(stopping.clone()));
+            match open.await {
+                Ok(serving) => {
+                    tracing::info!(parties = %address, "the link to other parties is open");
+                    Some(serving)
+                }
+                Err(error) => {
+                    enclave.close().await;
+                    return Err(error);
+                }
+            }
+        }
+        None => None,
+    };
     renew_when_told(Arc::clone(&certificates))?;
     let watched = enclave.clone();
     let ready = Arc::new(move || {
@@ -101,6 +120,9 @@ async fn open(config: Config, pin: Pin) -> Result<(), setup::Failure> {
     let drained = door.serve(router, told(stopping)).await;
     tracing::info!(?drained, "the door is closed");
     enclave.close().await;
+    if let Some(link) = link {
+        drop(link.await);
+    }
     drop(ops.await);
     tracing::info!("stopped");
     Ok(())

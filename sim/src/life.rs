@@ -191,6 +191,7 @@ fn config(root: &Path) -> Config {
         rate: Rates::default(),
         officers: Officers::default(),
         webhook: Vec::new(),
+        mpc: None,
     }
 }
 

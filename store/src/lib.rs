@@ -22,6 +22,7 @@ mod reader;
 mod renewals;
 mod rows;
 mod schema;
+mod shares;
 mod store;
 mod told;
 mod tx;
@@ -38,6 +39,7 @@ pub use rows::{
     SessionRow, WalletRow,
 };
 pub use schema::FORMAT;
+pub use shares::{BanRow, ShareRow};
 pub use store::Store;
 pub use tx::{COUNTER_BYTES, RECORD_BYTES, Tx};
 pub use writer::{Committed, Hand};

@@ -8,7 +8,7 @@ use crate::link::Link;
 use crate::reader::{self, listing};
 use crate::{
     RequestFilter, RequestState, addresses, approvals, certificates, limits, officers, renewals, schema,
-    told, tx,
+    shares, told, tx,
 };
 
 fn store(directory: &std::path::Path) -> Link {
@@ -57,6 +57,15 @@ fn no_hot_statement_walks_a_table() {
         reader::sql::NEWEST,
         renewals::sql::RENEWED,
         renewals::sql::RENEWALS,
+        shares::sql::SHARE,
+        shares::sql::SHARES_OF,
+        shares::sql::KEEP,
+        shares::sql::CERTIFY,
+        shares::sql::SPEAK,
+        shares::sql::SPOKE,
+        shares::sql::BAN,
+        shares::sql::BANS_ALL,
+        shares::sql::BANNED,
         told::sql::TOLD,
         told::sql::PUT_TOLD,
         tx::sql::INSERT_REQUEST,

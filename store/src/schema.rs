@@ -11,15 +11,16 @@ use crate::link::Link;
 /// SQLite's `application_id` of this appliance's stores: `Chan`.
 const MARK: i64 = 0x4368_616e;
 /// The format that this release writes.
-pub const FORMAT: i64 = 6;
+pub const FORMAT: i64 = 7;
 const FORMAT_1: &str = include_str!("schema.sql");
 const FORMAT_2: &str = include_str!("schema_2.sql");
 const FORMAT_3: &str = include_str!("schema_3.sql");
 const FORMAT_4: &str = include_str!("schema_4.sql");
 const FORMAT_5: &str = include_str!("schema_5.sql");
 const FORMAT_6: &str = include_str!("schema_6.sql");
+const FORMAT_7: &str = include_str!("schema_7.sql");
 /// What each format adds to the one before it.
-const STEPS: [&str; 6] = [FORMAT_1, FORMAT_2, FORMAT_3, FORMAT_4, FORMAT_5, FORMAT_6];
+const STEPS: [&str; 7] = [FORMAT_1, FORMAT_2, FORMAT_3, FORMAT_4, FORMAT_5, FORMAT_6, FORMAT_7];
 
 /// What a file holds.
 #[derive(Clone, Debug, PartialEq, Eq)]

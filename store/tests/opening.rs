@@ -95,16 +95,18 @@ async fn a_newer_format_is_refused_and_left_alone() {
 /// Would catch a release that cannot start over the state of one before, or that loses something of it.
 #[tokio::test]
 async fn a_store_of_an_older_format_is_taken_along() {
-    const TO_5: &str = "DROP TABLE renewal; DROP TABLE ready; DROP TABLE certificate; DROP TABLE authority; PRAGMA user_version = 5;";
+    const TO_6: &str = "DROP TABLE share; DROP TABLE spoken; DROP TABLE ban; PRAGMA user_version = 6;";
+    const FROM_6_TO_5: &str = "DROP TABLE renewal; DROP TABLE ready; DROP TABLE certificate; DROP TABLE authority; PRAGMA user_version = 5;";
     const FROM_5_TO_4: &str = "DROP TABLE told; PRAGMA user_version = 4;";
     const FROM_4_TO_3: &str = "DROP TABLE account; DROP TABLE session; DROP TABLE enrolment; DROP TABLE address; PRAGMA user_version = 3;";
     const FROM_3_TO_2: &str = "DROP TABLE approval; DROP TRIGGER request_decided_again; DROP INDEX request_by_again; \
          ALTER TABLE request DROP COLUMN again_ms; DROP TABLE nonce; PRAGMA user_version = 2;";
-    let to_4 = format!("{TO_5} {FROM_5_TO_4}");
+    let to_5 = format!("{TO_6} {FROM_6_TO_5}");
+    let to_4 = format!("{to_5} {FROM_5_TO_4}");
     let to_3 = format!("{to_4} {FROM_4_TO_3}");
     let to_2 = format!("{to_3} {FROM_3_TO_2}");
     let to_1 = format!("{to_2} DROP TABLE wrapped; PRAGMA user_version = 1;");
-    for older in [TO_5, &to_4, &to_3, &to_2, &to_1] {
+    for older in [TO_6, &to_5, &to_4, &to_3, &to_2, &to_1] {
         is_taken_along(older).await;
     }
 }

@@ -307,6 +307,7 @@ impl Asked {
             expires_ms: None,
             review: None,
             request_signature: None,
+            share: None,
         };
         let digest = request_digest(&decision.client, &request).unwrap();
         let decision = Decision { request_digest: digest, ..decision };
@@ -371,6 +372,7 @@ impl Asked {
             signature: None,
             signing_digests: Vec::new(),
             signed_transaction: None,
+            parties: Vec::new(),
         }
     }
 
@@ -402,6 +404,7 @@ impl Asked {
             signature: Some(signature.into()),
             signing_digests: Vec::new(),
             signed_transaction: Some(raw.into()),
+            parties: Vec::new(),
         }
     }
 }

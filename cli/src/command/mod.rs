@@ -9,6 +9,7 @@ mod events;
 mod history;
 mod init;
 mod login;
+mod mpc;
 mod officer;
 mod page;
 mod policy;
@@ -70,6 +71,9 @@ enum Command {
     /// Create wallets and list them
     #[command(subcommand)]
     Wallet(wallet::Wallet),
+    /// Keys that several parties hold: who answers, what is shared, who is banned
+    #[command(subcommand)]
+    Mpc(mpc::Mpc),
     /// Ask for a signature
     Sign(sign::Sign),
     /// Ask what would be decided, without a decision
@@ -127,6 +131,7 @@ impl Cli {
             Command::ServeConfig(command) => command.run(output),
             Command::Client(command) => command.run(connection, output),
             Command::Wallet(command) => command.run(connection, output),
+            Command::Mpc(command) => command.run(connection, output),
             Command::Sign(command) => command.run(connection, output),
             Command::Preview(command) => command.run(connection, output),
             Command::Request(command) => command.run(connection, output),

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use chancery_audit::{CosignerKey, EVENTS, Endorsers, TimestampRoots};
+use chancery_audit::{CosignerKey, EVENTS, Endorsers, PartyIdentity, TimestampRoots};
 use chancery_core::config::{Config, SecretSource};
 use clap::Subcommand;
 use serde::Serialize;
@@ -123,6 +123,7 @@ fn check(path: &Path) -> Result<Vec<Finding>, Error> {
             webhooks(&config, &mut findings);
             policy(&config, &mut findings);
             hsm(&config, &mut findings);
+            mpc(&config, &mut findings);
         }
     }
     Ok(findings.0)
@@ -357,6 +358,38 @@ fn hsm(config: &Config, findings: &mut Findings) {
         findings.add(Level::Error, "hsm.environment", format!("`{name}` looks like a secret; use `hsm.pin`"));
     }
     secret("hsm.pin", &hsm.pin, findings);
+}
+
+/// The other holders of keys: who they are, and whether each is another.
+fn mpc(config: &Config, findings: &mut Findings) {
+    const KEY: &str = "mpc.peer.identity";
+    let Some(mpc) = &config.mpc else { return };
+    if [config.listen.api, config.listen.ops].contains(&mpc.listen) {
+        findings.add(Level::Error, "mpc.listen", "is the address of another listener");
+    }
+    if mpc.peer.is_empty() {
+        findings.add(
+            Level::Warning,
+            "mpc.peer",
+            "is not set: this party is alone, and makes and uses no shared key",
+        );
+    }
+    let mut known: Vec<PartyIdentity> = Vec::new();
+    for peer in &mpc.peer {
+        let read = file::read(&peer.identity).and_then(|bytes| {
+            let none = |error| Error::content(&peer.identity, format!("is no identity: {error}"));
+            PartyIdentity::parse(&bytes, peer.party).map_err(none)
+        });
+        let Some((identity, _)) = findings.take(KEY, read) else { continue };
+        if known.iter().any(|other| other.node_key == identity.node_key) {
+            findings.add(Level::Error, KEY, format!("party {} has the node key of another", peer.party));
+        }
+        if peer.may_propose {
+            let message = format!("party {} makes wallets here that nobody here asked for", peer.party);
+            findings.add(Level::Note, "mpc.peer.may_propose", message);
+        }
+        known.push(identity);
+    }
 }
 
 /// Whether a secret is where it is to be read, as far as that shows before the start.

@@ -24,7 +24,8 @@ pub enum Wallet {
         chancery wallet create joint --bitcoin signet --descriptor 'wsh(sortedmulti(2,@0,02..,03..))'\n  \
         chancery wallet create deposits --bitcoin mainnet --hd\n  \
         chancery wallet create customer-8 --chain-id 1 --beside customer-7\n  \
-        chancery wallet create vault --bitcoin mainnet --cold public.json",
+        chancery wallet create vault --bitcoin mainnet --cold public.json\n  \
+        chancery wallet create joint --chain-id 1 --mpc 2-of-3",
         group(ArgGroup::new("where").required(true).args(["chain_id", "bitcoin"]))
     )]
     Create {
@@ -114,6 +115,14 @@ pub struct KeysFrom {
     /// A key that never is in the appliance, by its public key alone: compressed SEC 1, hexadecimal
     #[arg(long, value_name = "HEX")]
     public_key: Option<String>,
+    /// A key that nobody has: all parties make shares of it, and so many sign
+    #[arg(long, value_name = "T-of-N", value_parser = scheme, conflicts_with = "bitcoin")]
+    mpc: Option<(u8, u8)>,
+}
+
+fn scheme(text: &str) -> Result<(u8, u8), String> {
+    let parts = text.split_once("-of-").and_then(|(t, n)| Some((t.parse().ok()?, n.parse().ok()?)));
+    parts.ok_or_else(|| "how many of how many parties sign, such as `2-of-3`".to_owned())
 }
 
 impl KeysFrom {
@@ -125,6 +134,9 @@ impl KeysFrom {
             Self { public_key: Some(key), .. } => json!({ "from": "cold", "public_key": key }),
             Self { hd: true, .. } => json!({ "from": "seed" }),
             Self { beside: Some(wallet), .. } => json!({ "from": "beside", "wallet": wallet }),
+            Self { mpc: Some((threshold, parties)), .. } => {
+                json!({ "from": "parties", "threshold": threshold, "parties": parties })
+            }
             Self { key: Some(id), .. } => json!({ "from": "ceremony", "id": id }),
             _ => json!({ "from": "hsm" }),
         }
@@ -153,6 +165,9 @@ impl Wallet {
                         "descriptor": descriptor.unwrap_or(keys.descriptor()),
                     }),
                 };
+                if keys.mpc.is_some() {
+                    output.say("the parties make a key together; this takes a few seconds");
+                }
                 let answer = api.call(&Call::post(&["wallets"], body))?;
                 let document = answer.json()?;
                 if document.get("state").is_some() {
@@ -249,8 +264,9 @@ fn show(answer: &Answer, output: &Output) -> Result<(), Error> {
         ("account", "/account"),
         ("public key", "/public_key"),
         ("algorithm", "/algorithm"),
+        ("shares", "/share"),
     ] {
-        if matches!(pointer, "/descriptor" | "/account") && wallet.pointer(pointer).is_none() {
+        if matches!(pointer, "/descriptor" | "/account" | "/share") && wallet.pointer(pointer).is_none() {
             continue;
         }
         output.line(&format!("{name:<10}  {}", cell(&wallet, pointer)))?;

@@ -110,6 +110,7 @@ impl Log {
             expires_ms: None,
             review: None,
             request_signature: None,
+            share: None,
         };
         let outcome = Outcome {
             v: V1,
@@ -145,6 +146,7 @@ impl Log {
                 signature: Some(signature.into()),
                 signing_digests: Vec::new(),
                 signed_transaction: raw.map(Into::into),
+                parties: Vec::new(),
             },
             key,
         };

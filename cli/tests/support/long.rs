@@ -89,6 +89,7 @@ impl Entries {
                 expires_ms: None,
                 review: None,
                 request_signature: None,
+                share: None,
             }),
             1 => Record::Outcome(Outcome {
                 v,

@@ -9,6 +9,7 @@ use chancery_intent::change::SEAL;
 use super::Understood;
 use crate::asker::Asker;
 use crate::house::Books;
+use crate::parties::require_signature;
 use crate::refusal::Refusal;
 
 /// A request and who makes it.
@@ -77,8 +78,11 @@ impl Authenticated {
     ///
     /// # Errors
     /// [`Code::NotFound`] without such a wallet, [`Code::NoPolicy`] before a bundle is in force, and each way in which
-    /// bytes are not one canonical payload for this wallet.
+    /// bytes are not one canonical payload for this wallet; [`Code::RequestSignatureRequired`] where several parties hold its
+    /// key and the client did not sign.
     pub fn understand(self, books: &Books) -> Result<Understood, Refusal> {
+        let wallet = books.wallets.find(&self.request.tenant, &self.request.wallet)?;
+        require_signature(self.own.is_some() || wallet.share().is_none())?;
         Understood::of(self.asker, self.request, self.own, books)
     }
 }

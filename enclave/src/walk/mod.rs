@@ -11,7 +11,7 @@ mod waiting;
 
 use std::sync::Arc;
 
-use chancery_core::{Change, IdempotencyKey, SignRequest};
+use chancery_core::{Change, Code, IdempotencyKey, SignRequest};
 use chancery_identity::{Client, Operator, Vouched};
 
 pub use authenticated::Authenticated;
@@ -24,8 +24,9 @@ pub use understood::{Decided, Understood};
 pub(crate) use waiting::speaker;
 pub use waiting::{Done, Reviewed, Said, Waiting, Word};
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Released};
 use crate::house::House;
+use crate::parties::{Member, Seat};
 use crate::receipts;
 use crate::refusal::Refusal;
 
@@ -81,4 +82,27 @@ pub(crate) async fn resume(house: &Arc<House>, waiting: Waiting, done: Done) -> 
     let sealed = recorded.seal(house).await?;
     let released = sealed.release(house).await?;
     Ok(Answer::Released(Box::new(released)))
+}
+
+/// Walks a request that another party of the wallet's key brought: the same way, by this party's own books, to a signature that
+/// both come to. What waits here for somebody's word is refused: whoever asked has others to ask.
+pub(crate) async fn join(
+    house: &Arc<House>,
+    vouched: Vouched,
+    request: SignRequest,
+    member: Member,
+) -> Result<Released, Refusal> {
+    let understood =
+        Authenticated::new(vouched.client().clone(), request, Some(&vouched))?.understand(house)?;
+    let recorded = match understood.now_or_never().decide(&house.books).await? {
+        Decided::Permitted(recorded) => Recorded { seat: Seat::Member(member), ..*recorded },
+        Decided::Denied(refusal) => return Err(refusal),
+        Decided::Pending(_) => return Err(Refusal::new(Code::Internal, "what should not wait waits")),
+        Decided::Before(row) => {
+            let detail = "this was decided here before, under the same key";
+            return Err(Refusal::new(Code::RequestInProgress, detail).of(row.id));
+        }
+    };
+    let sealed = recorded.seal(house).await?;
+    sealed.release(house).await
 }

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use chancery_audit::{self as audit, Appended};
+use chancery_audit::{self as audit, Appended, PartyDecision};
 use chancery_core::{Code, RequestId};
-use chancery_intent::{Intent, Scheme};
+use chancery_intent::{Intent, Scheme, Signing};
 use chancery_policy::Permit;
 
 use super::Sealed;
@@ -13,6 +13,7 @@ use crate::enact::Enactment;
 use crate::house::House;
 use crate::in_flight::InFlight;
 use crate::kept::Kept;
+use crate::parties::{self, Matter, Seat, Shared};
 use crate::refusal::Refusal;
 use crate::resolve;
 use crate::wallet::Wallet;
@@ -30,11 +31,13 @@ pub struct Recorded {
     pub(super) in_flight: InFlight,
     /// What a cold wallet signed of it, one for each of its signings.
     pub(super) brought: Option<Vec<chancery_hsm::Sealed>>,
+    /// Where this party sits among those that hold the key.
+    pub(super) seat: Seat,
 }
 
 impl Recorded {
     /// Has the HSM sign what policy permitted: one digest, or each of those that the permitted one commits to; of a cold wallet,
-    /// takes what was brought. What it changes here, if it does, is made ready.
+    /// takes what was brought; of a key that several parties hold, signs with the others, from its seat among them. What it changes here, if it does, is made ready.
     ///
     /// # Errors
     /// [`Code::HsmUnavailable`], [`Code::Overloaded`] or [`Code::KeyQuarantined`]; [`Code::SchnorrUnavailable`] where a
@@ -42,15 +45,22 @@ impl Recorded {
     /// failed, and its idempotency key is free for another try.
     pub async fn seal(mut self, house: &Arc<House>) -> Result<Sealed, Refusal> {
         let brought = self.brought.take();
+        let seat = std::mem::replace(&mut self.seat, Seat::Head);
         let made = async {
             if !self.is_permitted() {
                 return Err(Refusal::new(Code::Internal, "the permit is for another request"));
             }
             let enactment = Enactment::begin(house, &self.record, &self.kept.payload).await?;
-            Ok((self.sign_each(house, brought).await?, enactment))
+            let (signatures, parties) = match self.wallet.keys.shared() {
+                Some(shared) => self.sign_together(house, shared, seat).await?,
+                None => (self.sign_each(house, brought).await?, Vec::new()),
+            };
+            Ok((signatures, parties, enactment))
         };
         let refusal = match made.await {
-            Ok((signatures, enactment)) => return Ok(Sealed { recorded: self, signatures, enactment }),
+            Ok((signatures, parties, enactment)) => {
+                return Ok(Sealed { recorded: self, signatures, parties, enactment });
+            }
             Err(refusal) => refusal,
         };
         resolve::fail(house, self.id, self.wallet.tenant.clone(), self.leaf.index(), refusal.code).await;
@@ -62,6 +72,27 @@ impl Recorded {
         self.permit.signing_digest() == self.intent.signing_digest()
             && *self.permit.wallet() == self.wallet.id
             && *self.permit.tenant() == self.wallet.tenant
+    }
+
+    /// One signature, by as many parties as it takes.
+    async fn sign_together(
+        &self,
+        house: &Arc<House>,
+        shared: &Shared,
+        seat: Seat,
+    ) -> Result<(Vec<chancery_hsm::Sealed>, Vec<PartyDecision>), Refusal> {
+        let [Signing { digest, scheme: Scheme::Ecdsa, key: None }] = self.intent.signings() else {
+            return Err(Refusal::new(
+                Code::Internal,
+                "the parties sign one digest with the wallet's own key",
+            ));
+        };
+        let Self { id, leaf, record, kept, .. } = self;
+        let matter = Matter { house, id: *id, leaf, decision: record, kept, shared, digest: *digest };
+        let (sealed, parties) = parties::sign(matter, seat).await.inspect_err(|refusal| {
+            tracing::warn!(request = %self.id, wallet = %self.wallet.id, %refusal, "not signed");
+        })?;
+        Ok((vec![sealed], parties))
     }
 
     /// All signatures or none: a failure on the way leaves those before it sealed, and they are dropped unread.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use chancery_audit::{self as audit, Appended, End, Leaf, V1};
+use chancery_audit::{self as audit, Appended, End, Leaf, PartyDecision, V1};
 use chancery_store::{RequestState, Tx};
 
 use super::Recorded;
@@ -19,6 +19,8 @@ use crate::refusal::Refusal;
 pub struct Sealed {
     pub(super) recorded: Recorded,
     pub(super) signatures: Vec<chancery_hsm::Sealed>,
+    /// What the other parties that signed decided.
+    pub(super) parties: Vec<PartyDecision>,
     /// What it changes here, if it does.
     pub(super) enactment: Option<Enactment>,
 }
@@ -30,10 +32,10 @@ impl Sealed {
     /// What keeps the store from recording: nothing is released, and the resolver ends the request. What keeps the log
     /// from signing a checkpoint: the outcome stands, and a retry under the same key gets signature and receipt.
     pub async fn release(self, house: &Arc<House>) -> Result<Released, Refusal> {
-        let Self { recorded, signatures, enactment } = self;
+        let Self { recorded, signatures, parties, enactment } = self;
         let Recorded { id, intent, leaf, record, kept, in_flight, .. } = recorded;
         let opened: Vec<_> = signatures.into_iter().map(chancery_hsm::Sealed::open).collect();
-        let opened = Signed::of(&opened, &intent)?;
+        let opened = Signed { parties, ..Signed::of(&opened, &intent)? };
         let outcome = audit::Outcome {
             v: V1,
             tenant: record.tenant.clone(),

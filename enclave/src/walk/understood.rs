@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chancery_audit::{self as audit, Appended, Digest, Leaf, Review, Salt, V1, Verdict};
 use chancery_core::{Code, RequestId, SignRequest, UnixMillis};
 use chancery_intent::Intent;
-use chancery_policy::{Asked, Decision, Met, Need, Outcome, Reservation, decide};
+use chancery_policy::{Asked, Decision, Evaluation, Met, Need, Outcome, Reservation, decide};
 use chancery_store::{RequestRow, RequestState, Tx};
 
 use super::Recorded;
@@ -16,6 +16,7 @@ use crate::asker::Asker;
 use crate::house::Books;
 use crate::in_flight::InFlight;
 use crate::kept::{self, Kept};
+use crate::parties::Seat;
 use crate::policy::{InForce, needs};
 use crate::refusal::Refusal;
 use crate::spending::{Spent, counter_name};
@@ -35,6 +36,8 @@ pub struct Understood {
     pub(super) intent: Intent,
     /// The intent's description as records and receipts carry it.
     pub(super) described: serde_json::Value,
+    /// Whether it may wait for its obligations.
+    patient: bool,
 }
 
 /// What came of a decision. Everything but `Before` was recorded just now.
@@ -78,7 +81,12 @@ impl Understood {
         let intent = chancery_intent::understand(&request.payload, &wallet.account(), contracts)?;
         let digest = audit::request_digest(&asker.id, &request)?;
         let described = kept::value(intent.description())?;
-        Ok(Self { asker, request, own, digest, wallet, policy, intent, described })
+        Ok(Self { asker, request, own, digest, wallet, policy, intent, described, patient: true })
+    }
+
+    /// The same, where nobody would hear of what it waits for: what policy would leave waiting, it denies.
+    pub(super) fn now_or_never(self) -> Self {
+        Self { patient: false, ..self }
     }
 
     /// Decides, reserves limits and records, in one transaction.
@@ -107,7 +115,10 @@ impl Understood {
                     return Ok(still.concluded(id, *fresh, leaf, in_flight));
                 }
                 (Written::Before(row), _) => return Ok(Decided::Before(row)),
-                _ => asked = Self::of(still.asker, still.request, still.own, books)?,
+                _ => {
+                    let Self { asker, request, own, patient, .. } = still;
+                    asked = Self { patient, ..Self::of(asker, request, own, books)? };
+                }
             }
         }
         let detail = "policy changes faster than this request can be decided";
@@ -141,7 +152,12 @@ impl Understood {
             return Err(Refusal::request_signature("its nonce was used before"));
         }
         let met = Met { request_signed: own.is_some(), ..Met::default() };
-        let decision = self.judge(tx, now, &met);
+        let decision = match self.judge(tx, now, &met) {
+            Decision::Pending(evaluation) if !self.patient => {
+                Decision::Denied(Evaluation { reservations: Vec::new(), ..evaluation })
+            }
+            decision => decision,
+        };
         let lacks_signature = self.lacks_signature(tx, now, &met, &decision);
         let salt = fresh_salt()?;
         let mut record = self.decision_record(id, now, &decision, &salt, None)?;
@@ -235,6 +251,7 @@ impl Understood {
             expires_ms: None,
             review,
             request_signature: self.own.as_ref().map(|own| own.signature.digest()).transpose()?,
+            share: self.wallet.share(),
         })
     }
 
@@ -283,6 +300,7 @@ impl Understood {
                 kept,
                 in_flight,
                 brought: None,
+                seat: Seat::Head,
             })),
             Decision::Pending(evaluation) => Decided::Pending(Pending {
                 request_id: id,

@@ -19,6 +19,7 @@ use crate::asker::Asker;
 use crate::house::Books;
 use crate::in_flight::InFlight;
 use crate::kept::{self, Kept};
+use crate::parties::Seat;
 use crate::policy::needs;
 use crate::receipts;
 use crate::refusal::Refusal;
@@ -384,6 +385,7 @@ impl Waiting {
                     Done::Brought(brought) => Some(brought.signatures),
                     Done::Nothing | Done::Said(_) => None,
                 },
+                seat: Seat::Head,
             })),
             Decision::Pending(_) | Decision::Denied(_) => {
                 Reviewed::Denied(Refusal::denied(row.id, record.rules, false))

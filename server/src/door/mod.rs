@@ -36,9 +36,10 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 pub use body::BodyLimits;
 pub(crate) use connection::{Protocol, serve};
 pub(crate) use paced::Paced;
-pub(crate) use pulse::{Pulse, Stall};
+pub(crate) use pulse::{Pulse, STALL, Stall};
 pub(crate) use reception::Source;
 pub use renewal::Certificates;
+pub(crate) use tls::{H2, HANDSHAKE, provider};
 pub(crate) use wire::Wire;
 
 use crate::ServerError;
@@ -47,7 +48,6 @@ use crate::telemetry::{Metrics, chain};
 use lobby::{Crowd, Lobby};
 use reception::{Guest, Proof, Reception};
 use renewal::Gauges;
-use tls::HANDSHAKE;
 
 /// How long the accept loop rests when the process has no file left to open.
 const REST: Duration = Duration::from_millis(50);

@@ -43,7 +43,8 @@ impl Threshold {
     }
 }
 
-fn provider() -> CryptoProvider {
+/// The cryptography of every connection here.
+pub(crate) fn provider() -> CryptoProvider {
     CryptoProvider {
         kx_groups: vec![kx_group::X25519MLKEM768, kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1],
         ..aws_lc_rs::default_provider()

@@ -8,6 +8,7 @@ mod cold;
 mod events;
 mod log;
 mod login;
+mod mpc;
 mod payload;
 mod peer;
 mod policy;
@@ -98,6 +99,7 @@ pub fn router(
         .route("/v1/wallets", get(wallets::list).post(wallets::create))
         .route("/v1/wallets/{id}", get(wallets::show))
         .route("/v1/wallets/{id}/addresses", get(wallets::addresses).post(wallets::next_address))
+        .route("/v1/mpc", get(mpc::standing))
         .route("/v1/requests", get(requests::list))
         .route("/v1/requests/{id}", get(requests::show))
         .route("/v1/requests/{id}/receipt", get(requests::receipt))
@@ -148,6 +150,7 @@ pub fn body_limits() -> BodyLimits {
         wallets::show,
         wallets::addresses,
         wallets::next_address,
+        mpc::standing,
         requests::list,
         requests::show,
         requests::receipt,

@@ -77,6 +77,14 @@ pub(crate) enum NewKey {
         #[serde(default)]
         public_key: Option<String>,
     },
+    /// A key that nobody has: every configured party makes a share of it, and so many sign. Its requests are signed by their
+    /// clients (RFC 9421).
+    Parties {
+        /// How many sign.
+        threshold: u8,
+        /// How many parties there are.
+        parties: u8,
+    },
 }
 
 impl TryFrom<NewKey> for enclave::Source {
@@ -94,6 +102,7 @@ impl TryFrom<NewKey> for enclave::Source {
             NewKey::Cold { account: None, index: None, public_key: Some(public_key) } => {
                 Self::Cold(enclave::Cold::Key { public_key })
             }
+            NewKey::Parties { threshold, parties } => Self::Parties { threshold, parties },
             NewKey::Cold { .. } => {
                 let detail =
                     "of a cold wallet's keys name `account`, with `index` if you like, or `public_key`";
@@ -126,7 +135,7 @@ pub(crate) struct Wallet {
     pub id: WalletId,
     /// The kind of chain.
     pub chain: Chain,
-    /// Where its keys live: `hsm`, `hd` or `cold`.
+    /// Where its keys live: `hsm`, `hd`, `cold` or `mpc`.
     #[schema(value_type = String)]
     pub tier: Tier,
     /// The kind of key: `secp256k1`.
@@ -153,6 +162,9 @@ pub(crate) struct Wallet {
     /// Each branch's descriptor by itself, as watching wallets import them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub branch_descriptors: Vec<String>,
+    /// Where several parties hold its key: how many sign of how many, such as `2-of-3`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share: Option<String>,
     /// When it was made.
     #[schema(value_type = i64)]
     pub created_ms: UnixMillis,
@@ -191,6 +203,7 @@ impl From<&enclave::Wallet> for Wallet {
                 }
                 _ => Vec::new(),
             },
+            share: wallet.share().map(|share| format!("{}-of-{}", share.threshold, share.parties)),
             created_ms: wallet.created_ms,
             leaf: wallet.leaf,
         }

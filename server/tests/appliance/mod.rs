@@ -163,6 +163,11 @@ environment = {{ SOFTHSM2_CONF = "{}" }}
         self.running.insert(Running { child, api, ops, log })
     }
 
+    /// What it has said since it was started, if it runs.
+    pub fn said(&self) -> Option<String> {
+        Some(self.running.as_ref()?.log.lock().unwrap().join("\n"))
+    }
+
     pub fn running(&self) -> &Running {
         self.running.as_ref().expect("started")
     }

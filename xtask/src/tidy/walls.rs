@@ -59,6 +59,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "chancery-prove",
             "chancery-audit",
             "chancery-hsm",
+            "chancery-mpc",
         ],
     ),
     (
@@ -155,7 +156,7 @@ const WALLS: &[(&str, &[&str], &str)] = &[
     (
         "reqwest",
         &["chancery-cli", "chancery-enclave", "chancery-server"],
-        "the command line is a client, the enclave asks witnesses and time-stamping authorities; the door uses it in tests",
+        "the command line is a client, the enclave asks witnesses and time-stamping authorities, the link asks other parties",
     ),
     ("rusqlite", &["chancery-store"], "one writer owns the database"),
     (

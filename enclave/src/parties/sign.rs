@@ -1,0 +1,433 @@
+//! A signature by several parties. Who was asked by the client takes its request to as many others as it takes; each walks it for
+//! itself, and what comes here has been recorded by this party. Whoever does not answer, or breaks off, is routed around; whoever
+//! refuses ends it. Each signer comes to the signature itself and verifies it under the pinned key.
+//! If this is wrong, this party signs what it did not decide.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chancery_audit::{self as audit, Appended, Digest, PartyDecision, Verdict};
+use chancery_core::{Code, IdempotencyKey, Payload, RequestId, SignRequest, WalletId, limit};
+use chancery_hsm::{Message, Sealed};
+use chancery_identity::{Fields, Message as HttpMessage, Vouched};
+use chancery_mpc::{Outcome, PartyId, Terms, ecdsa};
+use serde::Deserialize;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+
+use super::table::{Broken, Table};
+use super::waiting::{Member, Order};
+use super::wire::{Ask, Begin, Call, Cancel, Consent, No};
+use super::{CONSENT_MS, Parties, Shared, fresh_nonce, joint_nonce, key_name, scheme};
+use crate::house::House;
+use crate::kept::Kept;
+use crate::refusal::Refusal;
+use crate::start::Enclave;
+use crate::walk;
+
+/// The last step of a signature: whoever has taken it may have enabled others to finish alone.
+const LAST_STEP: u8 = 3;
+
+/// Where this party sits.
+pub(crate) enum Seat {
+    /// The client asked here.
+    Head,
+    /// Another party asked.
+    Member(Member),
+}
+
+/// What is signed, and by what right: all of it is on record.
+#[derive(Clone, Copy)]
+pub(crate) struct Matter<'a> {
+    pub house: &'a Arc<House>,
+    pub id: RequestId,
+    pub leaf: &'a Appended,
+    pub decision: &'a audit::Decision,
+    pub kept: &'a Kept,
+    pub shared: &'a Shared,
+    /// The digest.
+    pub digest: [u8; 32],
+}
+
+/// Signs with the others. What other signers decided comes with it where the client asked here.
+///
+/// # Errors
+/// [`Code::PartyRefused`], [`Code::PartiesUnavailable`], [`Code::PartiesFailed`], and what keeps this party itself from signing.
+pub(crate) async fn sign(matter: Matter<'_>, seat: Seat) -> Result<(Sealed, Vec<PartyDecision>), Refusal> {
+    let none = || {
+        Refusal::new(
+            Code::PartiesUnavailable,
+            "this appliance is no party any more: `[mpc]` is not configured",
+        )
+    };
+    let parties = matter.house.parties.as_ref().ok_or_else(none)?;
+    if matter.shared.share.party != parties.me.get() {
+        let detail =
+            format!("the share is party {}'s, and this is party {}", matter.shared.share.party, parties.me);
+        return Err(Refusal::new(Code::PartiesUnavailable, detail));
+    }
+    match seat {
+        Seat::Head => matter.head(parties).await,
+        Seat::Member(member) => matter.member(parties, member).await.map(|sealed| (sealed, Vec::new())),
+    }
+}
+
+impl Matter<'_> {
+    /// The other holders of the key, in the order in which they are asked: those after this one first.
+    fn others(&self, parties: &Parties) -> Result<VecDeque<PartyId>, Refusal> {
+        let audit::Decision { tenant, wallet, .. } = self.decision;
+        let all = scheme(self.shared.share.threshold, self.shared.share.parties)?.all();
+        let (mut before, mut after) = (Vec::new(), VecDeque::new());
+        for party in all.filter(|party| *party != parties.me && parties.peers.contains_key(party)) {
+            if self.house.store.read(|rows| rows.is_banned(tenant, wallet, party.get()))? {
+                continue;
+            }
+            if party < parties.me { before.push(party) } else { after.push_back(party) }
+        }
+        after.extend(before);
+        Ok(after)
+    }
+
+    async fn head(self, parties: &Arc<Parties>) -> Result<(Sealed, Vec<PartyDecision>), Refusal> {
+        let mut agreed = BTreeMap::new();
+        let until = Instant::now() + Duration::from_millis(limit::PARTY_SIGN_MS);
+        let made = match timeout_at(until, self.lead(parties, &mut agreed)).await {
+            Ok(made) => made,
+            Err(_) => Err(Refusal::new(Code::PartiesFailed, "the parties took too long").retry_after(2)),
+        };
+        if made.is_err() {
+            for party in agreed.into_keys() {
+                self.cancel(parties, party);
+            }
+        }
+        made
+    }
+
+    /// Asks, and signs with those who agreed, until it is signed or too few are left.
+    async fn lead(
+        self,
+        parties: &Arc<Parties>,
+        agreed: &mut BTreeMap<PartyId, Consent>,
+    ) -> Result<(Sealed, Vec<PartyDecision>), Refusal> {
+        let mut left = self.others(parties)?;
+        let needed = usize::from(self.shared.share.threshold).saturating_sub(1);
+        loop {
+            while agreed.len() < needed {
+                self.gather(parties, &mut left, needed, agreed).await?;
+            }
+            let mut nonces: BTreeMap<_, _> = agreed.iter().map(|(party, yes)| (*party, yes.nonce)).collect();
+            nonces.insert(parties.me, fresh_nonce()?);
+            let mut absent = self.begin(parties, &nonces).await;
+            if absent.is_empty() {
+                let broken = match self.session(parties, &nonces).await {
+                    Ok(sealed) => {
+                        let decisions = std::mem::take(agreed).into_values().map(|yes| yes.decision);
+                        return Ok((sealed, decisions.collect()));
+                    }
+                    Err(broken) => broken,
+                };
+                tracing::warn!(request = %self.id, %broken, "a session of several parties broke off");
+                absent = broken.without();
+                if absent.is_empty() {
+                    return Err(broken.refusal());
+                }
+            }
+            for party in absent {
+                agreed.remove(&party);
+                self.cancel(parties, party);
+            }
+        }
+    }
+
+    /// Asks as many as are missing, all at once.
+    async fn gather(
+        self,
+        parties: &Arc<Parties>,
+        left: &mut VecDeque<PartyId>,
+        needed: usize,
+        agreed: &mut BTreeMap<PartyId, Consent>,
+    ) -> Result<(), Refusal> {
+        let missing = needed.saturating_sub(agreed.len());
+        if left.len() < missing {
+            let detail = format!(
+                "{} of {needed} other parties could be had to sign",
+                agreed.len().saturating_add(left.len())
+            );
+            return Err(Refusal::new(Code::PartiesUnavailable, detail).retry_after(2));
+        }
+        let signed = self.kept.request_signature.clone().ok_or_else(unsigned)?;
+        let mut asking = JoinSet::new();
+        for party in left.drain(..missing) {
+            let there = Arc::clone(parties);
+            let (id, idempotency_key) = (self.id, self.kept.idempotency_key.clone());
+            let ask = Ask { id, idempotency_key, signed: signed.clone() };
+            asking.spawn(async move {
+                (party, there.ask::<Consent>(party, Call::Ask, &ask, limit::PARTY_ASK_MS).await)
+            });
+        }
+        let mut refused = None;
+        while let Some(answer) = asking.join_next().await {
+            let Ok((party, answer)) = answer else { continue };
+            match answer {
+                Ok(Ok(yes)) => match self.holds(parties, party, &yes) {
+                    Ok(()) => drop(agreed.insert(party, yes)),
+                    Err(reason) => {
+                        tracing::error!(%party, reason, "a party's word does not hold");
+                        self.cancel(parties, party);
+                    }
+                },
+                Ok(Err(no)) if is_passing(&no) => {
+                    tracing::warn!(%party, code = %no.code(), "a party cannot sign now");
+                }
+                // Whoever says no has the last word, whatever others would say.
+                Ok(Err(no)) => refused = Some(no.of(party)),
+                Err(reason) => {
+                    tracing::warn!(%party, reason, "a party does not answer");
+                    self.cancel(parties, party);
+                }
+            }
+        }
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// Whether the party's own log holds that it allowed just this.
+    fn holds(&self, parties: &Parties, party: PartyId, yes: &Consent) -> Result<(), String> {
+        if yes.decision.party() != Some(party.get()) {
+            return Err("it is another party's".to_owned());
+        }
+        let trust = &parties.peer(party).map_err(|refusal| refusal.to_string())?.trust;
+        yes.decision.verify(self.decision, trust).map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Has everybody sit down; answers who did not.
+    async fn begin(self, parties: &Arc<Parties>, nonces: &BTreeMap<PartyId, Digest>) -> BTreeSet<PartyId> {
+        let told: BTreeMap<u8, Digest> = nonces.iter().map(|(party, nonce)| (party.get(), *nonce)).collect();
+        let mut telling = JoinSet::new();
+        for party in nonces.keys().copied().filter(|party| *party != parties.me) {
+            let (there, begin) = (Arc::clone(parties), Begin { id: self.id, nonces: told.clone() });
+            telling.spawn(async move {
+                let told = there.ask::<()>(party, Call::Begin, &begin, limit::PARTY_ROUND_MS).await;
+                (party, matches!(told, Ok(Ok(()))))
+            });
+        }
+        let mut absent = BTreeSet::new();
+        while let Some(answer) = telling.join_next().await {
+            if let Ok((party, false)) = answer {
+                absent.insert(party);
+            }
+        }
+        absent
+    }
+
+    fn cancel(&self, parties: &Arc<Parties>, party: PartyId) {
+        let (there, cancel) = (Arc::clone(parties), Cancel { id: self.id });
+        tokio::spawn(async move {
+            let told = there.ask::<()>(party, Call::Cancel, &cancel, limit::PARTY_ROUND_MS).await;
+            tracing::debug!(%party, told = told.is_ok(), "given up");
+        });
+    }
+
+    async fn member(self, parties: &Arc<Parties>, member: Member) -> Result<Sealed, Refusal> {
+        let gone = || Refusal::new(Code::PartiesFailed, "the party that asked gave it up");
+        let Member { mut expected, consent } = member;
+        let nonce = fresh_nonce()?;
+        let decision = self.proved().await?;
+        consent.send(Consent { nonce, decision }).map_err(|_| gone())?;
+        let until = Instant::now() + Duration::from_millis(CONSENT_MS);
+        let mut begun = HashSet::new();
+        loop {
+            let order = timeout_at(until, expected.orders.recv()).await;
+            let Ok(Some(Order::Begin(nonces))) = order else { return Err(gone()) };
+            self.admissible(parties, expected.from, &nonces, nonce)?;
+            if !begun.insert(joint_nonce(&nonces)) {
+                return Err(Refusal::new(Code::PartiesFailed, "a session was asked for twice"));
+            }
+            match self.session(parties, &nonces).await {
+                Ok(sealed) => return Ok(sealed),
+                Err(broken) => {
+                    tracing::warn!(request = %self.id, %broken, "a session of several parties broke off");
+                }
+            }
+        }
+    }
+
+    /// Whether a session is one that this party agreed to: its own nonce, whoever asked, as many as it takes, nobody banned.
+    fn admissible(
+        &self,
+        parties: &Parties,
+        from: PartyId,
+        nonces: &BTreeMap<PartyId, Digest>,
+        own: Digest,
+    ) -> Result<(), Refusal> {
+        let others: BTreeSet<_> = self.others(parties)?.into_iter().collect();
+        let sound = nonces.get(&parties.me) == Some(&own)
+            && nonces.contains_key(&from)
+            && nonces.len() == usize::from(self.shared.share.threshold)
+            && nonces.keys().all(|party| *party == parties.me || others.contains(party));
+        let detail = "the session is none that this party takes part in";
+        if sound { Ok(()) } else { Err(Refusal::new(Code::Forbidden, detail)) }
+    }
+
+    /// This party's decision, proved in its own log: without it no other party signs.
+    async fn proved(&self) -> Result<PartyDecision, Refusal> {
+        let checkpoint = self.house.log.checkpoint_covering(self.leaf.index()).await?;
+        let proven = self.house.log.prove(self.leaf, &checkpoint)?;
+        Ok(PartyDecision { decision: self.decision.clone(), decision_proof: proven.proof().to_string() })
+    }
+
+    /// One session to its end.
+    async fn session(
+        self,
+        parties: &Arc<Parties>,
+        nonces: &BTreeMap<PartyId, Digest>,
+    ) -> Result<Sealed, Broken> {
+        let (house, shared) = (self.house, self.shared);
+        let audit::Decision { tenant, wallet, signing_digest, outcome, .. } = self.decision;
+        if *outcome != Verdict::Allowed {
+            return Err(Refusal::new(Code::Internal, "nothing was allowed").into());
+        }
+        let signers: BTreeSet<PartyId> = nonces.keys().copied().collect();
+        let share = parties.open_share(&house.store, tenant, wallet, shared)?;
+        let machine = ecdsa::Sign::new(share, &signers, self.digest)?;
+        let members = parties.members(&signers)?;
+        let terms = Terms {
+            key: &key_name(tenant, wallet),
+            epoch: shared.share.epoch,
+            scheme: scheme(shared.share.threshold, shared.share.parties)?,
+            members: &members,
+            about: signing_digest.as_bytes(),
+            nonce: joint_nonce(nonces),
+        };
+        let mut table = Table::open(parties, machine, &terms, limit::PARTY_ROUND_MS)?;
+        let session = table.id();
+        let ended = self.run(&mut table).await;
+        if let Err(Broken::Fault(fault)) = &ended {
+            parties.ban(house, (tenant, wallet), session, fault).await?;
+        }
+        let raw = ended?;
+        let (raw, _parity) = raw.split_at(64);
+        Sealed::brought(&shared.public, &Message::Digest(self.digest), raw).map_err(|wrong| {
+            tracing::error!(%wallet, %wrong, "the parties came to a signature that does not hold");
+            Refusal::new(Code::PartiesFailed, "the parties came to no signature of the wallet's key").into()
+        })
+    }
+
+    async fn run(self, table: &mut Table<ecdsa::Sign>) -> Result<ecdsa::Signature, Broken> {
+        let (session, id) = (table.id(), self.id);
+        let (mut came_to, mut spoken) = (None, false);
+        loop {
+            if !spoken && table.says() >= Some(LAST_STEP) {
+                // ORDER: on record before it is said. A crash after this leaves limits spent: others may have the signature.
+                self.house.store.write(move |tx| Ok::<_, Refusal>(tx.speak(&session, id)?)).await?;
+                spoken = true;
+            }
+            table.speak();
+            if let Some(Outcome::Done(signature)) = came_to {
+                return Ok(signature);
+            }
+            came_to = table.listen().await?;
+        }
+    }
+}
+
+/// Whether a refusal is about this moment alone, and another party may do.
+fn is_passing(no: &No) -> bool {
+    let status = no.code().status();
+    status >= 500 || matches!(status, 404 | 409 | 429)
+}
+
+fn unsigned() -> Refusal {
+    let detail = "several parties hold this wallet's key, and each wants to see that the client itself asks: sign the request (RFC 9421)";
+    Refusal::new(Code::RequestSignatureRequired, detail)
+}
+
+/// That a request is signed by its client, without which no other party would take part.
+///
+/// # Errors
+/// [`Code::RequestSignatureRequired`].
+pub(crate) fn require_signature(is_signed: bool) -> Result<(), Refusal> {
+    if is_signed { Ok(()) } else { Err(unsigned()) }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    wallet: WalletId,
+    payload: Payload,
+}
+
+impl Enclave {
+    /// Walks a client's request that another party brought, and answers once it is decided: yes with the decision proved, or why
+    /// not. The walk goes on to its end.
+    pub(super) async fn asked(
+        &self,
+        parties: &Arc<Parties>,
+        from: PartyId,
+        ask: Ask,
+    ) -> Result<Consent, Refusal> {
+        let expected = parties.waiting.expect(from, ask.id)?;
+        let (vouched, request) = self.testified(parties, from, &ask)?;
+        let (consent, agreed) = oneshot::channel();
+        let member = Member { expected, consent };
+        let (there, house) = (self.clone(), Arc::clone(self.house()));
+        let walking = tokio::spawn(async move {
+            there.run(async move { walk::join(&house, vouched, request, member).await }).await
+        });
+        if let Ok(consent) = agreed.await {
+            return Ok(consent);
+        }
+        match walking.await {
+            Ok(Err(refusal)) => Err(refusal),
+            _ => Err(Refusal::new(Code::RequestInProgress, "this was signed before, or is being signed")),
+        }
+    }
+
+    /// What the client itself signed, seen with this party's own eyes.
+    fn testified(
+        &self,
+        parties: &Parties,
+        from: PartyId,
+        ask: &Ask,
+    ) -> Result<(Vouched, SignRequest), Refusal> {
+        let refused = |reason: String| {
+            tracing::info!(%from, reason, "a request that another party brought was refused");
+            Refusal::new(Code::RequestSignatureInvalid, Code::RequestSignatureInvalid.title())
+        };
+        let signed = &ask.signed;
+        if !parties.peer(from)?.is_called(&signed.authority) {
+            return Err(refused("it was for somebody else than who brought it".to_owned()));
+        }
+        let link = parties.link.get().ok_or_else(|| refused("the link is not open".to_owned()))?;
+        let client = link.client(signed.certificate.as_bytes()).map_err(refused)?;
+        let body = signed.body.as_bytes();
+        let message = HttpMessage {
+            method: "POST",
+            authority: &signed.authority,
+            path: "/v1/sign",
+            idempotency_key: ask.idempotency_key.as_str(),
+            body,
+        };
+        let [input, signature, digest] = fields(signed, body);
+        let fields = Fields { signature_input: &input, signature: &signature, content_digest: &digest };
+        let now = self.house().clock.now()?;
+        let vouched = client.vouch(message, &fields, now).map_err(|error| refused(error.to_string()))?;
+        let Body { wallet, payload } =
+            serde_json::from_slice(body).map_err(|error| refused(error.to_string()))?;
+        let idempotency_key: IdempotencyKey = ask.idempotency_key.clone();
+        let request = SignRequest { tenant: client.tenant().clone(), wallet, idempotency_key, payload };
+        Ok((vouched, request))
+    }
+}
+
+/// The fields as they came with the request: what is kept of them says all.
+fn fields(signed: &audit::RequestSignature, body: &[u8]) -> [String; 3] {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    [
+        format!("sig={}", signed.parameters),
+        format!("sig=:{}:", STANDARD.encode(signed.signature.as_bytes())),
+        format!("sha-256=:{}:", STANDARD.encode(Digest::of(body).as_bytes())),
+    ]
+}

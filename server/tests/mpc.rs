@@ -1,0 +1,165 @@
+//! Three parties, each a real `chanceryd` with its own token, store, policy and log: they make a key that nobody has, and any two
+//! sign with it, each by its own decision. One set-up for all cases, because it is the dear part.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code"
+)]
+
+mod appliance;
+mod parties;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use alloy_consensus::SignableTransaction as _;
+use alloy_primitives::{Address, U256};
+use appliance::{Answer, one_ether, transfer, treasury};
+use bitcoin::secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
+use bitcoin::secp256k1::{Message, Secp256k1};
+use chancery_audit::Trust;
+use parties::Parties;
+use serde_json::{Value, json};
+
+const STRICT: &str = r#"
+@id("small-only")
+forbid (principal, action == Action::"transfer", resource) when { context.amount > 2000000000 };
+"#;
+
+/// The treasury's rules, and one more.
+fn strict() -> Value {
+    let mut bundle = treasury();
+    let files = bundle["files"].as_object_mut().unwrap();
+    files.retain(|path, _| !path.starts_with("tests/"));
+    files.insert("policies/strict.cedar".to_owned(), STRICT.into());
+    bundle
+}
+
+/// Who signed, by a library that none of the parties uses to sign.
+fn signer(answer: &Answer, digest: [u8; 32]) -> Address {
+    let bytes =
+        hex::decode(answer.body["receipt"]["signature"].as_str().unwrap().trim_start_matches("0x")).unwrap();
+    let (compact, parity) = bytes.split_at(64);
+    let id = RecoveryId::from_i32(i32::from(parity[0])).unwrap();
+    let signature = RecoverableSignature::from_compact(compact, id).unwrap();
+    let mut low = signature.to_standard();
+    low.normalize_s();
+    assert_eq!(low, signature.to_standard(), "low-S");
+    let key = Secp256k1::new().recover_ecdsa(&Message::from_digest(digest), &signature).unwrap();
+    Address::from_raw_public_key(&key.serialize_uncompressed()[1..])
+}
+
+/// The parties whose decisions a receipt proves, its own among them.
+fn proved(answer: &Answer, trust: &Trust) -> BTreeSet<u8> {
+    let verified = answer.verified(trust);
+    let receipt = verified.receipt();
+    let others = receipt.parties.iter().map(|party| party.party().unwrap());
+    others.chain([receipt.decision.share.unwrap().party]).collect()
+}
+
+fn refused(answer: &Answer, status: u16, code: &str) {
+    assert_eq!((answer.status, answer.code()), (status, code), "{answer:?}");
+}
+
+/// Would catch a party that signs without having decided, on another's word or with a share that was changed; a key that one party
+/// alone can use; a dead party that stops the others; and a receipt that leaves out who agreed.
+#[tokio::test]
+async fn three_parties_make_a_key_and_any_two_sign_each_by_its_own_decision() {
+    let Some(mut parties) = Parties::open(3).await else { return };
+    let wallet = |id: &str| {
+        json!({"id": id, "chain": "ethereum", "chain_ids": [31337],
+            "key": {"from": "parties", "threshold": 2, "parties": 3}})
+    };
+
+    // Party 3 lets nobody but party 1 propose: what party 2 proposes is made by nobody.
+    let vain = parties.operator(2).post("/v1/wallets", &wallet("treasury"), None).await;
+    refused(&vain, 403, "party-refused");
+    assert!(vain.body["detail"].as_str().unwrap().contains("party 1 refused"), "{vain:?}");
+    let made = parties.operator(1).post("/v1/wallets", &wallet("treasury"), None).await;
+    assert_eq!(made.status, 201, "{made:?}\n{}", parties.logs());
+    let address: Address = made.body["address"].as_str().unwrap().parse().unwrap();
+    for number in 1..=3 {
+        let shown = parties.operator(number).get("/v1/wallets/treasury").await;
+        assert_eq!(shown.body["address"], made.body["address"], "{shown:?}");
+        assert_eq!((&shown.body["tier"], &shown.body["share"]), (&json!("mpc"), &json!("2-of-3")));
+        let applied = parties.operator(number).apply(&treasury()).await;
+        assert_eq!(applied.status, 200, "{applied:?}");
+    }
+
+    // Without the client's own signature nobody else would believe that it asked.
+    refused(
+        &parties.client(1).sign("treasury", &one_ether(0), "plain").await,
+        403,
+        "request-signature-required",
+    );
+    let signed = parties.sign(1, &one_ether(0), "first").await;
+    assert_eq!(signed.status, 200, "{signed:?}\n{}", parties.logs());
+    let digest = transfer(0, U256::from(10_u64.pow(18))).signature_hash().0;
+    assert_eq!(signer(&signed, digest), address);
+    let trust = parties.trust(1).await;
+    assert_eq!(proved(&signed, &trust), BTreeSet::from([1, 2]));
+    // Party 2 walked it too: its own log, its own receipt.
+    let theirs = parties.operator(2).get("/v1/requests?state=released").await;
+    assert_eq!(theirs.body["requests"].as_array().unwrap().len(), 1, "{theirs:?}");
+    let none = parties.operator(3).get("/v1/requests").await;
+    assert!(none.body["requests"].as_array().unwrap().is_empty(), "party 3 was not asked: {none:?}");
+
+    // A receipt without the other party, or with another's word for it, shows nothing.
+    let receipt = &signed.body["receipt"];
+    let fails = |receipt: &Value, trust: &Trust| {
+        chancery_audit::verify(receipt.to_string().as_bytes(), trust).unwrap_err().to_string()
+    };
+    let mut alone = receipt.clone();
+    alone.as_object_mut().unwrap().remove("parties");
+    assert!(fails(&alone, &trust).contains("fewer parties"), "{}", fails(&alone, &trust));
+    let mut forged = receipt.clone();
+    forged["parties"][0]["decision_proof"] = receipt["decision_proof"].clone();
+    assert!(fails(&forged, &trust).starts_with("party 2: "), "{}", fails(&forged, &trust));
+    let mut other = receipt.clone();
+    other["parties"][0]["decision"]["share"]["party"] = json!(3);
+    assert!(fails(&other, &trust).starts_with("party 3: "), "{}", fails(&other, &trust));
+    let mut none = serde_json::from_str::<Value>(&trust.to_json()).unwrap();
+    none["parties"].as_object_mut().unwrap().remove("2");
+    let none = Trust::parse(none.to_string().as_bytes()).unwrap();
+    assert!(fails(receipt, &none).contains("knows no log"), "{}", fails(receipt, &none));
+
+    // The strictest has the last word, and is named with its rule. What one party held for it is given back.
+    let applied = parties.operator(2).apply(&strict()).await;
+    assert_eq!(applied.status, 200, "{applied:?}");
+    let three = transfer(1, U256::from(3 * 10_u64.pow(18))).encoded_for_signing();
+    let denied = parties.sign(1, &three, "three").await;
+    refused(&denied, 403, "party-refused");
+    assert_eq!(denied.body["rules"], json!(["party 2: small-only"]), "{denied:?}");
+    assert_eq!(parties.sign(1, &one_ether(1), "again").await.status, 200);
+
+    // Whoever is dead is routed around; with one alone there is nobody to sign with, and that is said soon.
+    parties.kill(2);
+    let around = parties.sign(1, &one_ether(2), "around").await;
+    assert_eq!(around.status, 200, "{around:?}\n{}", parties.logs());
+    assert_eq!(proved(&around, &trust), BTreeSet::from([1, 3]));
+    parties.kill(3);
+    let asked = Instant::now();
+    let alone = parties.sign(1, &one_ether(3), "alone").await;
+    refused(&alone, 503, "parties-unavailable");
+    assert!(asked.elapsed() < Duration::from_secs(25), "in time");
+    let standing = parties.operator(1).get("/v1/mpc").await;
+    let there = |at: usize| standing.body["peers"][at]["reachable"].clone();
+    assert_eq!([there(0), there(1)], [json!(false), json!(false)], "{standing:?}");
+
+    // Started again they sign again, under the key that the failed request gave back.
+    parties.start(2);
+    let back = parties.sign(1, &one_ether(3), "alone").await;
+    assert_eq!(back.status, 200, "{back:?}\n{}", parties.logs());
+    assert_eq!(proved(&back, &trust), BTreeSet::from([1, 2]));
+
+    // A share that was changed on the disk signs nothing; the others go on without it.
+    parties.tamper(2);
+    parties.start(2);
+    parties.start(3);
+    refused(&parties.sign(2, &one_ether(4), "changed").await, 503, "store-unavailable");
+    let without = parties.sign(1, &one_ether(5), "without").await;
+    assert_eq!(without.status, 200, "{without:?}\n{}", parties.logs());
+    assert_eq!(proved(&without, &trust), BTreeSet::from([1, 3]));
+}
