@@ -19,5 +19,5 @@ pub use clock::{Clock, ClockError, ManualClock, SystemClock, UnixMillis};
 pub use code::Code;
 pub use id::{ClientId, IdError, IdempotencyKey, KeyId, RequestId, Tenant, WalletId};
 pub use mode::Mode;
-pub use request::{Payload, SignRequest};
+pub use request::{Payload, SignRequest, TokenAccount};
 pub use tier::Tier;

@@ -6,13 +6,15 @@ use bitcoin::hashes::{Hash as _, sha256 as sha};
 /// Starts what [`commitment`] hashes, so that it is no other 32 bytes that anybody signs.
 const DOMAIN: &[u8] = b"chancery signing digests v1\n";
 
-/// How a digest is signed. Both on secp256k1.
+/// How a digest is signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scheme {
     /// ECDSA, low-S.
     Ecdsa,
     /// BIP-340.
     Schnorr,
+    /// RFC 8032: signs the intent's preimage itself, of which the digest is SHA-256.
+    Ed25519,
 }
 
 /// One signature that a payload needs.
@@ -35,15 +37,28 @@ pub struct Derived {
     pub public: [u8; 33],
 }
 
-/// An ECDSA signature as a token gives it, low-S.
+/// A signature in its two halves: ECDSA's low-S numbers, or the nonce point and number of the others, as their standards
+/// write them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signature {
-    /// Big-endian.
+    /// The first half.
     pub r: [u8; 32],
-    /// Big-endian.
+    /// The second.
     pub s: [u8; 32],
-    /// True where the nonce point's y is odd.
-    pub y_parity: bool,
+    /// Of ECDSA alone: whether the nonce point's y is odd.
+    pub y_parity: Option<bool>,
+}
+
+impl Signature {
+    /// Both halves.
+    #[must_use]
+    pub fn bytes(&self) -> [u8; 64] {
+        let mut bytes = [0; 64];
+        let (r, s) = bytes.split_at_mut(32);
+        r.copy_from_slice(&self.r);
+        s.copy_from_slice(&self.s);
+        bytes
+    }
 }
 
 /// What commits to several digests: a domain, then each digest. SHA-256 of it is the intent's signing digest.

@@ -290,11 +290,8 @@ fn messages_are_signed_as_the_bip_shows() {
         secp.verify_ecdsa(&digest, &signature, &key.inner).unwrap();
         let compact = signature.serialize_compact();
         let (r, s) = compact.split_at(32);
-        let made = chancery_intent::Signature {
-            r: r.try_into().unwrap(),
-            s: s.try_into().unwrap(),
-            y_parity: false,
-        };
+        let made =
+            chancery_intent::Signature { r: r.try_into().unwrap(), s: s.try_into().unwrap(), y_parity: None };
         let Artifact::Proof { simple } = intent.finish(&[made]).unwrap() else { panic!("not a proof") };
         assert_eq!(simple, published, "`{message}`");
     }

@@ -13,9 +13,8 @@ use crate::signing::{Scheme, Signature};
 use crate::{Artifact, IntentError};
 
 pub(super) fn signature(signature: &Signature, sighash: Sighash) -> Result<ecdsa::Signature, IntentError> {
-    let compact = [signature.r, signature.s].concat();
     let signature =
-        secp256k1::ecdsa::Signature::from_compact(&compact).map_err(|_| IntentError::Signatures)?;
+        secp256k1::ecdsa::Signature::from_compact(&signature.bytes()).map_err(|_| IntentError::Signatures)?;
     Ok(ecdsa::Signature { signature, sighash_type: sighash.ecdsa() })
 }
 

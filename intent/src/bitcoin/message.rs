@@ -53,7 +53,7 @@ impl Proof {
         let proof = Self { own, to_sign, sighash, signings };
         if !is_taproot(&proof.own) {
             // Any signature: whether ours alone is enough does not depend on its bytes.
-            let any = Signature { r: [1; 32], s: [1; 32], y_parity: false };
+            let any = Signature { r: [1; 32], s: [1; 32], y_parity: None };
             proof.witness(&any)?;
         }
         Ok(proof)
