@@ -2,6 +2,7 @@
 //! inclusion proofs, the rest by a digest in a record or by the wallet's signature. What is not here: that the payload
 //! decodes to the intent and to the signing digest, which needs the decoders (`chancery receipt verify` adds it).
 
+use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use chancery_core::{Payload, RequestId, Tenant, UnixMillis};
 use chancery_identity::Testimony;
 use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
@@ -353,7 +354,9 @@ fn signed_by_wallet(receipt: &Receipt, signatures: &[u8]) -> Result<(), &'static
     }
     let one = [decision.signing_digest];
     let digests = if several { signing_digests.as_slice() } else { &one };
-    let Algorithm::Secp256k1 = decision.algorithm;
+    if decision.algorithm == Algorithm::Ed25519 {
+        return signed_ed25519(decision, payload, signatures);
+    }
     let (signatures, rest) = signatures.as_chunks::<65>();
     if !rest.is_empty() || signatures.len() != digests.len() {
         return Err("it is not 65 bytes for each digest");
@@ -367,6 +370,22 @@ fn signed_by_wallet(receipt: &Receipt, signatures: &[u8]) -> Result<(), &'static
         let key = PublicKey::from_slice(key.as_bytes()).map_err(|_| "the wallet's public key is none")?;
         signed_by(&secp, &key, digest, signature)
     })
+}
+
+/// The one signature of a payload whose bytes are signed themselves.
+fn signed_ed25519(decision: &Decision, payload: &Payload, signature: &[u8]) -> Result<(), &'static str> {
+    let Payload::SolanaTransaction { data, .. } = payload else {
+        return Err("no such payload is signed with Ed25519");
+    };
+    if Digest::of(data) != decision.signing_digest {
+        return Err("the decision is about another message");
+    }
+    if !decision.signers.is_empty() {
+        return Err("the wallet has one key, and the decision names others");
+    }
+    UnparsedPublicKey::new(&ED25519, decision.public_key.as_bytes())
+        .verify(data, signature)
+        .map_err(|_| "it does not verify under the wallet's key")
 }
 
 fn signed_by(

@@ -80,7 +80,7 @@ impl Recorded {
         }
         let mut signatures = Vec::with_capacity(signings.len());
         for signing in signings {
-            let signature = self.wallet.keys.sign(&house.hsm, signing).await;
+            let signature = self.wallet.keys.sign(&house.hsm, &self.intent, signing).await;
             signatures.push(signature.inspect_err(|refusal| {
                 tracing::warn!(request = %self.id, wallet = %self.wallet.id, %refusal, "not signed");
             })?);
