@@ -47,7 +47,7 @@ pub struct Receipt {
     /// Its C2SP tlog-proof, under the same checkpoint as the decision's.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub outcome_proof: Option<String>,
-    /// The released signature: for `secp256k1` 65 bytes, `r || s || y_parity`, for `ed25519` 64; where the payload needed several
+    /// The released signature: for `secp256k1` 65 bytes, `r || s || y_parity`, for others 64; where the payload needed several
     /// (Bitcoin), one after the other.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub signature: Option<HexBytes>,

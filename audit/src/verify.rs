@@ -6,7 +6,7 @@ use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use chancery_core::{Payload, RequestId, Tenant, UnixMillis};
 use chancery_identity::Testimony;
 use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
-use secp256k1::{Message, PublicKey, Secp256k1, VerifyOnly};
+use secp256k1::{Message, PublicKey, Secp256k1, VerifyOnly, XOnlyPublicKey, schnorr};
 use serde::{Deserialize, Serialize};
 
 use crate::approval::{Act, Matter, Spoken};
@@ -354,8 +354,10 @@ fn signed_by_wallet(receipt: &Receipt, signatures: &[u8]) -> Result<(), &'static
     }
     let one = [decision.signing_digest];
     let digests = if several { signing_digests.as_slice() } else { &one };
-    if decision.algorithm == Algorithm::Ed25519 {
-        return signed_ed25519(decision, payload, signatures);
+    match decision.algorithm {
+        Algorithm::Secp256k1 => {}
+        Algorithm::Bip340 => return signed_schnorr(decision, digests, signatures),
+        Algorithm::Ed25519 => return signed_ed25519(decision, payload, signatures),
     }
     let (signatures, rest) = signatures.as_chunks::<65>();
     if !rest.is_empty() || signatures.len() != digests.len() {
@@ -369,6 +371,24 @@ fn signed_by_wallet(receipt: &Receipt, signatures: &[u8]) -> Result<(), &'static
         let key = decision.signers.get(place).unwrap_or(&decision.public_key);
         let key = PublicKey::from_slice(key.as_bytes()).map_err(|_| "the wallet's public key is none")?;
         signed_by(&secp, &key, digest, signature)
+    })
+}
+
+/// Schnorr signatures, each by the key that the decision names for it.
+fn signed_schnorr(decision: &Decision, digests: &[Digest], signatures: &[u8]) -> Result<(), &'static str> {
+    let (signatures, rest) = signatures.as_chunks::<64>();
+    let signers = &decision.signers;
+    if !rest.is_empty() || signatures.len() != digests.len() || signers.len() != digests.len() {
+        return Err("it is not 64 bytes and a key for each digest");
+    }
+    let secp = Secp256k1::verification_only();
+    digests.iter().zip(signatures).zip(signers).try_for_each(|((digest, signature), signer)| {
+        let key = XOnlyPublicKey::from_slice(signer.as_bytes()).map_err(|_| "a signer's key is none")?;
+        let signature =
+            schnorr::Signature::from_slice(signature).map_err(|_| "it is no Schnorr signature")?;
+        let message = Message::from_digest(*digest.as_bytes());
+        secp.verify_schnorr(&signature, &message, &key)
+            .map_err(|_| "it does not verify under the key that the decision names")
     })
 }
 

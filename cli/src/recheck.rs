@@ -23,7 +23,7 @@ pub struct Rechecked {
     /// What it rests on besides the payload: the policy bundle's word about contracts.
     pub assumed: Vec<String>,
     /// The key of each signature, where they are derived from the wallet's account.
-    pub signers: Vec<[u8; 33]>,
+    pub signers: Vec<Vec<u8>>,
     /// What is signed.
     pub signings: Vec<Signing>,
 }
@@ -177,7 +177,7 @@ fn recheck_bitcoin(
     if open {
         assumed.push("inputs may be signed so that others can add more: the policy bundle's word".to_owned());
     }
-    let signers: Vec<_> = intent.signings().iter().filter_map(|signing| Some(signing.key?.public)).collect();
+    let signers = intent.signings().iter().filter_map(|signing| signing.signer(public_key)).collect();
     Ok(Rechecked {
         signers,
         signings: intent.signings().to_vec(),

@@ -132,7 +132,7 @@ codes! {
     LookupTableUnknown = "lookup-table-unknown", 422, "What a lookup table holds is not known";
     /// An instruction moves tokens without saying which, and nothing proves it.
     MintUnknown = "mint-unknown", 422, "Which token moves is not proved";
-    /// A Schnorr signature is needed (taproot), which no PKCS#11 token makes.
+    /// A Schnorr signature is needed (taproot), which no PKCS#11 token makes; a key derived from a seed does.
     SchnorrUnavailable = "schnorr-unavailable", 501, "Schnorr signatures are not available";
     /// The policy bundle does not parse, type-check or pass its own tests.
     BundleInvalid = "bundle-invalid", 422, "The policy bundle is not valid";

@@ -29,7 +29,7 @@ pub struct Released {
 pub struct Signed {
     /// The format.
     pub v: V1,
-    /// For each signature that the payload needs, in their order: `r || s || y_parity`, 65 bytes, of ECDSA; 64 of Ed25519.
+    /// For each signature that the payload needs, in their order: `r || s || y_parity`, 65 bytes, of ECDSA; 64 of others.
     pub signature: HexBytes,
     /// What each of several is over; empty where the one signature is over the signing digest itself.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]

@@ -160,7 +160,12 @@ impl Keys {
         }
     }
 
-    /// The public key that a signature must verify under.
+    /// Whether whoever has them makes signatures of this kind: no token makes those of Schnorr.
+    pub fn make(&self, scheme: Scheme) -> bool {
+        !matches!((self, scheme), (Self::Token(_), Scheme::Schnorr(_)))
+    }
+
+    /// The public key that a signature must verify under; of Schnorr the one before taproot's tweak.
     fn signer(&self, signing: &Signing) -> Result<PublicKey, Refusal> {
         match &signing.key {
             None => Ok(self.public().clone()),
@@ -186,7 +191,7 @@ impl Keys {
     /// # Errors
     /// [`Code::SchnorrUnavailable`], which nobody here could verify.
     pub fn apart(&self, signing: &Signing) -> Result<ColdSigning, Refusal> {
-        if signing.scheme == Scheme::Schnorr {
+        if matches!(signing.scheme, Scheme::Schnorr(_)) {
             let detail =
                 "the payload needs Schnorr signatures (taproot), which are not taken from a cold wallet";
             return Err(Refusal::new(Code::SchnorrUnavailable, detail));
@@ -208,7 +213,8 @@ impl Keys {
     pub async fn sign(&self, hsm: &Hsm, intent: &Intent, signing: &Signing) -> Result<Sealed, Refusal> {
         let message = match signing.scheme {
             Scheme::Ed25519 => Message::Bytes(intent.signed(signing).to_vec()),
-            Scheme::Ecdsa | Scheme::Schnorr => Message::Digest(signing.digest),
+            Scheme::Schnorr(taproot) => Message::Schnorr(signing.digest, taproot),
+            Scheme::Ecdsa => Message::Digest(signing.digest),
         };
         let derived = match self {
             Self::Token(key) => return Ok(hsm.sign(key, message).await?),

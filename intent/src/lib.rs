@@ -20,6 +20,7 @@ use chancery_core::Payload;
 pub use account_key::AccountKey;
 pub use alloy_primitives::Address;
 pub use artifact::Artifact;
+pub use chancery_core::Taproot;
 pub use contracts::{Contracts, Standard};
 pub use error::IntentError;
 pub use ethereum::address_of;
@@ -101,7 +102,7 @@ impl Intent {
     #[must_use]
     pub fn signed<'a>(&'a self, signing: &'a Signing) -> &'a [u8] {
         match signing.scheme {
-            Scheme::Ecdsa | Scheme::Schnorr => &signing.digest,
+            Scheme::Ecdsa | Scheme::Schnorr(_) => &signing.digest,
             Scheme::Ed25519 => &self.preimage,
         }
     }
@@ -110,7 +111,7 @@ impl Intent {
     /// the caller holds signatures already verified under the pinned key, and low-S.
     ///
     /// # Errors
-    /// [`IntentError::Signatures`] where there are more or fewer, or Schnorr signatures are asked for.
+    /// [`IntentError::Signatures`] where there are more or fewer, or of another kind.
     pub fn finish(&self, signatures: &[Signature]) -> Result<Artifact, IntentError> {
         match (&self.document, signatures) {
             (Document::Ethereum(document), [one]) => document.finish(one),

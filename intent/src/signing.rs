@@ -1,7 +1,13 @@
 //! What is to be signed. One payload may need several signatures; they are permitted together, under one digest that
 //! commits to all of them in their order. If that digest missed one, it would be signed without a decision.
 
+use bitcoin::TapNodeHash;
 use bitcoin::hashes::{Hash as _, sha256 as sha};
+use bitcoin::key::TapTweak as _;
+use bitcoin::secp256k1::PublicKey;
+use chancery_core::Taproot;
+
+use crate::bitcoin::SECP;
 
 /// Starts what [`commitment`] hashes, so that it is no other 32 bytes that anybody signs.
 const DOMAIN: &[u8] = b"chancery signing digests v1\n";
@@ -11,8 +17,8 @@ const DOMAIN: &[u8] = b"chancery signing digests v1\n";
 pub enum Scheme {
     /// ECDSA, low-S.
     Ecdsa,
-    /// BIP-340.
-    Schnorr,
+    /// BIP-340, with the key as taproot uses it.
+    Schnorr(Taproot),
     /// RFC 8032: signs the intent's preimage itself, of which the digest is SHA-256.
     Ed25519,
 }
@@ -26,6 +32,24 @@ pub struct Signing {
     pub digest: [u8; 32],
     /// With which key, of a wallet whose keys are derived; else with the one that it has.
     pub key: Option<Derived>,
+}
+
+impl Signing {
+    /// The key that the signature verifies under, where it is another than `own`, the wallet's: of a derived key its compressed SEC 1;
+    /// of Schnorr 32 bytes, x-only (BIP-340), tweaked where it spends by the key. Nothing too where `own` is no key.
+    #[must_use]
+    pub fn signer(&self, own: &[u8]) -> Option<Vec<u8>> {
+        let derived = self.key.as_ref().map(|key| key.public.as_slice());
+        let Scheme::Schnorr(taproot) = self.scheme else { return derived.map(<[u8]>::to_vec) };
+        let (key, _) = PublicKey::from_slice(derived.unwrap_or(own)).ok()?.x_only_public_key();
+        let signer = match taproot {
+            Taproot::Leaf(_) => key,
+            Taproot::Key(root) => {
+                key.tap_tweak(&*SECP, root.map(TapNodeHash::assume_hidden)).0.to_x_only_public_key()
+            }
+        };
+        Some(signer.serialize().to_vec())
+    }
 }
 
 /// A key that is derived from a wallet's account (BIP-32).

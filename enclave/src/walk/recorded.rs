@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chancery_audit::{self as audit, Appended};
 use chancery_core::{Code, RequestId};
-use chancery_intent::{Intent, Scheme};
+use chancery_intent::Intent;
 use chancery_policy::Permit;
 
 use super::Sealed;
@@ -74,8 +74,8 @@ impl Recorded {
         if let Some(brought) = brought {
             return Ok(brought);
         }
-        if signings.iter().any(|signing| signing.scheme == Scheme::Schnorr) {
-            let detail = "the payload needs Schnorr signatures (taproot), which the HSM cannot make";
+        if !signings.iter().all(|signing| self.wallet.keys.make(signing.scheme)) {
+            let detail = "the payload needs Schnorr signatures (taproot), which no key of the token makes";
             return Err(Refusal::new(Code::SchnorrUnavailable, detail));
         }
         let mut signatures = Vec::with_capacity(signings.len());

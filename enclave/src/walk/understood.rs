@@ -214,14 +214,15 @@ impl Understood {
             tier: self.wallet.tier(),
             algorithm: match self.intent.scheme() {
                 Scheme::Ed25519 => audit::Algorithm::Ed25519,
-                Scheme::Ecdsa | Scheme::Schnorr => audit::Algorithm::Secp256k1,
+                Scheme::Schnorr(_) => audit::Algorithm::Bip340,
+                Scheme::Ecdsa => audit::Algorithm::Secp256k1,
             },
             public_key: self.wallet.public_key().into(),
             signers: self
                 .intent
                 .signings()
                 .iter()
-                .filter_map(|signing| signing.key.map(|key| key.public.as_slice().into()))
+                .filter_map(|signing| signing.signer(self.wallet.public_key()).map(Into::into))
                 .collect(),
             payload: self.request.payload.kind().to_owned(),
             request_digest: self.digest,

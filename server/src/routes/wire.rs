@@ -89,7 +89,7 @@ pub(crate) struct Signature {
     pub bytes: String,
 }
 
-/// One of several ECDSA signatures over secp256k1, low-S.
+/// One of several signatures over secp256k1: ECDSA, low-S, or BIP-340.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct DigestSignature {
     /// What it is over: 64 hexadecimal digits.
@@ -133,7 +133,8 @@ impl From<enclave::Signed> for Signed {
             true => enclave::signature_text(hash.as_bytes()),
             false => prefixed(hash.as_bytes()),
         };
-        let signatures = signed.signing_digests.iter().zip(bytes.chunks(65)).map(|(digest, bytes)| {
+        let size = bytes.len().checked_div(signed.signing_digests.len()).unwrap_or_default().max(1);
+        let signatures = signed.signing_digests.iter().zip(bytes.chunks(size)).map(|(digest, bytes)| {
             let Signature { r, s, y_parity, .. } = Signature::of(bytes);
             DigestSignature { digest: *digest, r, s, y_parity }
         });
