@@ -48,12 +48,12 @@ pub struct Receipt {
     /// Its C2SP tlog-proof, under the same checkpoint as the decision's.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub outcome_proof: Option<String>,
-    /// The released signature: for `secp256k1` 65 bytes, `r || s || y_parity`; where the payload needed several (Bitcoin),
-    /// one after the other.
+    /// The released signature: for `secp256k1` 65 bytes, `r || s || y_parity`, for others 64; where the payload needed several
+    /// (Bitcoin), one after the other.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub signature: Option<HexBytes>,
     /// What each of several signatures is over; `decision.signing_digest` commits to the list: see [`signing_commitment`].
-    /// Empty where it is itself the digest that was signed.
+    /// Empty where it is itself the digest that was signed, or that of the message that was.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub signing_digests: Vec<Digest>,
     /// The signed transaction, ready to broadcast.

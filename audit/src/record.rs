@@ -76,9 +76,9 @@ pub struct Decision {
     /// Where the wallet's key lives.
     #[serde(skip_serializing_if = "Tier::is_hsm", default)]
     pub tier: Tier,
-    /// The wallet's kind of key.
+    /// What signs: the wallet's kind of key, and how.
     pub algorithm: Algorithm,
-    /// The wallet's public key; for `secp256k1` the 33 bytes of compressed SEC1.
+    /// The wallet's public key; for `secp256k1` and `bip340` the 33 bytes of compressed SEC1, for `ed25519` the 32 of RFC 8032.
     pub public_key: HexBytes,
     /// The key of each signature, where they are derived from the wallet's account: that of `public_key` is the account.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
@@ -167,6 +167,11 @@ impl Verdict {
 pub enum Algorithm {
     /// ECDSA on secp256k1 over a 32-byte digest, low-S, released as `r || s || y_parity` (65 bytes, parity 0 or 1).
     Secp256k1,
+    /// Schnorr on secp256k1 (BIP-340) over a 32-byte digest, 64 bytes. The key of each signature is in `signers`, as taproot tweaked it
+    /// (BIP-341): 32 bytes, x-only.
+    Bip340,
+    /// Ed25519 (RFC 8032) over the payload's bytes themselves, of which the signing digest is SHA-256; 64 bytes.
+    Ed25519,
 }
 
 /// How a decided request ended.

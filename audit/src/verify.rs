@@ -2,10 +2,11 @@
 //! inclusion proofs, the rest by a digest in a record or by the wallet's signature. What is not here: that the payload
 //! decodes to the intent and to the signing digest, which needs the decoders (`chancery receipt verify` adds it).
 
+use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use chancery_core::{Payload, RequestId, Tenant, UnixMillis};
 use chancery_identity::Testimony;
 use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
-use secp256k1::{Message, PublicKey, Secp256k1, VerifyOnly};
+use secp256k1::{Message, PublicKey, Secp256k1, VerifyOnly, XOnlyPublicKey, schnorr};
 use serde::{Deserialize, Serialize};
 
 use crate::approval::{Act, Matter, Spoken};
@@ -385,7 +386,11 @@ fn signed_by_wallet(receipt: &Receipt, signatures: &[u8]) -> Result<(), &'static
     }
     let one = [decision.signing_digest];
     let digests = if several { signing_digests.as_slice() } else { &one };
-    let Algorithm::Secp256k1 = decision.algorithm;
+    match decision.algorithm {
+        Algorithm::Secp256k1 => {}
+        Algorithm::Bip340 => return signed_schnorr(decision, digests, signatures),
+        Algorithm::Ed25519 => return signed_ed25519(decision, payload, signatures),
+    }
     let (signatures, rest) = signatures.as_chunks::<65>();
     if !rest.is_empty() || signatures.len() != digests.len() {
         return Err("it is not 65 bytes for each digest");
@@ -399,6 +404,40 @@ fn signed_by_wallet(receipt: &Receipt, signatures: &[u8]) -> Result<(), &'static
         let key = PublicKey::from_slice(key.as_bytes()).map_err(|_| "the wallet's public key is none")?;
         signed_by(&secp, &key, digest, signature)
     })
+}
+
+/// Schnorr signatures, each by the key that the decision names for it.
+fn signed_schnorr(decision: &Decision, digests: &[Digest], signatures: &[u8]) -> Result<(), &'static str> {
+    let (signatures, rest) = signatures.as_chunks::<64>();
+    let signers = &decision.signers;
+    if !rest.is_empty() || signatures.len() != digests.len() || signers.len() != digests.len() {
+        return Err("it is not 64 bytes and a key for each digest");
+    }
+    let secp = Secp256k1::verification_only();
+    digests.iter().zip(signatures).zip(signers).try_for_each(|((digest, signature), signer)| {
+        let key = XOnlyPublicKey::from_slice(signer.as_bytes()).map_err(|_| "a signer's key is none")?;
+        let signature =
+            schnorr::Signature::from_slice(signature).map_err(|_| "it is no Schnorr signature")?;
+        let message = Message::from_digest(*digest.as_bytes());
+        secp.verify_schnorr(&signature, &message, &key)
+            .map_err(|_| "it does not verify under the key that the decision names")
+    })
+}
+
+/// The one signature of a payload whose bytes are signed themselves.
+fn signed_ed25519(decision: &Decision, payload: &Payload, signature: &[u8]) -> Result<(), &'static str> {
+    let Payload::SolanaTransaction { data, .. } = payload else {
+        return Err("no such payload is signed with Ed25519");
+    };
+    if Digest::of(data) != decision.signing_digest {
+        return Err("the decision is about another message");
+    }
+    if !decision.signers.is_empty() {
+        return Err("the wallet has one key, and the decision names others");
+    }
+    UnparsedPublicKey::new(&ED25519, decision.public_key.as_bytes())
+        .verify(data, signature)
+        .map_err(|_| "it does not verify under the wallet's key")
 }
 
 fn signed_by(

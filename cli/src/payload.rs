@@ -4,15 +4,15 @@
 use std::path::{Path, PathBuf};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use chancery_core::{Payload, limit};
+use chancery_core::{Payload, TokenAccount, limit};
 use clap::Args;
 use serde_json::Value;
 
 use crate::{Error, file};
 
 /// The flags of which one makes a payload.
-pub const PAYLOAD_FLAGS: [&str; 6] =
-    ["transaction", "message", "typed_data", "authorization", "psbt", "bitcoin_message"];
+pub const PAYLOAD_FLAGS: [&str; 7] =
+    ["transaction", "message", "typed_data", "authorization", "psbt", "bitcoin_message", "solana"];
 
 /// One payload. A command that cannot do without says so with a group of [`PAYLOAD_FLAGS`].
 #[derive(Args, Debug)]
@@ -36,6 +36,17 @@ pub struct PayloadArgs {
     /// A message to sign for a Bitcoin wallet's own script (BIP-322)
     #[arg(long, value_name = "TEXT", help_heading = "Payload")]
     bitcoin_message: Option<String>,
+    /// The message of an unsigned Solana transaction: base64, `@FILE` that holds it, or `-` for standard input
+    #[arg(long, value_name = "BASE64|@FILE|-", help_heading = "Payload")]
+    solana: Option<String>,
+}
+
+/// What goes with a Solana transaction.
+#[derive(Args, Debug)]
+pub struct TokenAccounts {
+    /// With `--solana`: the owner and mint of a token account that it names; give it again for more
+    #[arg(long = "token-account", value_name = "OWNER:MINT", requires = "solana", help_heading = "Payload", value_parser = token_account)]
+    claimed: Vec<TokenAccount>,
 }
 
 impl PayloadArgs {
@@ -43,7 +54,11 @@ impl PayloadArgs {
     ///
     /// # Errors
     /// [`Error::Usage`] for a flag that is not what it should be, [`Error::File`] and [`Error::Content`] for a file.
-    pub fn read(&self) -> Result<Payload, Error> {
+    pub fn read(&self, accounts: &TokenAccounts) -> Result<Payload, Error> {
+        if let Some(text) = &self.solana {
+            let data = base64("--solana", text)?;
+            return Ok(Payload::SolanaTransaction { data, token_accounts: accounts.claimed.clone() });
+        }
         if let Some(text) = &self.transaction {
             let data = match (text.strip_prefix('@'), text.as_str()) {
                 (Some(path), _) => hex_file(Path::new(path))?,
@@ -69,7 +84,7 @@ impl PayloadArgs {
         }
         Err(Error::Usage {
             detail: "no payload".to_owned(),
-            hint: "give one of `--transaction`, `--message`, `--typed-data`, `--authorization`, `--psbt`, `--bitcoin-message`",
+            hint: "give one of `--transaction`, `--message`, `--typed-data`, `--authorization`, `--psbt`, `--bitcoin-message`, `--solana`",
         })
     }
 }
@@ -91,6 +106,25 @@ fn psbt(text: &str) -> Result<Vec<u8>, Error> {
         return Ok(bytes);
     }
     unbase64(&bytes).ok_or_else(|| Error::content(path, "is neither a PSBT nor base64"))
+}
+
+fn base64(flag: &str, text: &str) -> Result<Vec<u8>, Error> {
+    let path = match (text.strip_prefix('@'), text) {
+        (Some(path), _) => Path::new(path),
+        (None, "-") => Path::new("-"),
+        (None, text) => {
+            return unbase64(text.as_bytes()).ok_or_else(|| Error::Usage {
+                detail: format!("`{flag}` is not base64"),
+                hint: "write base64 with its padding; a file is `@FILE`",
+            });
+        }
+    };
+    unbase64(file::read_text_or_stdin(path)?.as_bytes()).ok_or_else(|| Error::content(path, "is not base64"))
+}
+
+fn token_account(text: &str) -> Result<TokenAccount, String> {
+    let (owner, mint) = text.split_once(':').ok_or("write it as `OWNER:MINT`")?;
+    Ok(TokenAccount { owner: owner.to_owned(), mint: mint.to_owned() })
 }
 
 fn unbase64(text: &[u8]) -> Option<Vec<u8>> {

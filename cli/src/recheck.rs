@@ -9,6 +9,7 @@ use chancery_intent::bitcoin::{Network, Wallet};
 use chancery_intent::change::{NAMESPACE, Seal};
 use chancery_intent::contracts::{Entry, Registry};
 use chancery_intent::model::{Description, Effect, Kind};
+use chancery_intent::solana::{self, Cluster, Pubkey};
 use chancery_intent::{Account, Address, Signing, Standard, address_of, ethereum, understand};
 use serde_json::{Value, json};
 
@@ -22,7 +23,7 @@ pub struct Rechecked {
     /// What it rests on besides the payload: the policy bundle's word about contracts.
     pub assumed: Vec<String>,
     /// The key of each signature, where they are derived from the wallet's account.
-    pub signers: Vec<[u8; 33]>,
+    pub signers: Vec<Vec<u8>>,
     /// What is signed.
     pub signings: Vec<Signing>,
 }
@@ -46,6 +47,9 @@ pub fn recheck(
     if is_bitcoin(payload) {
         let key = public_key.ok_or("without the wallet's public key a Bitcoin intent cannot be checked")?;
         return recheck_bitcoin(payload, &stated, signing_digest, key);
+    }
+    if is_solana(payload) {
+        return recheck_solana(payload, &stated, signing_digest, public_key);
     }
     let account = public_key.map(address_of).transpose().map_err(|error| error.to_string())?;
     let named: Address =
@@ -90,6 +94,11 @@ pub fn recheck(
 /// Whether a payload is decoded for a descriptor and not for an address.
 pub fn is_bitcoin(payload: &Payload) -> bool {
     matches!(payload, Payload::BitcoinPsbt { .. } | Payload::BitcoinMessage { .. })
+}
+
+/// Whether a payload is of Solana.
+pub fn is_solana(payload: &Payload) -> bool {
+    matches!(payload, Payload::SolanaTransaction { .. })
 }
 
 /// Whether a payload changes the appliance itself.
@@ -168,7 +177,7 @@ fn recheck_bitcoin(
     if open {
         assumed.push("inputs may be signed so that others can add more: the policy bundle's word".to_owned());
     }
-    let signers: Vec<_> = intent.signings().iter().filter_map(|signing| Some(signing.key?.public)).collect();
+    let signers = intent.signings().iter().filter_map(|signing| signing.signer(public_key)).collect();
     Ok(Rechecked {
         signers,
         signings: intent.signings().to_vec(),
@@ -179,6 +188,73 @@ fn recheck_bitcoin(
         ],
         assumed,
     })
+}
+
+/// The Solana account that an intent says it was decoded for.
+///
+/// # Errors
+/// A sentence about what it does not say.
+pub fn stated_solana(stated: &Description) -> Result<solana::Account, String> {
+    let cluster = Cluster::of_chain(&stated.chain).ok_or("the intent's chain is no cluster of Solana")?;
+    let address = solana::address(&stated.account).map_err(|_| "the intent's account is no address")?;
+    Ok(solana::Account { address, cluster })
+}
+
+/// Token accounts prove themselves; what lookup tables hold is the bundle's word, of which the intent tells what was read.
+fn recheck_solana(
+    payload: &Payload,
+    stated: &Description,
+    signing_digest: &[u8; 32],
+    public_key: Option<&[u8]>,
+) -> Result<Rechecked, String> {
+    let account = stated_solana(stated)?;
+    if public_key.is_some_and(|key| solana::address_of(key).ok() != Some(account.address)) {
+        return Err("the intent's account is not the wallet's public key".to_owned());
+    }
+    let (tables, mut assumed) = stated_tables(stated)?;
+    let tables = tables.into_iter().map(|(table, held)| ((account.cluster, table), held));
+    let contracts = Registry::default().with_lookup_tables(tables);
+    let intent = understand(payload, &Account::Solana(account), &contracts)
+        .map_err(|error| format!("the payload does not decode: {error}"))?;
+    if intent.signing_digest() != signing_digest {
+        return Err("the signing digest is not the payload's".to_owned());
+    }
+    if intent.description() != stated {
+        let found = serde_json::to_string(intent.description()).unwrap_or_default();
+        return Err(format!("the payload does not do what the intent says; it does {found}"));
+    }
+    assumed.push(format!("the wallet is of {}: no Solana message names its cluster", stated.chain));
+    let mut checked = vec![
+        "the payload decodes, and to exactly the stated intent".to_owned(),
+        "the signing digest is the payload's".to_owned(),
+    ];
+    if public_key.is_some() {
+        checked.push("the account is the wallet's public key".to_owned());
+    }
+    Ok(Rechecked { checked, assumed, signers: Vec::new(), signings: intent.signings().to_vec() })
+}
+
+/// What an intent says that lookup tables hold; a place that it does not tell is filled with the table itself.
+type Tables = Vec<(Pubkey, Vec<Pubkey>)>;
+
+fn stated_tables(stated: &Description) -> Result<(Tables, Vec<String>), String> {
+    let none = || "the intent tells of lookup tables in another way".to_owned();
+    let (mut tables, mut assumed) = (Vec::new(), Vec::new());
+    let told = stated.detail.get("lookup_tables").and_then(Value::as_object).into_iter().flatten();
+    for (table, places) in told {
+        let address = solana::address(table).map_err(|_| none())?;
+        let mut held = vec![address; 256];
+        for (index, account) in places.as_object().ok_or_else(none)? {
+            let slot = index.parse().ok().and_then(|index: usize| held.get_mut(index)).ok_or_else(none)?;
+            let account = account.as_str().ok_or_else(none)?;
+            *slot = solana::address(account).map_err(|_| none())?;
+            assumed.push(format!(
+                "the lookup table {table} holds {account} at {index}: the policy bundle's word"
+            ));
+        }
+        tables.push((address, held));
+    }
+    Ok((tables, assumed))
 }
 
 fn chain_id(chain: &str) -> Option<u64> {

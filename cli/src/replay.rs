@@ -13,7 +13,7 @@ use chancery_intent::{Account, Address, ethereum, understand};
 use chancery_policy::{Bundle, Evaluation, MemorySpending, Met, Outcome, Question, Reservation, bucket_ms};
 use serde::Serialize;
 
-use crate::recheck::{is_bitcoin, is_change, stated_seal, stated_wallet};
+use crate::recheck::{is_bitcoin, is_change, is_solana, stated_seal, stated_solana, stated_wallet};
 
 /// One decision as it was recorded, with what was asked.
 pub struct Recorded {
@@ -213,6 +213,9 @@ impl Recorded {
         if is_bitcoin(&self.receipt.payload) {
             let wallet = stated_wallet(&stated, self.row.decision.public_key.as_bytes())?;
             return again(&Account::Bitcoin(&wallet));
+        }
+        if is_solana(&self.receipt.payload) {
+            return again(&Account::Solana(stated_solana(&stated)?));
         }
         if is_change(&self.receipt.payload) {
             return again(&Account::Seal(stated_seal(&stated)?));

@@ -134,7 +134,11 @@ codes! {
     AmountOutOfRange = "amount-out-of-range", 422, "An amount is out of range";
     /// No input of the transaction is the wallet's.
     NothingToSign = "nothing-to-sign", 422, "Nothing here is this wallet's to sign";
-    /// A Schnorr signature is needed (taproot), which no PKCS#11 token makes.
+    /// An instruction takes an account from an address lookup table that the policy bundle does not know.
+    LookupTableUnknown = "lookup-table-unknown", 422, "What a lookup table holds is not known";
+    /// An instruction moves tokens without saying which, and nothing proves it.
+    MintUnknown = "mint-unknown", 422, "Which token moves is not proved";
+    /// A Schnorr signature is needed (taproot), which no PKCS#11 token makes; a key derived from a seed does.
     SchnorrUnavailable = "schnorr-unavailable", 501, "Schnorr signatures are not available";
     /// The policy bundle does not parse, type-check or pass its own tests.
     BundleInvalid = "bundle-invalid", 422, "The policy bundle is not valid";

@@ -11,6 +11,7 @@ mod id;
 pub mod limit;
 mod mode;
 mod request;
+mod taproot;
 mod tier;
 
 pub use certificate::{Role, Serial, Subject, SubjectError};
@@ -19,5 +20,6 @@ pub use clock::{Clock, ClockError, ManualClock, SystemClock, UnixMillis};
 pub use code::Code;
 pub use id::{ClientId, IdError, IdempotencyKey, KeyId, RequestId, Tenant, WalletId};
 pub use mode::Mode;
-pub use request::{Payload, SignRequest};
+pub use request::{Payload, SignRequest, TokenAccount};
+pub use taproot::Taproot;
 pub use tier::Tier;

@@ -24,6 +24,10 @@ pub const FEE_RATE_SAT_PER_VB: u64 = 10_000;
 pub const FEE_PART: u64 = 4;
 /// A Bitcoin output descriptor, in bytes.
 pub const DESCRIPTOR_BYTES: usize = 8 * 1024;
+/// A Solana transaction with its signatures, in bytes: what one packet carries, and the network takes no more.
+pub const SOLANA_BYTES: usize = 1_232;
+/// Token accounts that a request proves the owners of.
+pub const SOLANA_TOKEN_ACCOUNTS: usize = 32;
 /// Nesting of typed data and of ABI arguments.
 pub const NESTING: usize = 16;
 /// Effects of one intent: token movements, delegations.

@@ -18,7 +18,7 @@ pub struct SignRequest {
 }
 
 /// What shall be signed. The wire form is `{"type": "...", "data": "0x..."}`; typed data carries JSON instead, and a PSBT
-/// the base64 that it is known by.
+/// or a Solana message the base64 that it is known by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", deny_unknown_fields)]
 pub enum Payload {
@@ -64,12 +64,33 @@ pub enum Payload {
         #[serde(with = "prefixed_hex")]
         data: Vec<u8>,
     },
+    /// An unsigned Solana transaction: its message, legacy or of version 0.
+    #[serde(rename = "solana.transaction")]
+    SolanaTransaction {
+        /// The bytes that are signed; on the wire base64 with its padding.
+        #[serde(with = "padded_base64")]
+        data: Vec<u8>,
+        /// Whose token accounts the message names. An account's address is derived from its owner and mint, so this is no
+        /// word to be taken: it proves itself, or the payload is refused.
+        #[serde(skip_serializing_if = "Vec::is_empty", default)]
+        token_accounts: Vec<TokenAccount>,
+    },
     /// A change of the appliance itself. Only the appliance makes one, for an operator who asked.
     #[serde(rename = "appliance.change")]
     ApplianceChange {
         /// The change.
         change: Change,
     },
+}
+
+/// Of which an associated token account of Solana is derived. Base58.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenAccount {
+    /// Whose it is.
+    pub owner: String,
+    /// What it holds.
+    pub mint: String,
 }
 
 impl Payload {
@@ -83,6 +104,7 @@ impl Payload {
             Self::EthereumTypedData { .. } => "ethereum.typed_data",
             Self::BitcoinPsbt { .. } => "bitcoin.psbt",
             Self::BitcoinMessage { .. } => "bitcoin.message",
+            Self::SolanaTransaction { .. } => "solana.transaction",
             Self::ApplianceChange { .. } => "appliance.change",
         }
     }

@@ -29,7 +29,7 @@ pub struct Released {
 pub struct Signed {
     /// The format.
     pub v: V1,
-    /// `r || s || y_parity`, 65 bytes, for each signature that the payload needs, in their order.
+    /// For each signature that the payload needs, in their order: `r || s || y_parity`, 65 bytes, of ECDSA; 64 of others.
     pub signature: HexBytes,
     /// What each of several is over; empty where the one signature is over the signing digest itself.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
@@ -37,7 +37,7 @@ pub struct Signed {
     /// The transaction with its signature, ready for the network.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub signed_transaction: Option<HexBytes>,
-    /// The transaction's hash on its chain.
+    /// The transaction's hash on its chain; of Solana the signature, which names it there.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub transaction_hash: Option<HexBytes>,
     /// The JSON-RPC form of a signed EIP-7702 authorization.

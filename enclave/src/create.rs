@@ -19,7 +19,7 @@ use crate::answer::{Answer, Pending};
 use crate::asker::Asker;
 use crate::house::House;
 use crate::kept;
-use crate::keys::{Derived, GAP, Keys, new_account};
+use crate::keys::{Derived, GAP, Keys, new_account, new_seed};
 use crate::manage::{ask, governed};
 use crate::parties::make_key;
 use crate::refusal::Refusal;
@@ -270,7 +270,10 @@ impl Making {
             certificate: by.certificate,
             wallet: id,
             tier: wallet.tier(),
-            algorithm: audit::Algorithm::Secp256k1,
+            algorithm: match wallet.algorithm() {
+                Algorithm::Ed25519 => audit::Algorithm::Ed25519,
+                Algorithm::Secp256k1 | Algorithm::P256 => audit::Algorithm::Secp256k1,
+            },
             public_key: wallet.public_key().into(),
             account: wallet.account_key().map(ToString::to_string),
             index: wallet.index(),
@@ -326,17 +329,21 @@ async fn make_keys(
         Source::Token => {
             let key = KeyId::fresh();
             let label = format!("chancery/{tenant}/{id}");
-            let public = house.hsm.generate(key, &label, Algorithm::Secp256k1).await?;
+            let public = house.hsm.generate(key, &label, design.algorithm()).await?;
             return Ok(Keys::Token(KeyRef { id: key, public }));
         }
         Source::Made(id) => return adopt(house, id).await.map(Keys::Token),
+        Source::Seed { account } if design.algorithm() == Algorithm::Ed25519 => {
+            let seed = new_seed(&house.hsm, &house.store, tenant, id).await?;
+            Derived::ed25519(&house.hsm, account, seed).await?
+        }
         Source::Seed { account } => {
             let path = design.account_path(account)?;
             let (account, seed) =
                 new_account(&house.hsm, &house.store, tenant, id, design.network(), &path).await?;
             Derived::new(account, design.first_index(), seed)?
         }
-        Source::Beside(of) => next_address(house, tenant, &of)?,
+        Source::Beside(of) => next_address(house, tenant, &of, design.algorithm()).await?,
         Source::Cold(cold) => {
             return Ok(Keys::Cold(Box::new(design.apart(&cold)?)));
         }
@@ -367,19 +374,24 @@ async fn adopt(house: &House, id: KeyId) -> Result<KeyRef, Refusal> {
 }
 
 /// The next address of an account. Wallets that recover from the seed look no further than [`GAP`] unused ones in a row.
-fn next_address(house: &House, tenant: &Tenant, of: &WalletId) -> Result<Derived, Refusal> {
+async fn next_address(
+    house: &House,
+    tenant: &Tenant,
+    of: &WalletId,
+    algorithm: Algorithm,
+) -> Result<Derived, Refusal> {
     let wallet = house.wallets.find(tenant, of)?;
     let known = match &wallet.keys {
-        Keys::Seed(known) if known.index.is_some() => Some(known),
+        Keys::Seed(known) if known.index.is_some() && known.public.algorithm() == algorithm => Some(known),
         _ => None,
     };
     let Some(known) = known else {
-        let detail = format!("wallet `{of}` is no address of an account whose seed is here");
+        let detail = format!("wallet `{of}` is no address of this kind of chain whose seed is here");
         return Err(Refusal::new(Code::BadRequest, detail));
     };
     let mut unused = 0;
     let mut next = 0;
-    for sibling in house.wallets.of_account(tenant, &known.account) {
+    for sibling in house.wallets.of_seed(tenant, &known.seed.of) {
         let filter = RequestFilter {
             wallet: Some(sibling.id.clone()),
             state: Some(RequestState::Released),
@@ -397,5 +409,8 @@ fn next_address(house: &House, tenant: &Tenant, of: &WalletId) -> Result<Derived
         );
         return Err(Refusal::new(Code::GapLimit, detail));
     }
-    Derived::new(known.account.clone(), Some(next), known.seed.clone())
+    match &known.account {
+        Some(account) => Derived::new(account.clone(), Some(next), known.seed.clone()),
+        None => Derived::ed25519(&house.hsm, next, known.seed.clone()).await,
+    }
 }

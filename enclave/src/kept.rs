@@ -33,7 +33,8 @@ impl Signed {
     /// Signatures in the forms that their payload asks for.
     pub(crate) fn of(signatures: &[hsm::Signature], intent: &Intent) -> Result<Self, Refusal> {
         let made = signatures.iter().map(opened).collect::<Result<Vec<_>, _>>()?;
-        let parts = made.iter().flat_map(|one| [&one.r[..], &one.s, &[u8::from(one.y_parity)]].concat());
+        let parity = |one: &Signature| one.y_parity.map(u8::from);
+        let parts = made.iter().flat_map(|one| one.bytes().into_iter().chain(parity(one)));
         let mut signed = Self {
             v: V1,
             signature: parts.collect::<Vec<u8>>().into(),
@@ -58,6 +59,10 @@ impl Signed {
                 signed.signed_transaction = raw.map(Into::into);
                 signed.transaction_hash = hash.map(|hash| hash.as_slice().into());
             }
+            Artifact::Solana { signature, transaction } => {
+                signed.transaction_hash = transaction.as_ref().map(|_| signature.as_slice().into());
+                signed.signed_transaction = transaction.map(Into::into);
+            }
             Artifact::Proof { simple } => signed.message_signature = Some(simple),
         }
         Ok(signed)
@@ -75,10 +80,9 @@ impl Signed {
 /// A token's signature in its numbers.
 fn opened(signature: &hsm::Signature) -> Result<Signature, Refusal> {
     let defect = |what| Refusal::new(Code::Internal, what);
-    let parity = signature.recovery_id.ok_or_else(|| defect("a signature without parity"))?;
     let (r, s) = signature.bytes.split_at_checked(32).ok_or_else(|| defect("a signature cut short"))?;
     let number = |bytes: &[u8]| bytes.try_into().map_err(|_| defect("a signature of another length"));
-    Ok(Signature { r: number(r)?, s: number(s)?, y_parity: parity == 1 })
+    Ok(Signature { r: number(r)?, s: number(s)?, y_parity: signature.recovery_id.map(|id| id == 1) })
 }
 
 /// The digests that the signing digest commits to, where it is not itself what is signed.

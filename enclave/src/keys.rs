@@ -8,7 +8,7 @@ use chancery_hsm::{
     Algorithm, HARDENED, Hsm, KeyRef, Message, Path, PublicKey, Sealed, Seed, Wrapped, WrongAnswer,
 };
 use chancery_intent::bitcoin::Network;
-use chancery_intent::{AccountKey, Scheme, Signing};
+use chancery_intent::{AccountKey, Intent, Scheme, Signing};
 use chancery_store::Store;
 use serde::{Deserialize, Serialize};
 
@@ -100,8 +100,10 @@ impl Apart {
 /// The keys of an account, or one of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Derived {
-    pub account: AccountKey,
-    /// The one address of the account that the wallet is; of a wallet with all of them, nothing.
+    /// None of an Ed25519 key: nothing can be known of keys that hardened steps lead to (SLIP-10).
+    pub account: Option<AccountKey>,
+    /// The one address of the account that the wallet is; of a wallet with all of them, nothing. Of an Ed25519 key the number
+    /// of its account.
     pub index: Option<u32>,
     /// The key at that address, else the account's own.
     pub public: PublicKey,
@@ -157,7 +159,7 @@ impl Keys {
     pub fn account(&self) -> Option<&AccountKey> {
         match self {
             Self::Token(_) | Self::Shared(_) => None,
-            Self::Seed(derived) => Some(&derived.account),
+            Self::Seed(derived) => derived.account.as_ref(),
             Self::Cold(apart) => apart.account.as_ref(),
         }
     }
@@ -171,7 +173,12 @@ impl Keys {
         }
     }
 
-    /// The public key that a signature must verify under.
+    /// Whether whoever has them makes signatures of this kind: no token makes those of Schnorr.
+    pub fn make(&self, scheme: Scheme) -> bool {
+        !matches!((self, scheme), (Self::Token(_), Scheme::Schnorr(_)))
+    }
+
+    /// The public key that a signature must verify under; of Schnorr the one before taproot's tweak.
     fn signer(&self, signing: &Signing) -> Result<PublicKey, Refusal> {
         match &signing.key {
             None => Ok(self.public().clone()),
@@ -197,7 +204,7 @@ impl Keys {
     /// # Errors
     /// [`Code::SchnorrUnavailable`], which nobody here could verify.
     pub fn apart(&self, signing: &Signing) -> Result<ColdSigning, Refusal> {
-        if signing.scheme == Scheme::Schnorr {
+        if matches!(signing.scheme, Scheme::Schnorr(_)) {
             let detail =
                 "the payload needs Schnorr signatures (taproot), which are not taken from a cold wallet";
             return Err(Refusal::new(Code::SchnorrUnavailable, detail));
@@ -215,9 +222,13 @@ impl Keys {
         Ok(Sealed::brought(&self.signer(signing)?, &Message::Digest(signing.digest), raw))
     }
 
-    /// Has the HSM sign.
-    pub async fn sign(&self, hsm: &Hsm, signing: &Signing) -> Result<Sealed, Refusal> {
-        let message = Message::Digest(signing.digest);
+    /// Has the HSM make one of the signatures that an intent needs.
+    pub async fn sign(&self, hsm: &Hsm, intent: &Intent, signing: &Signing) -> Result<Sealed, Refusal> {
+        let message = match signing.scheme {
+            Scheme::Ed25519 => Message::Bytes(intent.signed(signing).to_vec()),
+            Scheme::Schnorr(taproot) => Message::Schnorr(signing.digest, taproot),
+            Scheme::Ecdsa => Message::Digest(signing.digest),
+        };
         let derived = match self {
             Self::Token(key) => return Ok(hsm.sign(key, message).await?),
             Self::Seed(derived) => derived,
@@ -225,7 +236,10 @@ impl Keys {
             Self::Cold(_) => return Err(Refusal::new(Code::Internal, "a cold wallet signs apart")),
             Self::Shared(_) => return Err(Refusal::new(Code::Internal, "no token has this key")),
         };
-        let path = below(&derived.account, self.steps(signing)?)?;
+        let path = match (&derived.account, derived.index) {
+            (Some(account), _) => below(account, self.steps(signing)?)?,
+            (None, index) => ed25519_path(index.unwrap_or_default())?,
+        };
         Ok(hsm.sign_derived(&derived.seed.seed, &path, &self.signer(signing)?, message).await?)
     }
 }
@@ -234,8 +248,22 @@ impl Derived {
     /// An account, or its address at an index.
     pub fn new(account: AccountKey, index: Option<u32>, seed: OwnSeed) -> Result<Self, Refusal> {
         let public = public_key(&account, index)?;
-        Ok(Self { account, index, public, seed })
+        Ok(Self { account: Some(account), index, public, seed })
     }
+
+    /// The Ed25519 key of an account of a seed, once it has signed.
+    pub async fn ed25519(hsm: &Hsm, account: u32, seed: OwnSeed) -> Result<Self, Refusal> {
+        let path = ed25519_path(account)?;
+        let public = hsm.derive(&seed.seed, Algorithm::Ed25519, &path).await?.public;
+        let proof = KeyRef { id: seed.seed.kek, public: public.clone() }.proof();
+        hsm.sign_derived(&seed.seed, &path, &public, proof).await?;
+        Ok(Self { account: None, index: Some(account), public, seed })
+    }
+}
+
+/// Where wallets of Solana look for a key: `m/44'/501'/account'`.
+fn ed25519_path(account: u32) -> Result<Path, Refusal> {
+    account_path(44, 501, account)
 }
 
 fn public_key(account: &AccountKey, index: Option<u32>) -> Result<PublicKey, Refusal> {
@@ -260,19 +288,29 @@ pub(crate) async fn new_account(
     network: Network,
     path: &Path,
 ) -> Result<(AccountKey, OwnSeed), Refusal> {
-    let purpose = Purpose::seeds(tenant);
-    let kek = store.read(|rows| purpose.in_force(rows))?;
-    purpose.have(hsm, kek).await?;
-    let seed = hsm.new_seed(kek, &context(tenant, of)).await?;
+    let OwnSeed { seed, .. } = new_seed(hsm, store, tenant, of).await?;
     let root = hsm.derive(&seed, Algorithm::Secp256k1, &Path::default()).await?;
     let known = hsm.derive(&seed, Algorithm::Secp256k1, path).await?;
     let (master, parent) = (root.public.bytes(), &known.parent);
     let account =
         AccountKey::new(network, master, path.steps(), parent, known.public.bytes(), known.chain_code)?;
     let first = public_key(&account, Some(0))?;
-    let proof = KeyRef { id: kek, public: first.clone() }.proof();
+    let proof = KeyRef { id: seed.kek, public: first.clone() }.proof();
     hsm.sign_derived(&seed, &below(&account, [0, 0])?, &first, proof).await?;
     Ok((account, OwnSeed { of: of.clone(), seed }))
+}
+
+/// Makes a seed.
+pub(crate) async fn new_seed(
+    hsm: &Hsm,
+    store: &Store,
+    tenant: &Tenant,
+    of: &WalletId,
+) -> Result<OwnSeed, Refusal> {
+    let purpose = Purpose::seeds(tenant);
+    let kek = store.read(|rows| purpose.in_force(rows))?;
+    purpose.have(hsm, kek).await?;
+    Ok(OwnSeed { of: of.clone(), seed: hsm.new_seed(kek, &context(tenant, of)).await? })
 }
 
 /// The account of a purpose (BIP-43): three hardened steps, and of BIP-48 a fourth.

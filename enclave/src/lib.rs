@@ -51,6 +51,7 @@ use chancery_identity::{Client, Vouched};
 pub use chancery_audit::{KeyShare, PartyIdentity};
 pub use chancery_intent::AccountKey;
 pub use chancery_intent::bitcoin::Network;
+pub use chancery_intent::solana::{Cluster, signature_text};
 
 pub use addresses::{ADDRESSES, Address};
 pub use answer::{Answer, Pending, Released, Signed};

@@ -231,8 +231,13 @@ impl Quiet {
         };
         derived.seed.renew(store, tenant)?;
         let seed = derived.seed.seed;
+        let account = derived.account.ok_or_else(|| {
+            let detail =
+                format!("the seed of `{wallet}` is not dealt yet: no account says what it must lead to");
+            Refusal::new(Code::BadRequest, detail)
+        })?;
         Ok(json!({
-            "account": derived.account.to_string(),
+            "account": account.to_string(),
             "kek": seed.kek,
             "context": HexBytes::from(seed.context),
             "wrapped": seed.wrapped,

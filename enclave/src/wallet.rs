@@ -9,6 +9,7 @@ use chancery_core::{Code, KeyId, Tenant, Tier, UnixMillis, WalletId};
 use chancery_hsm::{Algorithm, KeyRef, Path, PublicKey};
 use chancery_intent::bitcoin::{self, Network};
 use chancery_intent::change::Seal;
+use chancery_intent::solana::{self, Cluster};
 use chancery_intent::{Account, AccountKey, Address, address_of, ethereum};
 use chancery_store::{Store, WalletRow};
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,8 @@ pub enum Holding {
     },
     /// The scripts of a descriptor.
     Bitcoin(Box<bitcoin::Wallet>),
+    /// One address on one cluster.
+    Solana(solana::Account),
     /// The tenant's word about its own changes.
     Seal,
 }
@@ -69,6 +72,11 @@ pub enum Design {
         /// The descriptor.
         descriptor: String,
     },
+    /// One address on a cluster of Solana.
+    Solana {
+        /// The cluster.
+        cluster: Cluster,
+    },
     /// The tenant's seal; the appliance makes it by itself.
     #[serde(skip)]
     Seal,
@@ -83,10 +91,10 @@ pub enum Source {
     Made(KeyId),
     /// A seed that the HSM's worker makes: this account of it.
     Seed {
-        /// The account (BIP-44), from 0.
+        /// The account (BIP-44), from 0; of a Solana wallet its one address.
         account: u32,
     },
-    /// The next address of the account that an Ethereum wallet is an address of.
+    /// The next address of the account that an Ethereum wallet is an address of, or the next account of a Solana wallet's seed.
     Beside(WalletId),
     /// Nowhere in the appliance: only this is known of them.
     Cold(Cold),
@@ -115,14 +123,25 @@ impl Design {
                 };
                 Holding::Bitcoin(Box::new(bitcoin::Wallet::parse(network, &descriptor, public_key)?))
             }
+            Self::Solana { cluster } => {
+                Holding::Solana(solana::Account { address: solana::address_of(public_key)?, cluster })
+            }
             Self::Seal => Holding::Seal,
         })
+    }
+
+    /// The kind of key that such a wallet has.
+    pub(crate) fn algorithm(&self) -> Algorithm {
+        match self {
+            Self::Ethereum { .. } | Self::Bitcoin { .. } | Self::Seal => Algorithm::Secp256k1,
+            Self::Solana { .. } => Algorithm::Ed25519,
+        }
     }
 
     /// The network that an account is spelled for.
     pub(crate) fn network(&self) -> Network {
         match self {
-            Self::Ethereum { .. } | Self::Seal => Network::Mainnet,
+            Self::Ethereum { .. } | Self::Solana { .. } | Self::Seal => Network::Mainnet,
             Self::Bitcoin { network, .. } => *network,
         }
     }
@@ -190,7 +209,11 @@ impl Design {
                 };
                 self.clone().with(&ANY_KEY, account.as_ref()).map(|_| ())
             }
-            Self::Seal => Ok(()),
+            Self::Solana { .. } if matches!(source, Source::Made(_) | Source::Cold(_)) => {
+                let detail = "a Solana wallet's key is made by the HSM, or derived from a seed";
+                Err(Refusal::new(Code::BadRequest, detail))
+            }
+            Self::Solana { .. } | Self::Seal => Ok(()),
         }
     }
 }
@@ -203,7 +226,7 @@ const ANY_KEY: [u8; 33] = [
 
 /// The `record` column of a wallet: format 1 is Ethereum's, format 2 Bitcoin's, of a key in the token; format 3 is of
 /// either, of an account; format 4 is the seal's; format 5 is of either, of keys that are apart; format 6 is of a key that several
-/// parties hold.
+/// parties hold; format 7 is Solana's.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Kept {
@@ -226,6 +249,8 @@ struct Kept {
     network: Option<Network>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     descriptor: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    cluster: Option<Cluster>,
 }
 
 impl Kept {
@@ -240,7 +265,7 @@ impl Kept {
             return alone.then(|| Keys::Shared(Box::new(Shared { public, share, session })));
         }
         match (self.v, self.key, &self.account, seed) {
-            (1 | 2 | 4, Some(id), None, None) => Some(Keys::Token(KeyRef { id, public })),
+            (1 | 2 | 4 | 7, Some(id), None, None) => Some(Keys::Token(KeyRef { id, public })),
             (5, None, account, None) => {
                 let account = account.as_ref().map(|account| account.parse()).transpose().ok()?;
                 Some(Keys::Cold(Box::new(Apart { account, index: self.index, public })))
@@ -248,6 +273,11 @@ impl Kept {
             (3, None, Some(account), Some(seed)) => {
                 let derived = Derived::new(account.parse().ok()?, self.index, seed).ok()?;
                 (derived.public == public).then(|| Keys::Seed(Box::new(derived)))
+            }
+            // Which key the seed leads to is not known here: every signature is verified under this one.
+            (7, None, None, Some(seed)) => {
+                let index = Some(self.index?);
+                Some(Keys::Seed(Box::new(Derived { account: None, index, public, seed })))
             }
             _ => None,
         }
@@ -263,6 +293,7 @@ impl Wallet {
                 Account::Ethereum(ethereum::Account { address: *address, chain_ids })
             }
             Holding::Bitcoin(wallet) => Account::Bitcoin(wallet),
+            Holding::Solana(account) => Account::Solana(*account),
             Holding::Seal => Account::Seal(self.seal()),
         }
     }
@@ -276,7 +307,13 @@ impl Wallet {
         Seal { tenant: self.tenant.as_str(), wallet: self.id.as_str() }
     }
 
-    /// The public key, compressed SEC 1: of a wallet with all addresses of an account, the account's.
+    /// The kind of its keys.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.keys.public().algorithm()
+    }
+
+    /// The public key, compressed SEC 1 or the 32 bytes of Ed25519: of a wallet with all addresses of an account, the account's.
     #[must_use]
     pub fn public_key(&self) -> &[u8] {
         self.keys.public().bytes()
@@ -314,6 +351,7 @@ impl Wallet {
                 chain_ids.iter().map(|id| format!("eip155:{id}")).collect()
             }
             Holding::Bitcoin(wallet) => vec![wallet.network().chain().to_owned()],
+            Holding::Solana(account) => vec![account.cluster.chain().to_owned()],
             Holding::Seal => vec![self.seal().chain()],
         }
     }
@@ -322,19 +360,21 @@ impl Wallet {
     #[must_use]
     pub fn descriptor(&self) -> Option<String> {
         match &self.holding {
-            Holding::Ethereum { .. } | Holding::Seal => None,
+            Holding::Ethereum { .. } | Holding::Solana(_) | Holding::Seal => None,
             Holding::Bitcoin(wallet) => Some(wallet.descriptor()),
         }
     }
 
     pub(crate) fn record(&self) -> Result<Vec<u8>, Refusal> {
-        let (v, chain_ids, network) = match &self.holding {
-            Holding::Ethereum { chain_ids, .. } => (1, Some(chain_ids.clone()), None),
-            Holding::Bitcoin(wallet) => (2, None, Some(wallet.network())),
-            Holding::Seal => (4, None, None),
+        let (v, chain_ids, network, cluster) = match &self.holding {
+            Holding::Ethereum { chain_ids, .. } => (1, Some(chain_ids.clone()), None, None),
+            Holding::Bitcoin(wallet) => (2, None, Some(wallet.network()), None),
+            Holding::Solana(account) => (7, None, None, Some(account.cluster)),
+            Holding::Seal => (4, None, None, None),
         };
         let (v, key, seed) = match &self.keys {
             Keys::Token(key) => (v, Some(key.id), None),
+            Keys::Seed(derived) if cluster.is_some() => (v, None, Some(&derived.seed)),
             Keys::Seed(derived) => (3, None, Some(&derived.seed)),
             Keys::Cold(_) => (5, None, None),
             Keys::Shared(_) => (6, None, None),
@@ -342,7 +382,7 @@ impl Wallet {
         crate::kept::write(&Kept {
             v,
             key,
-            algorithm: self.keys.public().algorithm(),
+            algorithm: self.algorithm(),
             public_key: hex::encode(self.public_key()),
             account: self.account_key().map(ToString::to_string),
             index: self.index(),
@@ -351,6 +391,7 @@ impl Wallet {
             chain_ids,
             network,
             descriptor: self.descriptor(),
+            cluster,
         })
     }
 
@@ -377,10 +418,13 @@ impl Wallet {
             || Refusal::new(Code::StoreUnavailable, format!("wallet `{}` cannot be read", row.id));
         let mut kept: Kept = crate::kept::read("wallet", &row.record)?;
         let keys = kept.keys(&row.tenant).ok_or_else(unreadable)?;
-        let design = match (kept.v, kept.chain_ids, kept.network, kept.descriptor) {
-            (1 | 3 | 5 | 6, Some(chain_ids), None, None) => Design::Ethereum { chain_ids },
-            (2 | 3 | 5, None, Some(network), Some(descriptor)) => Design::Bitcoin { network, descriptor },
-            (4, None, None, None) => Design::Seal,
+        let design = match (kept.v, kept.chain_ids, kept.network, kept.descriptor, kept.cluster) {
+            (1 | 3 | 5 | 6, Some(chain_ids), None, None, None) => Design::Ethereum { chain_ids },
+            (2 | 3 | 5, None, Some(network), Some(descriptor), None) => {
+                Design::Bitcoin { network, descriptor }
+            }
+            (4, None, None, None, None) => Design::Seal,
+            (7, None, None, None, Some(cluster)) => Design::Solana { cluster },
             _ => return Err(unreadable()),
         };
         let wallet = Self::around(keys, row.tenant, row.id.clone(), design, row.created_ms)?;
@@ -435,10 +479,13 @@ impl Wallets {
         found
     }
 
-    /// The wallets that are addresses of an account, by index.
-    pub fn of_account(&self, tenant: &Tenant, account: &AccountKey) -> Vec<Arc<Wallet>> {
+    /// The wallets whose keys are derived from the seed that was made for one of them, by index.
+    pub fn of_seed(&self, tenant: &Tenant, of: &WalletId) -> Vec<Arc<Wallet>> {
         let wallets = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let of = |wallet: &&Arc<Wallet>| wallet.tenant == *tenant && wallet.account_key() == Some(account);
+        let of = |wallet: &&Arc<Wallet>| {
+            let seed = matches!(&wallet.keys, Keys::Seed(derived) if derived.seed.of == *of);
+            wallet.tenant == *tenant && seed
+        };
         let mut found: Vec<_> = wallets.values().filter(of).cloned().collect();
         found.sort_by_key(|wallet| wallet.index());
         found

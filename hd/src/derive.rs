@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use chancery_secret::SecretBytes;
-use secp256k1::{All, Message, PublicKey, Scalar, Secp256k1, SecretKey};
+use secp256k1::{All, Keypair, Message, PublicKey, Scalar, Secp256k1, SecretKey};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::{HARDENED, HdError, Path};
@@ -16,7 +16,7 @@ static SECP: LazyLock<Secp256k1<All>> = LazyLock::new(Secp256k1::new);
 /// What a key is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Curve {
-    /// ECDSA (BIP-32).
+    /// ECDSA and Schnorr (BIP-32).
     Secp256k1,
     /// Ed25519, by hardened steps alone.
     Ed25519,
@@ -169,6 +169,36 @@ impl Key {
     }
 }
 
+impl Key {
+    /// Signs a digest with Schnorr (BIP-340; `R.x || s`), with `tweak` added to the key as BIP-341 does. `aux` is what the BIP
+    /// calls auxiliary random data.
+    ///
+    /// # Errors
+    /// [`HdError::Message`] for an Ed25519 key; [`HdError::NoKey`] for a tweak that leads to none.
+    pub fn sign_schnorr(
+        &self,
+        digest: [u8; 32],
+        tweak: Option<[u8; 32]>,
+        aux: &[u8; 32],
+    ) -> Result<[u8; 64], HdError> {
+        if self.curve != Curve::Secp256k1 {
+            return Err(HdError::Message);
+        }
+        let mut key = self.secp256k1()?;
+        let mut pair = Keypair::from_secret_key(&SECP, &key);
+        key.non_secure_erase();
+        if let Some(tweak) = tweak {
+            let tweak = Scalar::from_be_bytes(tweak).map_err(|_| HdError::NoKey)?;
+            let tweaked = pair.add_xonly_tweak(&SECP, &tweak);
+            pair.non_secure_erase();
+            pair = tweaked.map_err(|_| HdError::NoKey)?;
+        }
+        let signature = SECP.sign_schnorr_with_aux_rand(&Message::from_digest(digest), &pair, aux);
+        pair.non_secure_erase();
+        Ok(*signature.as_ref())
+    }
+}
+
 /// HMAC-SHA-512.
 fn keyed_hash(key: &[u8], data: &[u8]) -> Box<Zeroizing<[u8; 64]>> {
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA512, key), data);
@@ -185,4 +215,62 @@ pub fn scrub_stack() {
     let mut below = [0_u8; 64 * 1024];
     below.zeroize();
     std::hint::black_box(&below);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bitcoin::key::TapTweak as _;
+    use secp256k1::schnorr;
+
+    fn key(secret: &str) -> Key {
+        let mut both = Box::new(Zeroizing::new([0; 64]));
+        both[..32].copy_from_slice(&hex::decode(secret).unwrap());
+        Key { curve: Curve::Secp256k1, secret: both }
+    }
+
+    fn array(text: &str) -> [u8; 32] {
+        hex::decode(text).unwrap().try_into().unwrap()
+    }
+
+    /// BIP-340, test-vectors.csv, 0 and 1.
+    #[test]
+    fn schnorr_signatures_are_those_of_the_bip() {
+        let zeros = "00".repeat(32);
+        for (secret, aux, digest, signature) in [
+            (
+                "0000000000000000000000000000000000000000000000000000000000000003",
+                zeros.as_str(),
+                zeros.as_str(),
+                "e907831f80848d1069a5371b402410364bdf1c5f8307b0084c55f1ce2dca821525f66a4a85ea8b71e482a74f382d2ce5ebeee8fdb2172f477df4900d310536c0",
+            ),
+            (
+                "b7e151628aed2a6abf7158809cf4f3c762e7160f38b4da56a784d9045190cfef",
+                "0000000000000000000000000000000000000000000000000000000000000001",
+                "243f6a8885a308d313198a2e03707344a4093822299f31d0082efa98ec4e6c89",
+                "6896bd60eeae296db48a229ff71dfe071bde413e6d43f917dc8dcff8c78de33418906d11ac976abccb20b091292bff4ea897efcb639ea871cfa95f6de339e4b0",
+            ),
+        ] {
+            let made = key(secret).sign_schnorr(array(digest), None, &array(aux)).unwrap();
+            assert_eq!(hex::encode(made), signature);
+        }
+    }
+
+    /// Would catch a tweak of the key that is not negated to its even point first.
+    #[test]
+    fn a_tweaked_key_signs_for_the_output_that_bitcoin_derives() {
+        for byte in 1..=16_u8 {
+            let key = key(&hex::encode([byte; 32]));
+            let point = PublicKey::from_slice(&key.public().unwrap()).unwrap();
+            let (internal, _) = point.x_only_public_key();
+            let (output, _) = internal.tap_tweak(&SECP, None);
+            let tweak = bitcoin::TapTweakHash::from_key_and_tweak(internal, None).to_scalar().to_be_bytes();
+            let made = key.sign_schnorr([7; 32], Some(tweak), &[0; 32]).unwrap();
+            let made = schnorr::Signature::from_slice(&made).unwrap();
+            let digest = Message::from_digest([7; 32]);
+            SECP.verify_schnorr(&made, &digest, &output.to_x_only_public_key()).unwrap();
+        }
+        let ed25519 = Key { curve: Curve::Ed25519, ..key(&"01".repeat(32)) };
+        assert!(ed25519.sign_schnorr([0; 32], None, &[0; 32]).is_err());
+    }
 }

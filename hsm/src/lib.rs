@@ -11,6 +11,7 @@ mod key;
 mod seed;
 mod signature;
 mod supervisor;
+mod taproot;
 pub mod wire;
 mod worker;
 mod wrap;

@@ -8,7 +8,7 @@ use chancery_hd::Path;
 use crate::error::HsmError;
 use crate::handle::{Hsm, UNEXPECTED};
 use crate::key::{Algorithm, PublicKey};
-use crate::signature::{Message, Sealed, fits, seal};
+use crate::signature::{Message, Sealed, fits_derived, seal};
 use crate::wire::{Derived, Reply, Request, Sealing};
 use crate::wrap::{Wrapped, fresh_nonce};
 
@@ -89,7 +89,7 @@ impl Hsm {
         message: Message,
     ) -> Result<Sealed, HsmError> {
         let algorithm = public.algorithm();
-        if !fits(algorithm, &message) {
+        if !fits_derived(algorithm, &message) {
             return Err(HsmError::MessageForm);
         }
         let request = Request::SignDerived(seed.derived(algorithm, path), message.clone());

@@ -6,11 +6,13 @@ use std::sync::LazyLock;
 
 use aws_lc_rs::digest::{Digest, SHA256};
 use aws_lc_rs::signature::ParsedPublicKey;
+use chancery_core::Taproot;
 use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
-use secp256k1::{Secp256k1, VerifyOnly};
+use secp256k1::{Secp256k1, VerifyOnly, schnorr};
 use serde::{Deserialize, Serialize};
 
 use crate::key::{Algorithm, Parsed, PublicKey};
+use crate::taproot;
 
 /// LIMIT: the longest message an Ed25519 key signs, in bytes: a log checkpoint or a chain message, not a document.
 pub const MESSAGE_BYTES: usize = 64 * 1024;
@@ -22,13 +24,15 @@ pub enum Message {
     Digest([u8; 32]),
     /// The whole message, for Ed25519; at most [`MESSAGE_BYTES`].
     Bytes(Vec<u8>),
+    /// The 32-byte digest that a secp256k1 key signs with Schnorr (BIP-340), as taproot uses the key. No token does.
+    Schnorr([u8; 32], Taproot),
 }
 
 impl Message {
     /// What a key is given.
     pub(crate) fn bytes(&self) -> &[u8] {
         match self {
-            Self::Digest(digest) => digest,
+            Self::Digest(digest) | Self::Schnorr(digest, _) => digest,
             Self::Bytes(bytes) => bytes,
         }
     }
@@ -37,9 +41,10 @@ impl Message {
 /// A released signature.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Signature {
-    /// `r || s`, big-endian, `s` in the lower half of the order (BIP 62, EIP-2) for ECDSA; `R || S` of RFC 8032 for Ed25519.
+    /// `r || s`, big-endian, `s` in the lower half of the order (BIP 62, EIP-2) for ECDSA; `R || S` of RFC 8032 for Ed25519;
+    /// `R.x || s` of BIP-340 for Schnorr.
     pub bytes: [u8; 64],
-    /// For secp256k1: 0 or 1, the parity of the nonce point's y (`yParity` of EIP-2718 transactions), after low-S.
+    /// For ECDSA on secp256k1: 0 or 1, the parity of the nonce point's y (`yParity` of EIP-2718 transactions), after low-S.
     pub recovery_id: Option<u8>,
     /// What it was made with.
     pub algorithm: Algorithm,
@@ -96,6 +101,11 @@ pub enum WrongAnswer {
 
 static SECP256K1: LazyLock<Secp256k1<VerifyOnly>> = LazyLock::new(Secp256k1::verification_only);
 
+/// True when `message` has the form that a derived key of `algorithm` signs: Schnorr too.
+pub(crate) fn fits_derived(algorithm: Algorithm, message: &Message) -> bool {
+    matches!((algorithm, message), (Algorithm::Secp256k1, Message::Schnorr(..))) || fits(algorithm, message)
+}
+
 /// True when `message` has the form that `algorithm` signs.
 pub(crate) fn fits(algorithm: Algorithm, message: &Message) -> bool {
     match (algorithm, message) {
@@ -110,6 +120,9 @@ pub(crate) fn seal(public: &PublicKey, message: &Message, raw: &[u8]) -> Result<
     let raw: [u8; 64] = raw.try_into().map_err(|_| WrongAnswer::Length)?;
     let (bytes, recovery_id) = match (&public.parsed, message) {
         (Parsed::Secp256k1(key), Message::Digest(digest)) => seal_secp256k1(key, digest, &raw)?,
+        (Parsed::Secp256k1(key), Message::Schnorr(digest, taproot)) => {
+            (seal_schnorr(key, digest, *taproot, &raw)?, None)
+        }
         (Parsed::P256(key), Message::Digest(digest)) => (seal_p256(key, digest, &raw)?, None),
         (Parsed::Ed25519(key), Message::Bytes(message)) => {
             key.verify_sig(message, &raw).map_err(|_| WrongAnswer::Unverified)?;
@@ -144,6 +157,20 @@ fn seal_secp256k1(
     }
     // A nonce point whose x is not below the order (probability 2^-128) has ids 2 and 3, which no chain accepts.
     Err(WrongAnswer::Unverified)
+}
+
+/// A signature has one form: there is nothing to normalize, and libsecp256k1 refuses numbers out of range.
+fn seal_schnorr(
+    key: &secp256k1::PublicKey,
+    digest: &[u8; 32],
+    taproot: Taproot,
+    raw: &[u8; 64],
+) -> Result<[u8; 64], WrongAnswer> {
+    let output = taproot::output(&SECP256K1, key, taproot).ok_or(WrongAnswer::Unverified)?;
+    let signature = schnorr::Signature::from_slice(raw).map_err(|_| WrongAnswer::Range)?;
+    let digest = secp256k1::Message::from_digest(*digest);
+    SECP256K1.verify_schnorr(&signature, &digest, &output).map_err(|_| WrongAnswer::Unverified)?;
+    Ok(*raw)
 }
 
 fn seal_p256(key: &ParsedPublicKey, digest: &[u8; 32], raw: &[u8; 64]) -> Result<[u8; 64], WrongAnswer> {

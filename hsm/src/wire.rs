@@ -11,7 +11,7 @@ use crate::key::Algorithm;
 use crate::signature::Message;
 
 /// Raised with any change to the types here: an executable replaced under a running parent is refused, not guessed at.
-pub const PROTOCOL: u16 = 4;
+pub const PROTOCOL: u16 = 5;
 /// LIMIT: one frame, in bytes.
 pub const FRAME_BYTES: usize = 256 * 1024;
 

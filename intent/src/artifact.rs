@@ -31,6 +31,13 @@ pub enum Artifact {
         /// Where nobody else has to sign: the transaction for the network, and the hash by which explorers name it.
         transaction: Option<(Vec<u8>, [u8; 32])>,
     },
+    /// A Solana transaction's signature.
+    Solana {
+        /// `R || S`; where the wallet pays, it names the transaction.
+        signature: [u8; 64],
+        /// Where nobody else has to sign: the transaction for the network.
+        transaction: Option<Vec<u8>>,
+    },
     /// A signed BIP-322 message.
     Proof {
         /// The witness in base64: the BIP's format `simple`, without the prefix that not every verifier knows.

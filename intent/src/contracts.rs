@@ -9,6 +9,7 @@ use alloy_primitives::Address;
 
 use crate::IntentError;
 use crate::ethereum::Method;
+use crate::solana::{Cluster, Pubkey};
 
 /// A token standard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -40,6 +41,10 @@ pub trait Contracts {
     fn standard(&self, chain_id: u64, contract: &Address) -> Option<Standard>;
     /// The methods of a contract whose ABI is registered.
     fn abi(&self, chain_id: u64, contract: &Address) -> Option<&Abi>;
+    /// The accounts of an address lookup table of Solana. No message says what a table holds: only officers do.
+    fn lookup_table(&self, _: Cluster, _: &Pubkey) -> Option<&[Pubkey]> {
+        None
+    }
     /// Whether Bitcoin inputs may be signed so that others can add inputs (SIGHASH_ALL | SIGHASH_ANYONECANPAY).
     fn anyone_can_pay(&self) -> bool {
         false
@@ -115,6 +120,7 @@ pub struct Entry<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     contracts: HashMap<(u64, Address), Registered>,
+    lookup_tables: HashMap<(Cluster, Pubkey), Vec<Pubkey>>,
     anyone_can_pay: bool,
 }
 
@@ -140,7 +146,16 @@ impl Registry {
                 return Err(IntentError::RegisteredTwice { chain_id, contract: address });
             }
         }
-        Ok(Self { contracts, anyone_can_pay: false })
+        Ok(Self { contracts, ..Self::default() })
+    }
+
+    /// The same, with the accounts of lookup tables.
+    #[must_use]
+    pub fn with_lookup_tables(
+        self,
+        tables: impl IntoIterator<Item = ((Cluster, Pubkey), Vec<Pubkey>)>,
+    ) -> Self {
+        Self { lookup_tables: tables.into_iter().collect(), ..self }
     }
 
     /// The same, with an answer to [`Contracts::anyone_can_pay`].
@@ -157,6 +172,10 @@ impl Contracts for Registry {
 
     fn abi(&self, chain_id: u64, contract: &Address) -> Option<&Abi> {
         self.contracts.get(&(chain_id, *contract))?.abi.as_ref()
+    }
+
+    fn lookup_table(&self, cluster: Cluster, table: &Pubkey) -> Option<&[Pubkey]> {
+        self.lookup_tables.get(&(cluster, *table)).map(Vec::as_slice)
     }
 
     fn anyone_can_pay(&self) -> bool {

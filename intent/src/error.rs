@@ -6,6 +6,8 @@ use std::borrow::Cow;
 use alloy_primitives::Address;
 use chancery_core::Code;
 
+use crate::solana::Pubkey;
+
 /// Why a payload was refused, or why a contract could not be registered.
 #[derive(Debug, thiserror::Error)]
 pub enum IntentError {
@@ -117,6 +119,25 @@ pub enum IntentError {
     /// Not an account of an HD wallet.
     #[error("not an account: {0}")]
     Account(&'static str),
+    /// An instruction takes an account from a lookup table that nobody vouches for.
+    #[error(
+        "an instruction takes account {index} of the lookup table `{table}`, which the policy bundle does not know"
+    )]
+    LookupTable {
+        /// The table.
+        table: Pubkey,
+        /// Where in it.
+        index: u8,
+    },
+    /// Tokens move, and nothing says which.
+    #[error(
+        "tokens of `{source_account}` move and nothing says which: send `transferChecked`, or name the account's owner and mint \
+         in `token_accounts`"
+    )]
+    Mint {
+        /// The token account that they come from.
+        source_account: Pubkey,
+    },
     /// The payload is for another kind of chain than the account.
     #[error("the account is not of the payload's chain")]
     OtherChain,
@@ -168,6 +189,8 @@ impl IntentError {
             Self::Amount(_) => Code::AmountOutOfRange,
             Self::NothingToSign => Code::NothingToSign,
             Self::Descriptor(_) | Self::Account(_) => Code::BadRequest,
+            Self::LookupTable { .. } => Code::LookupTableUnknown,
+            Self::Mint { .. } => Code::MintUnknown,
             Self::OtherChain => Code::ChainIdMismatch,
             Self::PublicKey(_) | Self::Signatures => Code::Internal,
             Self::Abi { .. } | Self::RegisteredTwice { .. } => Code::BundleInvalid,

@@ -11,6 +11,7 @@ mod error;
 pub mod ethereum;
 pub mod model;
 mod signing;
+pub mod solana;
 mod text;
 
 use alloy_primitives::keccak256;
@@ -19,6 +20,7 @@ use chancery_core::Payload;
 pub use account_key::AccountKey;
 pub use alloy_primitives::Address;
 pub use artifact::Artifact;
+pub use chancery_core::Taproot;
 pub use contracts::{Contracts, Standard};
 pub use error::IntentError;
 pub use ethereum::address_of;
@@ -32,6 +34,8 @@ pub enum Account<'a> {
     Ethereum(ethereum::Account<'a>),
     /// The scripts of a descriptor on one network.
     Bitcoin(&'a bitcoin::Wallet),
+    /// One address on one cluster.
+    Solana(solana::Account),
     /// Changes of the appliance itself.
     Seal(change::Seal<'a>),
 }
@@ -53,6 +57,7 @@ pub struct Intent {
 enum Document {
     Ethereum(Box<ethereum::Document>),
     Bitcoin(Box<bitcoin::Document>),
+    Solana(solana::Document),
     Change,
 }
 
@@ -65,7 +70,8 @@ impl Intent {
 
     /// What is permitted, recorded and signed, in one digest. Of an Ethereum payload it is the digest that is signed:
     /// Keccak-256 of [`preimage`](Self::preimage). Of a Bitcoin payload, which may need a signature for each input, it is
-    /// SHA-256 of the same and commits to every one of [`signings`](Self::signings). Of a change it is SHA-256 too.
+    /// SHA-256 of the same and commits to every one of [`signings`](Self::signings). Of a change it is SHA-256 too, and of a
+    /// Solana payload, whose preimage is signed itself.
     #[must_use]
     pub fn signing_digest(&self) -> &[u8; 32] {
         &self.digest
@@ -79,22 +85,41 @@ impl Intent {
 
     /// What [`signing_digest`](Self::signing_digest) hashes, as this crate encoded it: the EIP-2718 signing form of a
     /// transaction, `0x05 || rlp` of an authorization, the prefixed EIP-191 message, `0x1901 || domain || message` of
-    /// EIP-712; for Bitcoin `"chancery signing digests v1\n"` and each digest; for a change `"chancery change v1\n"` and its JSON.
+    /// EIP-712; for Bitcoin `"chancery signing digests v1\n"` and each digest; for Solana the message; for a change `"chancery change v1\n"`
+    /// and its JSON.
     #[must_use]
     pub fn preimage(&self) -> &[u8] {
         &self.preimage
+    }
+
+    /// How all of [`signings`](Self::signings) are made.
+    #[must_use]
+    pub fn scheme(&self) -> Scheme {
+        self.signings.first().map_or(Scheme::Ecdsa, |signing| signing.scheme)
+    }
+
+    /// What one of [`signings`](Self::signings) is made over: its digest, or the preimage itself for Ed25519.
+    #[must_use]
+    pub fn signed<'a>(&'a self, signing: &'a Signing) -> &'a [u8] {
+        match signing.scheme {
+            Scheme::Ecdsa | Scheme::Schnorr(_) => &signing.digest,
+            Scheme::Ed25519 => &self.preimage,
+        }
     }
 
     /// Puts signatures, one for each of [`signings`](Self::signings), into their final form. They are not verified here:
     /// the caller holds signatures already verified under the pinned key, and low-S.
     ///
     /// # Errors
-    /// [`IntentError::Signatures`] where there are more or fewer, or Schnorr signatures are asked for.
+    /// [`IntentError::Signatures`] where there are more or fewer, or of another kind.
     pub fn finish(&self, signatures: &[Signature]) -> Result<Artifact, IntentError> {
         match (&self.document, signatures) {
-            (Document::Ethereum(document), [one]) => Ok(document.finish(one)),
-            (Document::Change, [one]) => Ok(ethereum::Document::Message.finish(one)),
-            (Document::Ethereum(_) | Document::Change, _) => Err(IntentError::Signatures),
+            (Document::Ethereum(document), [one]) => document.finish(one),
+            (Document::Change, [one]) => ethereum::Document::Message.finish(one),
+            (Document::Solana(document), [one]) => Ok(document.finish(one)),
+            (Document::Ethereum(_) | Document::Solana(_) | Document::Change, _) => {
+                Err(IntentError::Signatures)
+            }
             (Document::Bitcoin(document), all) => document.finish(all),
         }
     }
@@ -118,6 +143,18 @@ impl Intent {
             preimage,
             signings: vec![Signing { scheme: Scheme::Ecdsa, digest, key: None }],
             document: Document::Change,
+        }
+    }
+
+    fn of_solana(understood: solana::Understood) -> Self {
+        let preimage = understood.document.message().to_vec();
+        let digest = signing::sha256(&preimage);
+        Self {
+            description: understood.description,
+            preimage,
+            digest,
+            signings: vec![Signing { scheme: Scheme::Ed25519, digest, key: None }],
+            document: Document::Solana(understood.document),
         }
     }
 
@@ -160,6 +197,9 @@ pub fn understand(
         }
         (Payload::BitcoinMessage { data }, Account::Bitcoin(wallet)) => {
             bitcoin::message(data, wallet).map(Intent::of_bitcoin)
+        }
+        (Payload::SolanaTransaction { data, token_accounts }, Account::Solana(account)) => {
+            solana::transaction(data, token_accounts, account, contracts).map(Intent::of_solana)
         }
         (Payload::ApplianceChange { change }, Account::Seal(seal)) => {
             change::understand(change, seal).map(Intent::of_change)

@@ -19,7 +19,8 @@ pub struct Description {
     /// valid on any EVM chain (messages).
     pub chain: String,
     /// The chain's own account of the payload's form: `legacy`, `eip2930`, `eip1559`, `eip4844`, `eip7702`,
-    /// `eip191`, `eip712`, `authorization`; `psbt0`, `psbt2`, `bip322`.
+    /// `eip191`, `eip712`, `authorization`; `psbt0`, `psbt2`, `bip322`; `legacy`, `v0`, and with `-nonce` where a durable nonce
+    /// keeps it valid.
     pub form: String,
     /// The account the wallet's key controls on that chain: EIP-55 text, or the Bitcoin wallet's first address.
     pub account: String,
@@ -42,7 +43,7 @@ pub struct Description {
 pub enum Kind {
     /// The chain's own coin moves. On Bitcoin one for each output that is not change; where all is change, one for each.
     Transfer,
-    /// A token moves (ERC-20, ERC-721, ERC-1155).
+    /// A token moves (ERC-20, ERC-721, ERC-1155, SPL).
     TokenTransfer,
     /// Somebody may move tokens from now on (approve, setApprovalForAll, permit).
     TokenApproval,
@@ -56,7 +57,7 @@ pub enum Kind {
     Message,
     /// An EIP-712 document that is not a known permit.
     TypedData,
-    /// Data is written to the chain (Bitcoin's OP_RETURN); coins that it carries are burnt.
+    /// Data is written to the chain (Bitcoin's OP_RETURN, whose coins are burnt; Solana's memos).
     Data,
     /// The appliance itself becomes another: its policy, its wallets.
     Change,

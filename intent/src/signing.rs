@@ -1,18 +1,26 @@
 //! What is to be signed. One payload may need several signatures; they are permitted together, under one digest that
 //! commits to all of them in their order. If that digest missed one, it would be signed without a decision.
 
+use bitcoin::TapNodeHash;
 use bitcoin::hashes::{Hash as _, sha256 as sha};
+use bitcoin::key::TapTweak as _;
+use bitcoin::secp256k1::PublicKey;
+use chancery_core::Taproot;
+
+use crate::bitcoin::SECP;
 
 /// Starts what [`commitment`] hashes, so that it is no other 32 bytes that anybody signs.
 const DOMAIN: &[u8] = b"chancery signing digests v1\n";
 
-/// How a digest is signed. Both on secp256k1.
+/// How a digest is signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scheme {
     /// ECDSA, low-S.
     Ecdsa,
-    /// BIP-340.
-    Schnorr,
+    /// BIP-340, with the key as taproot uses it.
+    Schnorr(Taproot),
+    /// RFC 8032: signs the intent's preimage itself, of which the digest is SHA-256.
+    Ed25519,
 }
 
 /// One signature that a payload needs.
@@ -26,6 +34,24 @@ pub struct Signing {
     pub key: Option<Derived>,
 }
 
+impl Signing {
+    /// The key that the signature verifies under, where it is another than `own`, the wallet's: of a derived key its compressed SEC 1;
+    /// of Schnorr 32 bytes, x-only (BIP-340), tweaked where it spends by the key. Nothing too where `own` is no key.
+    #[must_use]
+    pub fn signer(&self, own: &[u8]) -> Option<Vec<u8>> {
+        let derived = self.key.as_ref().map(|key| key.public.as_slice());
+        let Scheme::Schnorr(taproot) = self.scheme else { return derived.map(<[u8]>::to_vec) };
+        let (key, _) = PublicKey::from_slice(derived.unwrap_or(own)).ok()?.x_only_public_key();
+        let signer = match taproot {
+            Taproot::Leaf(_) => key,
+            Taproot::Key(root) => {
+                key.tap_tweak(&*SECP, root.map(TapNodeHash::assume_hidden)).0.to_x_only_public_key()
+            }
+        };
+        Some(signer.serialize().to_vec())
+    }
+}
+
 /// A key that is derived from a wallet's account (BIP-32).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Derived {
@@ -35,15 +61,28 @@ pub struct Derived {
     pub public: [u8; 33],
 }
 
-/// An ECDSA signature as a token gives it, low-S.
+/// A signature in its two halves: ECDSA's low-S numbers, or the nonce point and number of the others, as their standards
+/// write them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signature {
-    /// Big-endian.
+    /// The first half.
     pub r: [u8; 32],
-    /// Big-endian.
+    /// The second.
     pub s: [u8; 32],
-    /// True where the nonce point's y is odd.
-    pub y_parity: bool,
+    /// Of ECDSA alone: whether the nonce point's y is odd.
+    pub y_parity: Option<bool>,
+}
+
+impl Signature {
+    /// Both halves.
+    #[must_use]
+    pub fn bytes(&self) -> [u8; 64] {
+        let mut bytes = [0; 64];
+        let (r, s) = bytes.split_at_mut(32);
+        r.copy_from_slice(&self.r);
+        s.copy_from_slice(&self.s);
+        bytes
+    }
 }
 
 /// What commits to several digests: a domain, then each digest. SHA-256 of it is the intent's signing digest.

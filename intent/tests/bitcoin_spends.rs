@@ -10,7 +10,7 @@ use bitcoin::{Amount, ScriptBuf, Sequence};
 use chancery_core::{Code, Payload};
 use chancery_intent::contracts::Registry;
 use chancery_intent::model::Kind;
-use chancery_intent::{Account, Artifact, Scheme, understand};
+use chancery_intent::{Account, Artifact, Scheme, Taproot, understand};
 use serde_json::json;
 
 use coins::{
@@ -217,8 +217,10 @@ fn taproot_is_decided_on_and_asks_for_schnorr() {
     let intent = understood(&spend, &single).unwrap();
     assert_eq!(intent.description().effects.len(), 1, "taproot change is change too");
     assert_eq!(intent.description().detail["inputs"][0]["sighash"], "default");
-    assert!(intent.signings().iter().all(|signing| signing.scheme == Scheme::Schnorr));
-    assert!(intent.finish(&[]).is_err(), "nothing here makes a Schnorr signature");
+    assert!(intent.signings().iter().all(|signing| signing.scheme == Scheme::Schnorr(Taproot::Key(None))));
+    assert!(intent.finish(&[]).is_err(), "two signatures are asked for");
+    let output = intent.signings()[0].signer(&public(1).serialize()).unwrap();
+    assert_eq!(output, ours.as_bytes()[2..], "the key that the output is locked to");
 
     // The key in a leaf, under another's internal key.
     let leaf = wallet(&format!("tr({},pk(@0))", public(2).x_only_public_key().0));
@@ -290,11 +292,8 @@ fn messages_are_signed_as_the_bip_shows() {
         secp.verify_ecdsa(&digest, &signature, &key.inner).unwrap();
         let compact = signature.serialize_compact();
         let (r, s) = compact.split_at(32);
-        let made = chancery_intent::Signature {
-            r: r.try_into().unwrap(),
-            s: s.try_into().unwrap(),
-            y_parity: false,
-        };
+        let made =
+            chancery_intent::Signature { r: r.try_into().unwrap(), s: s.try_into().unwrap(), y_parity: None };
         let Artifact::Proof { simple } = intent.finish(&[made]).unwrap() else { panic!("not a proof") };
         assert_eq!(simple, published, "`{message}`");
     }

@@ -143,7 +143,7 @@ fn finishes(name: &str, intent: &Intent, signed: &[u8], sender: Address) {
     let signature: &Signature = envelope.signature();
     let (r, s) = (signature.r().to_be_bytes(), signature.s().to_be_bytes());
     assert_eq!(recovered(intent.signing_digest(), &r, &s, signature.v()), sender, "{name}: sender");
-    let signature = chancery_intent::Signature { r, s, y_parity: signature.v() };
+    let signature = chancery_intent::Signature { r, s, y_parity: Some(signature.v()) };
     let Artifact::Transaction { raw, hash } = intent.finish(&[signature]).unwrap() else {
         panic!("{name}: no transaction")
     };

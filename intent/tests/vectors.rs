@@ -48,7 +48,7 @@ fn tally(file: &str, by: &str, total: usize) {
 }
 
 fn finished(intent: &Intent, r: [u8; 32], s: [u8; 32], y_parity: bool) -> Artifact {
-    intent.finish(&[chancery_intent::Signature { r, s, y_parity }]).unwrap()
+    intent.finish(&[chancery_intent::Signature { r, s, y_parity: Some(y_parity) }]).unwrap()
 }
 
 #[test]

@@ -10,12 +10,13 @@ use chancery_core::{ClientId, Code, Payload, Tenant, Tier, UnixMillis, WalletId}
 use chancery_intent::bitcoin::{Network, OWN_KEY, Wallet};
 use chancery_intent::change::SEAL;
 use chancery_intent::model::{self, Description, Effect, Fee, Kind, Method};
+use chancery_intent::solana::{self, Cluster};
 use chancery_intent::{Account, IntentError, ethereum};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use crate::bundle::Bundle;
-use crate::chain::{forms, is_appliance, is_bitcoin, occurs, usual};
+use crate::chain::{forms, is_appliance, is_bitcoin, is_solana, occurs, usual};
 use crate::error::{FindingCode, Findings, Text};
 use crate::evaluate::{Evaluation, Outcome};
 use crate::explain::Explanation;
@@ -37,6 +38,8 @@ const DEFAULT_NOW: &str = "2026-01-05T12:00:00Z";
 const DEFAULT_ACCOUNT: &str = "0x0000000000000000000000000000000000000000";
 /// Nobody's account on a Bitcoin network: the empty script.
 const DEFAULT_SCRIPT: &str = "script-";
+/// Nobody's account on Solana: the system program's address.
+const DEFAULT_PUBKEY: &str = "11111111111111111111111111111111";
 /// All the satoshi there will ever be.
 pub(crate) const MOST_SATOSHI: u64 = 2_100_000_000_000_000;
 
@@ -452,6 +455,11 @@ impl<'a> Names<'a> {
         if let Some(network) = Network::of_chain(chain) {
             return Ok(decode(&Account::Bitcoin(&wallet(network, entry)?)));
         }
+        if let Some(cluster) = Cluster::of_chain(chain) {
+            let address = solana::address(&self.account(chain, entry)?);
+            let address = address.map_err(|error| value(error.to_string()))?;
+            return Ok(decode(&Account::Solana(solana::Account { address, cluster })));
+        }
         let chain_id = chain.strip_prefix("eip155:").and_then(|id| id.parse::<u64>().ok());
         let chain_ids = [chain_id.ok_or_else(|| value(format!("`{chain}` is not a chain of payloads")))?];
         let address = Address::parse_checksummed(&self.account(chain, entry)?, None)
@@ -461,7 +469,11 @@ impl<'a> Names<'a> {
 
     /// The wallet's account on the chain.
     fn account(&self, chain: &str, entry: &Entry) -> Result<String, Refusal> {
-        let nobody = if is_bitcoin(chain) { DEFAULT_SCRIPT } else { DEFAULT_ACCOUNT };
+        let nobody = match chain {
+            _ if is_bitcoin(chain) => DEFAULT_SCRIPT,
+            _ if is_solana(chain) => DEFAULT_PUBKEY,
+            _ => DEFAULT_ACCOUNT,
+        };
         self.address(chain, entry.account.as_deref().unwrap_or(nobody))
     }
 

@@ -9,6 +9,11 @@ pub(crate) fn is_bitcoin(chain: &str) -> bool {
     chain.starts_with("bip122:")
 }
 
+/// Whether a chain is a Solana cluster's.
+pub(crate) fn is_solana(chain: &str) -> bool {
+    chain.starts_with("solana:")
+}
+
 /// Whether a chain is that of a tenant's changes.
 pub(crate) fn is_appliance(chain: &str) -> bool {
     chain.strip_prefix(NAMESPACE).is_some_and(|rest| rest.starts_with(':'))
@@ -20,6 +25,10 @@ pub(crate) fn occurs(kind: Kind, chain: &str) -> bool {
         Kind::Change => is_appliance(chain),
         _ if is_appliance(chain) => false,
         _ if is_bitcoin(chain) => matches!(kind, Kind::Transfer | Kind::Data | Kind::Message),
+        _ if is_solana(chain) => matches!(
+            kind,
+            Kind::Transfer | Kind::TokenTransfer | Kind::TokenApproval | Kind::ContractCall | Kind::Data
+        ),
         _ => kind != Kind::Data,
     }
 }
@@ -31,6 +40,7 @@ pub(crate) fn usual(kind: Kind, chain: &str) -> &'static str {
         Kind::Change => "appliance.change",
         Kind::Message if bitcoin => "bitcoin.message",
         _ if bitcoin => "bitcoin.psbt",
+        _ if is_solana(chain) => "solana.transaction",
         Kind::Message => "ethereum.message",
         Kind::TypedData => "ethereum.typed_data",
         Kind::Authorization => "ethereum.authorization",
@@ -43,6 +53,7 @@ pub(crate) fn forms(payload: &str) -> &'static [&'static str] {
     match payload {
         "bitcoin.psbt" => &["psbt0", "psbt2"],
         "bitcoin.message" => &["bip322"],
+        "solana.transaction" => &["v0", "legacy", "v0-nonce", "legacy-nonce"],
         "ethereum.message" => &["eip191"],
         "ethereum.typed_data" => &["eip712"],
         "ethereum.authorization" => &["authorization"],

@@ -47,6 +47,8 @@ pub enum Part {
     Address,
     /// A contract.
     Contract,
+    /// A lookup table of Solana.
+    LookupTable,
     /// A file of ABIs or tests.
     File,
 }
@@ -71,6 +73,7 @@ impl Part {
             Self::Price => "price",
             Self::Address => "address",
             Self::Contract => "contract",
+            Self::LookupTable => "lookup table",
             Self::File => "file",
         }
     }
@@ -199,6 +202,10 @@ impl Bundle {
         }
         for (account, contract) in &self.registry.contracts {
             put(Part::Contract, account, format!("{}, {}", contract.name, contract.abi));
+        }
+        for (table, (name, held)) in &self.registry.lookup_tables {
+            let held: Vec<_> = held.iter().map(ToString::to_string).collect();
+            put(Part::LookupTable, table, format!("{name}: {}", held.join(", ")));
         }
         let files = self.source().files.iter();
         for (path, text) in files.filter(|(path, _)| path.starts_with("abi/") || path.starts_with("tests/")) {

@@ -35,6 +35,8 @@ pub(crate) struct Manifest {
     pub addresses: Vec<Spanned<AddressEntry>>,
     #[serde(default, rename = "contract")]
     pub contracts: Vec<Spanned<ContractEntry>>,
+    #[serde(default, rename = "lookup_table")]
+    pub lookup_tables: Vec<Spanned<LookupTableEntry>>,
     #[serde(default, rename = "limit")]
     pub limits: Vec<Spanned<LimitEntry>>,
     #[serde(default)]
@@ -101,6 +103,16 @@ pub(crate) struct ContractEntry {
     pub address: String,
     pub chains: Vec<String>,
     pub abi: String,
+}
+
+/// What an address lookup table of Solana holds, from its start; a table only ever grows.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LookupTableEntry {
+    pub name: String,
+    pub address: String,
+    pub chain: String,
+    pub accounts: Vec<String>,
 }
 
 #[derive(Deserialize)]

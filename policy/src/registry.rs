@@ -9,19 +9,23 @@ use alloy_primitives::{Address, U256};
 use chancery_core::UnixMillis;
 use chancery_intent::bitcoin::Network;
 use chancery_intent::contracts::{Abi, Entry as DecodingEntry, Registry as Contracts};
+use chancery_intent::solana::{self, Cluster, Pubkey};
 use chancery_intent::{IntentError, Standard};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use toml::Spanned;
 
+use crate::chain::is_solana;
 use crate::error::{FindingCode, Findings, Text};
-use crate::manifest::{AddressEntry, AssetEntry, ContractEntry, Manifest, PriceEntry};
+use crate::manifest::{AddressEntry, AssetEntry, ContractEntry, LookupTableEntry, Manifest, PriceEntry};
 use crate::name::{NAME_FORM, is_name};
 use crate::source::Source;
 use crate::units;
 
 /// LIMIT: assets, addresses times their chains, and contracts times their chains.
 pub const ENTRIES: usize = 20_000;
+/// LIMIT: accounts of one lookup table; the network has no larger ones.
+pub const LOOKUP_TABLE_ACCOUNTS: usize = 256;
 /// LIMIT: groups of one asset, address, client or wallet.
 pub const GROUPS_OF_ONE: usize = 16;
 
@@ -29,7 +33,8 @@ const CHAIN_FORM: &str = "a chain is CAIP-2, such as `eip155:1` or `bip122:00000
 const ASSET_FORM: &str = "an asset is CAIP-19 without a token id, such as `eip155:1/slip44:60` or `eip155:1/erc20:0x...` with \
                           the address in EIP-55 letters";
 const ADDRESS_FORM: &str = "an address is `0x` and 40 hexadecimal digits with the capitals of EIP-55; on Bitcoin it is one of the \
-                            network's in the letters that wallets show, or `script-` and hexadecimal where there is none";
+                            network's in the letters that wallets show, or `script-` and hexadecimal where there is none; on \
+                            Solana it is 32 bytes in base58";
 
 /// An asset as registered.
 #[derive(Clone, Debug)]
@@ -73,6 +78,8 @@ pub(crate) struct Registry {
     pub addresses: HashMap<String, Known>,
     /// By CAIP-10.
     pub contracts: HashMap<String, Contract>,
+    /// By CAIP-10: the name, and what is held.
+    pub lookup_tables: BTreeMap<String, (String, Vec<Pubkey>)>,
     /// By path in the bundle.
     pub abis: BTreeMap<String, JsonAbi>,
     /// What `intent` decodes by: the standards of registered tokens and the ABIs of registered contracts.
@@ -99,6 +106,8 @@ fn is_eip55(text: &str) -> bool {
 pub(crate) fn is_address(chain: &str, text: &str) -> bool {
     if chain.starts_with("bip122:") {
         Network::of_chain(chain).is_some_and(|network| network.has_destination(text))
+    } else if is_solana(chain) {
+        solana::address(text).is_ok()
     } else {
         is_eip55(text)
     }
@@ -119,6 +128,7 @@ pub(crate) fn is_asset(text: &str) -> bool {
                     && (1..=128).contains(&reference.len())
                     && reference.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'%'))
                     && (!reference.starts_with("0x") || is_eip55(reference))
+                    && (!is_solana(chain) || namespace != "token" || solana::address(reference).is_ok())
             })
     })
 }
@@ -204,6 +214,10 @@ impl Registry {
             (manifest.prices.len(), "prices"),
             (manifest.addresses.iter().map(|entry| entry.get_ref().chains.len()).sum(), "addresses"),
             (manifest.contracts.iter().map(|entry| entry.get_ref().chains.len()).sum(), "contracts"),
+            (
+                manifest.lookup_tables.iter().map(|entry| entry.get_ref().accounts.len()).sum(),
+                "accounts of lookup tables",
+            ),
         ] {
             if count > ENTRIES {
                 findings.add(at, None, FindingCode::Size, format!("more than {ENTRIES} {what}"), "");
@@ -228,9 +242,15 @@ impl Registry {
         for entry in &manifest.contracts {
             registry.contract(entry.get_ref(), &mut names, &mut locate(entry, at, findings));
         }
+        let mut names = HashSet::new();
+        for entry in &manifest.lookup_tables {
+            registry.lookup_table(entry.get_ref(), &mut names, &mut locate(entry, at, findings));
+        }
         match registry.decoding(source) {
             Ok(decoding) => {
-                registry.decoding = decoding.with_anyone_can_pay(manifest.bitcoin.anyone_can_pay);
+                registry.decoding = decoding
+                    .with_anyone_can_pay(manifest.bitcoin.anyone_can_pay)
+                    .with_lookup_tables(registry.held());
             }
             Err(error) => findings.add(at, None, FindingCode::Value, error.to_string(), ""),
         }
@@ -271,6 +291,45 @@ impl Registry {
             }
         }
         Contracts::build(entries.into_values())
+    }
+
+    fn lookup_table(
+        &mut self,
+        entry: &LookupTableEntry,
+        names: &mut HashSet<String>,
+        at: &mut Entry<'_, '_>,
+    ) {
+        at.name(&entry.name);
+        let message = format!("`{}` names two lookup tables", entry.name);
+        at.check(names.insert(entry.name.clone()), FindingCode::Duplicate, message, "");
+        let message = format!("`{}` is no cluster of Solana", entry.chain);
+        at.check(Cluster::of_chain(&entry.chain).is_some(), FindingCode::Value, message, "");
+        let count = entry.accounts.len();
+        let message = format!("a lookup table holds 1 to {LOOKUP_TABLE_ACCOUNTS} accounts");
+        at.check((1..=LOOKUP_TABLE_ACCOUNTS).contains(&count), FindingCode::Size, message, "");
+        let mut held = Vec::with_capacity(count);
+        for text in entry.accounts.iter().chain([&entry.address]) {
+            match solana::address(text) {
+                Ok(account) => held.push(account),
+                Err(_) => {
+                    let message = format!("`{text}` is not an address on {}", entry.chain);
+                    at.check(false, FindingCode::Value, message, ADDRESS_FORM);
+                }
+            }
+        }
+        held.truncate(count);
+        let table = format!("{}:{}", entry.chain, entry.address);
+        let message = format!("`{}` is registered twice", entry.address);
+        let before = self.lookup_tables.insert(table, (entry.name.clone(), held));
+        at.check(before.is_none(), FindingCode::Duplicate, message, "");
+    }
+
+    /// What lookup tables hold, as `intent` asks.
+    fn held(&self) -> impl Iterator<Item = ((Cluster, Pubkey), Vec<Pubkey>)> {
+        self.lookup_tables.iter().filter_map(|(table, (_, held))| {
+            let (chain, address) = table.rsplit_once(':')?;
+            Some(((Cluster::of_chain(chain)?, solana::address(address).ok()?), held.clone()))
+        })
     }
 
     fn abi(&mut self, text: Text<'_>, findings: &mut Findings) {
@@ -431,6 +490,14 @@ mod tests {
         }
         assert!(is_account(&format!("eip155:1:{TOKEN}")) && is_account(&format!("eip155:*:{TOKEN}")));
         assert!(!is_account(TOKEN));
+
+        let (solana, mint) = (Cluster::Mainnet.chain(), "EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v");
+        assert!(is_asset(&format!("{solana}/slip44:501")) && is_asset(&format!("{solana}/token:{mint}")));
+        assert!(is_account(&format!("{solana}:{mint}")));
+        for bad in [&mint[1..], &mint.to_lowercase(), &format!("{mint}1"), TOKEN, ""] {
+            assert!(!is_account(&format!("{solana}:{bad}")), "{bad}");
+            assert!(!is_asset(&format!("{solana}/token:{bad}")), "{bad}");
+        }
 
         let (mainnet, signet) =
             ("bip122:000000000019d6689c085ae165831e93", "bip122:00000008819873e925422c1ff0f99f7c");

@@ -34,13 +34,26 @@ fn ask(wallet: &str, psbt: &Psbt) -> Value {
 fn check_consensus(answer: &Answer, psbt: &Psbt) {
     assert_eq!(answer.status, 200, "{answer:?}");
     let raw = answer.body["signed_transaction"].as_str().unwrap().strip_prefix("0x").unwrap();
-    let raw = hex::decode(raw).unwrap();
-    for (index, input) in psbt.inputs.iter().enumerate() {
-        let spent = &input.non_witness_utxo.as_ref().unwrap().output[0];
-        let flags = bitcoinconsensus::VERIFY_ALL_PRE_TAPROOT;
+    check_spends(&hex::decode(raw).unwrap(), psbt).unwrap();
+}
+
+/// Whether Bitcoin's consensus code takes every input; taproot's signatures are over all that is spent.
+fn check_spends(raw: &[u8], psbt: &Psbt) -> Result<(), bitcoinconsensus::Error> {
+    let spent: Vec<_> =
+        psbt.inputs.iter().map(|input| &input.non_witness_utxo.as_ref().unwrap().output[0]).collect();
+    let held: Vec<_> = spent
+        .iter()
+        .map(|spent| bitcoinconsensus::Utxo {
+            script_pubkey: spent.script_pubkey.as_bytes().as_ptr(),
+            script_pubkey_len: u32::try_from(spent.script_pubkey.len()).unwrap(),
+            value: i64::try_from(spent.value.to_sat()).unwrap(),
+        })
+        .collect();
+    let flags = bitcoinconsensus::VERIFY_ALL_PRE_TAPROOT | bitcoinconsensus::VERIFY_TAPROOT;
+    spent.iter().enumerate().try_for_each(|(index, spent)| {
         let (script, value) = (spent.script_pubkey.as_bytes(), spent.value.to_sat());
-        bitcoinconsensus::verify_with_flags(script, value, &raw, None, index, flags).unwrap();
-    }
+        bitcoinconsensus::verify_with_flags(script, value, raw, Some(&held), index, flags)
+    })
 }
 
 async fn make(operator: &Peer, wallet: Value) -> Answer {
@@ -207,11 +220,10 @@ async fn addresses_of_one_ethereum_account_are_wallets_beside_one_another() {
 }
 
 #[tokio::test]
-async fn accounts_are_those_of_the_bips_and_taproot_is_derived_but_not_signed() {
+async fn accounts_are_those_of_the_bips() {
     let Some(mut appliance) = Appliance::prepare() else { return };
     appliance.start();
-    let (operator, backend) = (appliance.peer("operator", "op"), appliance.peer("client", "backend"));
-    assert_eq!(operator.put("/v1/policy", &policy()).await.status, 200);
+    let operator = appliance.peer("operator", "op");
     for (id, descriptor, path) in [
         ("pkh", "pkh(@0/<0;1>/*)", "44'/1'/0'"),
         ("sh", "sh(wpkh(@0/<0;1>/*))", "49'/1'/0'"),
@@ -221,11 +233,6 @@ async fn accounts_are_those_of_the_bips_and_taproot_is_derived_but_not_signed() 
         let made = make(&operator, bitcoin(id, descriptor, json!({ "from": "seed" }))).await;
         assert_eq!(Watched::of(&made.body).path.to_string(), path);
     }
-    let shown = backend.get("/v1/wallets/tr/addresses").await;
-    assert!(shown.body["addresses"][0]["address"].as_str().unwrap().starts_with("bcrt1p"), "{shown:?}");
-    let message = json!({ "wallet": "tr", "payload": { "type": "bitcoin.message", "data": "0x6869" } });
-    let refused = backend.post("/v1/sign", &message, Some("m")).await;
-    assert_eq!((refused.status, refused.code()), (501, "schnorr-unavailable"), "{refused:?}");
     for descriptor in
         ["wpkh(@0)", "wpkh(@0/*)", "wpkh(@0/0/1/*)", "wpkh(@0/<0;1>)", "wsh(multi(1,@0/0/*,@0/1/*))"]
     {
@@ -233,4 +240,76 @@ async fn accounts_are_those_of_the_bips_and_taproot_is_derived_but_not_signed() 
         let refused = operator.post("/v1/wallets", &wallet, None).await;
         assert_eq!((refused.status, refused.code()), (400, "bad-request"), "{descriptor}: {refused:?}");
     }
+}
+
+#[tokio::test]
+async fn taproot_is_signed_by_the_tweaked_key_and_by_scripts() {
+    let Some(mut appliance) = Appliance::prepare() else { return };
+    appliance.start();
+    let (operator, backend) = (appliance.peer("operator", "op"), appliance.peer("client", "backend"));
+    assert_eq!(operator.put("/v1/policy", &policy()).await.status, 200);
+    let made = make(&operator, bitcoin("deposits", "tr(@0/<0;1>/*)", json!({ "from": "seed" }))).await;
+    let watched = Watched::of(&made.body);
+    assert_eq!(watched.path.to_string(), "86'/1'/0'");
+    assert_eq!(made.body["address"], watched.address([0, 0]).to_string(), "as BIP-86 derives it");
+
+    let psbt = payment(&watched, &[[0, 0], [0, 5], [1, 2]], [1, 3]);
+    let answer = backend.post("/v1/sign", &ask("deposits", &psbt), Some("payment-1")).await;
+    check_consensus(&answer, &psbt);
+    assert_eq!(answer.body["intent"]["effects"].as_array().unwrap().len(), 1, "change is no effect");
+    let raw = hex::decode(&answer.body["signed_transaction"].as_str().unwrap()[2..]).unwrap();
+    let mut spoiled = raw.clone();
+    let witness = raw.len() - 10;
+    spoiled[witness] ^= 1;
+    assert!(check_spends(&spoiled, &psbt).is_err(), "the judge sees a wrong signature");
+    let signed = STANDARD.decode(answer.body["signed_psbt"].as_str().unwrap()).unwrap();
+    let signed = Psbt::deserialize(&signed).unwrap();
+    assert!(signed.inputs.iter().all(|input| input.tap_key_sig.is_some()));
+
+    // The receipt names each tweaked key, and holds under no other.
+    let trust = appliance.trust().await;
+    let receipt = answer.verified(&trust);
+    let decision = &receipt.receipt().decision;
+    assert_eq!(decision.algorithm, chancery_audit::Algorithm::Bip340);
+    let outputs = [[0, 0], [0, 5], [1, 2]].map(|steps| watched.address(steps).script_pubkey());
+    let keys = outputs.iter().map(|script| &script.as_bytes()[2..]);
+    assert!(decision.signers.iter().map(|key| key.as_bytes()).eq(keys), "{:?}", decision.signers);
+    let mut swapped = answer.body["receipt"].clone();
+    swapped["decision"]["signers"].as_array_mut().unwrap().swap(0, 1);
+    assert!(chancery_audit::verify(swapped.to_string().as_bytes(), &trust).is_err());
+
+    // Another's internal key and ours in a leaf: the script's way, with the key as it is.
+    let other = "c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5";
+    let descriptor = format!("tr({other},{{pk(@0/<0;1>/*),and_v(v:pk(@0/<2;3>/*),older(10))}})");
+    let refused =
+        operator.post("/v1/wallets", &bitcoin("twice", &descriptor, json!({ "from": "seed" })), None).await;
+    assert_eq!(refused.code(), "bad-request", "one place for the key: {refused:?}");
+    // And ours with a script beside it: the tweak has the script's root in it.
+    for (id, descriptor) in [
+        ("leaf", format!("tr({other},{{pk(@0/<0;1>/*),pk({other})}})")),
+        ("beside", format!("tr(@0/<0;1>/*,pk({other}))")),
+    ] {
+        let made = make(&operator, bitcoin(id, &descriptor, json!({ "from": "seed" }))).await;
+        let address: bitcoin::Address<_> = made.body["address"].as_str().unwrap().parse().unwrap();
+        let script = address.require_network(bitcoin::Network::Regtest).unwrap().script_pubkey();
+        let mut psbt = payment(&watched, &[[0, 0]], [1, 3]);
+        let mut funding = psbt.inputs[0].non_witness_utxo.take().unwrap();
+        funding.output[0].script_pubkey = script;
+        psbt.unsigned_tx.input[0].previous_output.txid = funding.compute_txid();
+        psbt.inputs[0].non_witness_utxo = Some(funding);
+        let origins = Watched::of(&made.body).origin([0, 0]).into_iter();
+        psbt.inputs[0].tap_key_origins =
+            origins.map(|(key, origin)| (key.x_only_public_key().0, (Vec::new(), origin))).collect();
+        let answer = backend.post("/v1/sign", &ask(id, &psbt), Some(id)).await;
+        check_consensus(&answer, &psbt);
+        answer.verified(&trust);
+    }
+
+    // A message by the key of the first address (BIP-322).
+    let message = json!({ "wallet": "deposits", "payload": { "type": "bitcoin.message", "data": "0x6869" } });
+    let proof = backend.post("/v1/sign", &message, Some("message")).await;
+    assert_eq!(proof.status, 200, "{proof:?}");
+    let witness = STANDARD.decode(proof.body["message_signature"].as_str().unwrap()).unwrap();
+    assert_eq!((witness.len(), &witness[..2]), (66, &[1, 64][..]), "one signature of Schnorr, nothing else");
+    proof.verified(&trust);
 }

@@ -145,7 +145,7 @@ fn check(bytes: &[u8], trust: &Trust) -> Result<Found, String> {
     let key = decision.public_key.as_bytes();
     let again = recheck(&receipt.payload, &receipt.intent, decision.signing_digest.as_bytes(), Some(key))?;
     let mut checked = verified.findings();
-    if !decision.signers.iter().map(HexBytes::as_bytes).eq(again.signers.iter().map(<[u8; 33]>::as_slice)) {
+    if !decision.signers.iter().map(HexBytes::as_bytes).eq(again.signers.iter().map(Vec::as_slice)) {
         return Err("the keys that sign are not those that the descriptor derives".to_owned());
     }
     checked.extend(again.checked);

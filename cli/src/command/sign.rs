@@ -12,7 +12,7 @@ use super::request::{show_intent, time_cell};
 use crate::connection::Connection;
 use crate::http::{Answer, Api, Call};
 use crate::output::{cell, one_line};
-use crate::payload::{PAYLOAD_FLAGS, PayloadArgs};
+use crate::payload::{PAYLOAD_FLAGS, PayloadArgs, TokenAccounts};
 use crate::recheck::{is_bitcoin, recheck};
 use crate::{Error, Exit, Output, file};
 
@@ -24,7 +24,8 @@ Examples:
   chancery sign --wallet treasury --transaction @unsigned.hex --receipt receipt.json
   chancery sign --wallet treasury --message hello --idempotency-key order-42
   chancery sign --wallet treasury --typed-data permit.json --wait --timeout 10m
-  chancery sign --wallet vault --psbt @payment.psbt --receipt receipt.json";
+  chancery sign --wallet vault --psbt @payment.psbt --receipt receipt.json
+  chancery sign --wallet payouts --solana @message.base64 --token-account OWNER:MINT";
 
 /// `chancery sign`.
 #[derive(Args, Debug)]
@@ -35,6 +36,8 @@ pub struct Sign {
     wallet: WalletId,
     #[command(flatten)]
     payload: PayloadArgs,
+    #[command(flatten)]
+    token_accounts: TokenAccounts,
     /// Your name for this one intended effect; a retry carries the same. A fresh one without
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<IdempotencyKey>,
@@ -51,7 +54,7 @@ pub struct Sign {
 
 impl Sign {
     pub fn run(&self, connection: &Connection, output: &Output) -> Result<Exit, Error> {
-        let payload = self.payload.read()?;
+        let payload = self.payload.read(&self.token_accounts)?;
         let api = Api::open(connection, output)?;
         let key = match &self.idempotency_key {
             Some(key) => key.clone(),
@@ -216,6 +219,8 @@ pub struct Preview {
     wallet: WalletId,
     #[command(flatten)]
     payload: PayloadArgs,
+    #[command(flatten)]
+    token_accounts: TokenAccounts,
     /// Suppose that `sign` is called with `--unsigned`
     #[arg(long)]
     unsigned: bool,
@@ -223,7 +228,7 @@ pub struct Preview {
 
 impl Preview {
     pub fn run(&self, connection: &Connection, output: &Output) -> Result<Exit, Error> {
-        let payload = self.payload.read()?;
+        let payload = self.payload.read(&self.token_accounts)?;
         let api = Api::open(connection, output)?;
         let mut asked = body(&self.wallet, &payload);
         if !self.unsigned

@@ -25,8 +25,9 @@ pub enum Wallet {
         chancery wallet create deposits --bitcoin mainnet --hd\n  \
         chancery wallet create customer-8 --chain-id 1 --beside customer-7\n  \
         chancery wallet create vault --bitcoin mainnet --cold public.json\n  \
+        chancery wallet create payouts --solana mainnet\n  \
         chancery wallet create joint --chain-id 1 --mpc 2-of-3",
-        group(ArgGroup::new("where").required(true).args(["chain_id", "bitcoin"]))
+        group(ArgGroup::new("where").required(true).args(["chain_id", "bitcoin", "solana"]))
     )]
     Create {
         /// The wallet's name: a-z, 0-9, `-`, `_` and `.`
@@ -37,6 +38,9 @@ pub enum Wallet {
         /// A Bitcoin wallet, on this network
         #[arg(long, value_name = "NETWORK", value_parser = ["mainnet", "testnet4", "signet", "regtest"])]
         bitcoin: Option<String>,
+        /// A Solana wallet, on this cluster
+        #[arg(long, value_name = "CLUSTER", value_parser = ["mainnet", "testnet", "devnet"], conflicts_with_all = ["cold", "public_key", "key"])]
+        solana: Option<String>,
         /// Its output descriptor, with `@0` for the key that is made; `wpkh(@0)` without, or `wpkh(@0/<0;1>/*)` with an account
         #[arg(long, value_name = "DESCRIPTOR", requires = "bitcoin")]
         descriptor: Option<String>,
@@ -103,7 +107,7 @@ pub struct KeysFrom {
     /// From a seed that is made inside and kept encrypted by the HSM
     #[arg(long)]
     hd: bool,
-    /// From the account of this Ethereum wallet: its next address
+    /// From the account of this Ethereum wallet its next address, or from the seed of this Solana wallet the next account
     #[arg(long, value_name = "WALLET", conflicts_with = "bitcoin")]
     beside: Option<WalletId>,
     /// A key that a ceremony made for it
@@ -151,16 +155,21 @@ impl Wallet {
     pub fn run(&self, connection: &Connection, output: &Output) -> Result<Exit, Error> {
         let api = Api::open(connection, output)?;
         match self {
-            Self::Create { id, chain_id, bitcoin, descriptor, index, keys } => {
+            Self::Create { id, chain_id, bitcoin, solana, descriptor, index, keys } => {
                 let cold = keys.cold.as_deref().map(Public::read).transpose()?;
                 if let Some(public) = &cold {
                     public.is_for(bitcoin.as_deref())?;
                 }
                 let descriptor = descriptor.as_deref().or_else(|| cold.as_ref()?.descriptor());
                 let key = keys.body(cold.as_ref(), *index);
-                let body = match bitcoin {
-                    None => json!({ "id": id, "chain": "ethereum", "chain_ids": chain_id, "key": key }),
-                    Some(network) => json!({
+                let body = match (bitcoin, solana) {
+                    (None, Some(cluster)) => {
+                        json!({ "id": id, "chain": "solana", "cluster": cluster, "key": key })
+                    }
+                    (None, None) => {
+                        json!({ "id": id, "chain": "ethereum", "chain_ids": chain_id, "key": key })
+                    }
+                    (Some(network), _) => json!({
                         "id": id, "chain": "bitcoin", "network": network, "key": key,
                         "descriptor": descriptor.unwrap_or(keys.descriptor()),
                     }),

@@ -73,7 +73,7 @@ impl Log {
         let odd = parity.to_i32() == 1;
         let signature = [compact.as_slice(), &[u8::from(odd)]].concat();
         let (r, s) = compact.split_at(32);
-        let made = Signature { r: r.try_into().unwrap(), s: s.try_into().unwrap(), y_parity: odd };
+        let made = Signature { r: r.try_into().unwrap(), s: s.try_into().unwrap(), y_parity: Some(odd) };
         let raw = match intent.finish(&[made]).unwrap() {
             Artifact::Transaction { raw, .. } => Some(raw),
             _ => None,

@@ -105,13 +105,13 @@ impl Recorded {
         if let Some(brought) = brought {
             return Ok(brought);
         }
-        if signings.iter().any(|signing| signing.scheme == Scheme::Schnorr) {
-            let detail = "the payload needs Schnorr signatures (taproot), which the HSM cannot make";
+        if !signings.iter().all(|signing| self.wallet.keys.make(signing.scheme)) {
+            let detail = "the payload needs Schnorr signatures (taproot), which no key of the token makes";
             return Err(Refusal::new(Code::SchnorrUnavailable, detail));
         }
         let mut signatures = Vec::with_capacity(signings.len());
         for signing in signings {
-            let signature = self.wallet.keys.sign(&house.hsm, signing).await;
+            let signature = self.wallet.keys.sign(&house.hsm, &self.intent, signing).await;
             signatures.push(signature.inspect_err(|refusal| {
                 tracing::warn!(request = %self.id, wallet = %self.wallet.id, %refusal, "not signed");
             })?);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chancery_audit::{self as audit, Appended, Digest, Leaf, Review, Salt, V1, Verdict};
 use chancery_core::{Code, RequestId, SignRequest, UnixMillis};
-use chancery_intent::Intent;
+use chancery_intent::{Intent, Scheme};
 use chancery_policy::{Asked, Decision, Evaluation, Met, Need, Outcome, Reservation, decide};
 use chancery_store::{RequestRow, RequestState, Tx};
 
@@ -228,13 +228,17 @@ impl Understood {
             certificate: self.asker.certificate,
             wallet: self.wallet.id.clone(),
             tier: self.wallet.tier(),
-            algorithm: audit::Algorithm::Secp256k1,
+            algorithm: match self.intent.scheme() {
+                Scheme::Ed25519 => audit::Algorithm::Ed25519,
+                Scheme::Schnorr(_) => audit::Algorithm::Bip340,
+                Scheme::Ecdsa => audit::Algorithm::Secp256k1,
+            },
             public_key: self.wallet.public_key().into(),
             signers: self
                 .intent
                 .signings()
                 .iter()
-                .filter_map(|signing| signing.key.map(|key| key.public.as_slice().into()))
+                .filter_map(|signing| signing.signer(self.wallet.public_key()).map(Into::into))
                 .collect(),
             payload: self.request.payload.kind().to_owned(),
             request_digest: self.digest,

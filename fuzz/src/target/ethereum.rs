@@ -50,7 +50,7 @@ pub(super) fn holds(intent: &Intent) -> Seen {
     let text = serde_json::to_string(description).unwrap();
     let back: Description = serde_json::from_str(&text).unwrap();
     assert_eq!(&back, description, "the stable form survives its own JSON");
-    let any = Signature { r: [1; 32], s: [1; 32], y_parity: true };
+    let any = Signature { r: [1; 32], s: [1; 32], y_parity: Some(true) };
     let finished = intent.finish(&vec![any; intent.signings().len()]);
     let shape = |effect: &chancery_intent::model::Effect| (effect.kind.as_str(), effect.unlimited);
     let shapes: Vec<_> = description.effects.iter().map(shape).collect();

@@ -6,6 +6,7 @@ mod ethereum;
 mod identity;
 mod log;
 mod officer;
+mod solana;
 mod text;
 mod timestamp;
 mod worker;
@@ -52,6 +53,12 @@ pub const TARGETS: &[Target] = &[
         from: "an operator's output descriptor",
         check: bitcoin::descriptor,
         seeds: bitcoin::descriptors,
+    },
+    Target {
+        name: "solana",
+        from: "a client's Solana message",
+        check: solana::message,
+        seeds: solana::messages,
     },
     Target { name: "bundle", from: "an officer's policy bundle", check: text::bundle, seeds: text::bundles },
     Target { name: "config", from: "the configuration file", check: text::config, seeds: text::configs },

@@ -76,7 +76,7 @@ fn raw_sign(
     message: &Message,
 ) -> Result<Vec<u8>, Error> {
     let bytes = match message {
-        Message::Digest(digest) => digest.as_slice(),
+        Message::Digest(digest) | Message::Schnorr(digest, _) => digest.as_slice(),
         Message::Bytes(bytes) => bytes,
     };
     session.sign(&keys::mechanism(algorithm), key, bytes)

@@ -72,7 +72,7 @@ impl Bench {
     ) -> Result<Said, KeyError> {
         PublicKey::parse(algorithm, point)?;
         let bytes = match message {
-            Message::Digest(digest) => digest.as_slice(),
+            Message::Digest(digest) | Message::Schnorr(digest, _) => digest.as_slice(),
             Message::Bytes(bytes) => bytes,
         };
         let octets = u8::try_from(point.len()).map_err(|_| KeyError::Point(algorithm))?;

@@ -1,6 +1,7 @@
 //! Seeds in the worker: one is opened by the token for one signature, in secret memory, and gone with it. What is derived
 //! from it never leaves this file but as public keys and signatures. If this is wrong, a seed stays in a worker's memory.
 
+use chancery_core::Taproot;
 use chancery_hd::{Curve, HdError, Key, Path, SEED_BYTES, scrub_stack};
 use chancery_secret::SecretBytes;
 use cryptoki::session::Session;
@@ -8,6 +9,7 @@ use cryptoki::session::Session;
 use super::keys;
 use crate::key::Algorithm;
 use crate::signature::Message;
+use crate::taproot;
 use crate::wire::{Class, Derived, Fault, Reply, Sealing};
 
 /// Makes a seed and answers it encrypted.
@@ -47,8 +49,21 @@ pub(super) fn derive(session: &Session, derived: &Derived) -> Result<Reply, Faul
 
 /// A signature by a derived key.
 pub(super) fn sign(session: &Session, derived: &Derived, message: &Message) -> Result<Reply, Fault> {
-    opened(session, derived, |curve, seed, path| Key::derive(curve, seed, path)?.sign(message.bytes()))
-        .map(|signature| Reply::Signature(signature.to_vec()))
+    let act = |curve, seed: &SecretBytes, path: &Path| {
+        let key = Key::derive(curve, seed, path)?;
+        match message {
+            Message::Schnorr(digest, taproot) => sign_schnorr(&key, *digest, *taproot),
+            Message::Digest(_) | Message::Bytes(_) => key.sign(message.bytes()),
+        }
+    };
+    opened(session, derived, act).map(|signature| Reply::Signature(signature.to_vec()))
+}
+
+fn sign_schnorr(key: &Key, digest: [u8; 32], taproot: Taproot) -> Result<[u8; 64], HdError> {
+    let point = secp256k1::PublicKey::from_slice(&key.public()?).map_err(|_| HdError::NoKey)?;
+    let mut aux = [0; 32];
+    aws_lc_rs::rand::fill(&mut aux).map_err(|_| HdError::Message)?;
+    key.sign_schnorr(digest, taproot::tweak(&point.x_only_public_key().0, taproot), &aux)
 }
 
 /// Opens the seed for as long as `act` takes.

@@ -1,8 +1,8 @@
 //! Seeds that the token keeps encrypted, and keys that are derived from them in the worker.
 
-use chancery_core::{KeyId, Mode};
+use chancery_core::{KeyId, Mode, Taproot};
 use chancery_hd::{Curve, Key};
-use chancery_hsm::{Algorithm, HARDENED, Hsm, HsmError, KeyRef, Path, Seed};
+use chancery_hsm::{Algorithm, HARDENED, Hsm, HsmError, KeyRef, Message, Path, Seed};
 use chancery_secret::SecretBytes;
 
 use crate::place::{PIN, Place, figure, key, message, pin};
@@ -46,6 +46,18 @@ pub async fn derived_keys_are_those_of_the_library_and_sign() {
         let elsewhere = Path::new([path(at).steps(), &[9 | HARDENED]].concat()).unwrap();
         let wrong = hsm.sign_derived(&ours, &elsewhere, &known.public, message).await;
         assert!(matches!(wrong, Err(HsmError::Wrong { .. })), "another key's signature: {wrong:?}");
+    }
+    // Schnorr: the parent tweaks the public key by itself, so a worker that tweaks otherwise is found out.
+    let at = path("m/86'/0'/0'/0/7");
+    let known = hsm.derive(&ours, Algorithm::Secp256k1, &at).await.unwrap();
+    let token = key(&hsm, Algorithm::Secp256k1).await;
+    for taproot in [Taproot::Key(None), Taproot::Key(Some([3; 32])), Taproot::Leaf([4; 32])] {
+        let message = Message::Schnorr([7; 32], taproot);
+        hsm.sign_derived(&ours, &at, &known.public, message.clone()).await.unwrap();
+        let wrong = hsm.sign_derived(&ours, &path("m/86'/0'/0'/0/8"), &known.public, message.clone()).await;
+        assert!(matches!(wrong, Err(HsmError::Wrong { .. })), "another key's signature: {wrong:?}");
+        let refused = hsm.sign(&token, message).await;
+        assert!(matches!(refused, Err(HsmError::MessageForm)), "no token makes it: {refused:?}");
     }
     let soft = hsm.derive(&ours, Algorithm::Ed25519, &path("m/0")).await;
     assert!(matches!(soft, Err(HsmError::Refused { .. })), "{soft:?}");

@@ -5,34 +5,55 @@ use std::collections::HashMap;
 
 use bitcoin::consensus::serialize;
 use bitcoin::hashes::Hash as _;
-use bitcoin::{PublicKey, Sequence, Transaction, Witness, absolute, ecdsa, transaction};
+use bitcoin::taproot::TapLeafHash;
+use bitcoin::{PublicKey, Sequence, Transaction, Witness, absolute, ecdsa, taproot, transaction};
+use chancery_core::Taproot;
+use miniscript::{Satisfier, ToPublicKey as _};
 
-use super::spend::{Sighash, Spending, is_taproot};
+use super::psbt::Input;
+use super::spend::{Sighash, Spending};
 use super::wallet::Own;
-use crate::signing::{Scheme, Signature};
+use crate::signing::{Scheme, Signature, Signing};
 use crate::{Artifact, IntentError};
 
-pub(super) fn signature(signature: &Signature, sighash: Sighash) -> Result<ecdsa::Signature, IntentError> {
-    let compact = [signature.r, signature.s].concat();
-    let signature =
-        secp256k1::ecdsa::Signature::from_compact(&compact).map_err(|_| IntentError::Signatures)?;
-    Ok(ecdsa::Signature { signature, sighash_type: sighash.ecdsa() })
+/// Puts a signature into its input.
+pub(super) fn put(
+    input: &mut Input,
+    own: &Own,
+    signing: &Signing,
+    made: &Signature,
+    sighash: Sighash,
+) -> Result<(), IntentError> {
+    let bytes = made.bytes();
+    let refused = |_| IntentError::Signatures;
+    match signing.scheme {
+        Scheme::Ecdsa => {
+            let signature = secp256k1::ecdsa::Signature::from_compact(&bytes).map_err(refused)?;
+            input.sign(&own.key, &ecdsa::Signature { signature, sighash_type: sighash.ecdsa() });
+        }
+        Scheme::Schnorr(taproot) => {
+            let signature = secp256k1::schnorr::Signature::from_slice(&bytes).map_err(refused)?;
+            let signature = taproot::Signature { signature, sighash_type: sighash.taproot() };
+            input.sign_taproot(&own.key, taproot, &signature);
+        }
+        Scheme::Ed25519 => return Err(IntentError::Signatures),
+    }
+    Ok(())
 }
 
 impl Spending {
     /// Puts each signature into its input.
     pub(super) fn finish(&self, signatures: &[Signature]) -> Result<Artifact, IntentError> {
-        let ecdsa = self.signings.iter().all(|signing| signing.scheme == Scheme::Ecdsa);
-        if !ecdsa || signatures.len() != self.signings.len() {
+        if signatures.len() != self.signings.len() {
             return Err(IntentError::Signatures);
         }
         let mut psbt = self.psbt.clone();
-        for (index, made) in self.signed_inputs.iter().zip(signatures) {
+        for ((index, signing), made) in self.signed_inputs.iter().zip(&self.signings).zip(signatures) {
             let spent = self.spent.get(*index).and_then(|spent| spent.own.as_ref().zip(spent.sighash));
             let (Some((own, sighash)), Some(input)) = (spent, psbt.inputs.get_mut(*index)) else {
                 return Err(IntentError::Signatures);
             };
-            input.sign(&own.key, &signature(made, sighash)?);
+            put(input, own, signing, made, sighash)?;
         }
         psbt.fix(!self.open);
         let mut transaction = psbt.transaction.clone();
@@ -40,7 +61,7 @@ impl Spending {
             spent
                 .own
                 .as_ref()
-                .and_then(|own| satisfied(own, &psbt.transaction, index, &input.signatures))
+                .and_then(|own| satisfied(own, &psbt.transaction, index, input))
                 .zip(transaction.input.get_mut(index))
                 .map(|((witness, script), input)| {
                     input.witness = witness;
@@ -58,21 +79,37 @@ impl Spending {
     }
 }
 
-/// What proves to the network that an input may be spent, if these signatures are enough for it.
+/// Our Schnorr signatures of an input, as miniscript asks for them.
+struct Schnorr<'a> {
+    own: &'a Own,
+    made: &'a [(Taproot, taproot::Signature)],
+}
+
+impl Satisfier<PublicKey> for Schnorr<'_> {
+    fn lookup_tap_key_spend_sig(&self, _: &PublicKey) -> Option<taproot::Signature> {
+        self.made.iter().find(|(taproot, _)| matches!(taproot, Taproot::Key(_))).map(|(_, made)| *made)
+    }
+
+    fn lookup_tap_leaf_script_sig(&self, key: &PublicKey, leaf: &TapLeafHash) -> Option<taproot::Signature> {
+        let ours = key.to_x_only_pubkey() == self.own.key.to_x_only_pubkey();
+        let leaf = Taproot::Leaf(leaf.to_byte_array());
+        self.made.iter().find(|(taproot, _)| ours && *taproot == leaf).map(|(_, made)| *made)
+    }
+}
+
+/// What proves to the network that an input may be spent, if its signatures are enough for it.
 pub(super) fn satisfied(
     own: &Own,
     transaction: &Transaction,
     index: usize,
-    signatures: &[(PublicKey, ecdsa::Signature)],
+    input: &Input,
 ) -> Option<(Witness, bitcoin::ScriptBuf)> {
-    if is_taproot(own) {
-        return None;
-    }
     let sequence = transaction.input.get(index)?.sequence;
     // BIP-68 counts from version 2 on; BIP-65 asks for an input that is not final.
     let relative = if transaction.version >= transaction::Version::TWO { sequence } else { Sequence::MAX };
     let lock_time = if sequence == Sequence::MAX { absolute::LockTime::ZERO } else { transaction.lock_time };
-    let signatures: HashMap<PublicKey, ecdsa::Signature> = signatures.iter().copied().collect();
-    let (witness, script) = own.descriptor.get_satisfaction((signatures, relative, lock_time)).ok()?;
+    let ecdsa: HashMap<PublicKey, ecdsa::Signature> = input.signatures.iter().copied().collect();
+    let schnorr = Schnorr { own, made: &input.schnorr };
+    let (witness, script) = own.descriptor.get_satisfaction((ecdsa, schnorr, relative, lock_time)).ok()?;
     Some((Witness::from_slice(&witness), script))
 }

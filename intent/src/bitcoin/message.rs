@@ -13,10 +13,11 @@ use bitcoin::transaction::Version;
 use bitcoin::{Amount, OutPoint, Script, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness};
 use chancery_core::limit;
 
-use super::finish::{satisfied, signature};
+use super::finish::{put, satisfied};
+use super::psbt::Input;
 use super::spend::{Sighash, ecdsa_digest, is_taproot, schnorr_digests};
 use super::wallet::{Own, Wallet};
-use crate::signing::{Scheme, Signature, Signing};
+use crate::signing::{Signature, Signing};
 use crate::{Artifact, IntentError};
 
 const TAG: &[u8] = b"BIP0322-signed-message";
@@ -51,30 +52,28 @@ impl Proof {
             (Sighash::All, vec![ecdsa_digest(&mut cache, 0, &spent, &own, Sighash::All)?])
         };
         let proof = Self { own, to_sign, sighash, signings };
-        if !is_taproot(&proof.own) {
-            // Any signature: whether ours alone is enough does not depend on its bytes.
-            let any = Signature { r: [1; 32], s: [1; 32], y_parity: false };
-            proof.witness(&any)?;
-        }
+        // Any signatures: whether ours alone are enough does not depend on their bytes.
+        let any = Signature { r: [1; 32], s: [1; 32], y_parity: None };
+        proof.witness(&vec![any; proof.signings.len()])?;
         Ok(proof)
     }
 
-    fn witness(&self, made: &Signature) -> Result<Witness, IntentError> {
-        let signatures = [(self.own.key, signature(made, self.sighash)?)];
-        let (witness, _) = satisfied(&self.own, &self.to_sign, 0, &signatures)
+    fn witness(&self, made: &[Signature]) -> Result<Witness, IntentError> {
+        let mut input = Input::default();
+        for (signing, made) in self.signings.iter().zip(made) {
+            put(&mut input, &self.own, signing, made, self.sighash)?;
+        }
+        let (witness, _) = satisfied(&self.own, &self.to_sign, 0, &input)
             .ok_or_else(|| IntentError::malformed("this wallet's messages need other signers too"))?;
         Ok(witness)
     }
 
     /// The witness, in base64: what the BIP calls a simple signature.
     pub fn finish(&self, signatures: &[Signature]) -> Result<Artifact, IntentError> {
-        match (signatures, self.signings.as_slice()) {
-            ([made], [Signing { scheme: Scheme::Ecdsa, .. }]) => {
-                let witness = self.witness(made)?;
-                Ok(Artifact::Proof { simple: STANDARD.encode(serialize(&witness)) })
-            }
-            _ => Err(IntentError::Signatures),
+        if signatures.len() != self.signings.len() {
+            return Err(IntentError::Signatures);
         }
+        Ok(Artifact::Proof { simple: STANDARD.encode(serialize(&self.witness(signatures)?)) })
     }
 }
 

@@ -9,7 +9,7 @@ use bitcoin::hashes::Hash as _;
 use bitcoin::secp256k1::Message;
 use bitcoin::sighash::{Prevouts, SighashCache};
 use bitcoin::{Amount, EcdsaSighashType, TapSighashType, Transaction, TxOut};
-use chancery_core::limit;
+use chancery_core::{Taproot, limit};
 use miniscript::{Descriptor, ToPublicKey as _};
 
 use super::psbt::{Input, Output, Psbt};
@@ -91,7 +91,7 @@ impl Sighash {
         }
     }
 
-    fn taproot(self) -> TapSighashType {
+    pub fn taproot(self) -> TapSighashType {
         match self {
             Self::Default => TapSighashType::Default,
             Self::All => TapSighashType::All,
@@ -381,12 +381,14 @@ pub(super) fn schnorr_digests(
 ) -> Result<Vec<Signing>, IntentError> {
     let Descriptor::Tr(tr) = &own.descriptor else { return Ok(Vec::new()) };
     let all = Prevouts::All(outputs);
-    let schnorr = |digest: bitcoin::TapSighash| own.signing(Scheme::Schnorr, digest.to_byte_array());
+    let schnorr =
+        |digest: bitcoin::TapSighash, taproot| own.signing(Scheme::Schnorr(taproot), digest.to_byte_array());
     let key = own.key.inner.x_only_public_key().0;
     if tr.internal_key().to_x_only_pubkey() == key {
         let digest =
             cache.taproot_key_spend_signature_hash(index, &all, sighash.taproot()).map_err(undigestible)?;
-        return Ok(vec![schnorr(digest)]);
+        let root = tr.spend_info().merkle_root().map(|root| root.to_byte_array());
+        return Ok(vec![schnorr(digest, Taproot::Key(root))]);
     }
     tr.spend_info()
         .leaves()
@@ -394,7 +396,7 @@ pub(super) fn schnorr_digests(
         .map(|leaf| {
             cache
                 .taproot_script_spend_signature_hash(index, &all, leaf.leaf_hash(), sighash.taproot())
-                .map(schnorr)
+                .map(|digest| schnorr(digest, Taproot::Leaf(leaf.leaf_hash().to_byte_array())))
                 .map_err(undigestible)
         })
         .collect()

@@ -6,20 +6,20 @@ use alloy_primitives::{Signature, U256};
 use serde_json::json;
 
 use super::{Document, prefixed_hex};
-use crate::Artifact;
+use crate::{Artifact, IntentError};
 
 impl Document {
-    pub(crate) fn finish(&self, made: &crate::Signature) -> Artifact {
-        let signature =
-            Signature::new(U256::from_be_bytes(made.r), U256::from_be_bytes(made.s), made.y_parity);
-        match self {
+    pub(crate) fn finish(&self, made: &crate::Signature) -> Result<Artifact, IntentError> {
+        let parity = made.y_parity.ok_or(IntentError::Signatures)?;
+        let signature = Signature::new(U256::from_be_bytes(made.r), U256::from_be_bytes(made.s), parity);
+        Ok(match self {
             Self::Transaction(transaction) => {
                 let (raw, hash) = transaction.signed(&signature);
                 Artifact::Transaction { raw, hash }
             }
             Self::Authorization(authorization) => authorized(authorization, &signature),
             Self::Message => Artifact::Signature { bytes: signature.as_bytes() },
-        }
+        })
     }
 }
 

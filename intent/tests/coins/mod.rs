@@ -139,7 +139,7 @@ pub fn signed(intent: &Intent) -> Vec<Signature> {
             Signature {
                 r: r.try_into().unwrap(),
                 s: s.try_into().unwrap(),
-                y_parity: parity.to_i32() & 1 == 1,
+                y_parity: Some(parity.to_i32() & 1 == 1),
             }
         })
         .collect()

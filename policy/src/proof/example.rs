@@ -10,6 +10,7 @@ use chancery_core::UnixMillis;
 use chancery_intent::bitcoin::Network;
 use chancery_intent::change::{NAMESPACE, SEAL};
 use chancery_intent::model::Kind;
+use chancery_intent::solana::{Cluster, Pubkey};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -117,7 +118,10 @@ impl Claim<'_> {
             } else {
                 without(&["selector", "method"])
             },
-            format!("(!context.unlimited || {})", self.kind() == Kind::TokenApproval),
+            format!(
+                "(!context.unlimited || {})",
+                matches!(self.kind(), Kind::TokenApproval | Kind::ContractCall)
+            ),
             subset("factors", &bundle.declared.factors),
             subset("vetoes", &bundle.declared.approvers),
             self.parties()?,
@@ -177,6 +181,9 @@ impl Claim<'_> {
         if self.kind() == Kind::Data || self.mentions.strings.iter().any(of_bitcoin) {
             chains.entry(Network::Mainnet.chain().to_owned()).or_default();
         }
+        if self.mentions.strings.iter().any(|literal| literal.starts_with("solana.")) {
+            chains.entry(Cluster::Mainnet.chain().to_owned()).or_default();
+        }
         let accounts = registry.contracts.keys().chain(registry.addresses.keys());
         for (account, must) in named("Address").map(|id| (id, true)).chain(accounts.map(|id| (id, false))) {
             if let Some((chain, _)) = account.rsplit_once(':').filter(|_| registry::is_account(account)) {
@@ -207,6 +214,8 @@ impl Claim<'_> {
                     self.on_appliance(chain)
                 } else if chain::is_bitcoin(chain) {
                     self.on_bitcoin(Network::of_chain(chain)?, addresses)?
+                } else if chain::is_solana(chain) {
+                    self.on_solana(Cluster::of_chain(chain)?, addresses, assets)?
                 } else {
                     self.on_evm(chain, addresses, assets)?
                 };
@@ -266,6 +275,35 @@ impl Claim<'_> {
         ))
     }
 
+    /// What an effect on a Solana cluster can name.
+    fn on_solana(
+        &self,
+        cluster: Cluster,
+        addresses: &mut BTreeSet<String>,
+        assets: &mut BTreeSet<String>,
+    ) -> Option<String> {
+        let key = |byte: &u8| Pubkey::new_from_array([*byte; 32]);
+        addresses.extend(STRANGERS.iter().map(|byte| format!("{}:{}", cluster.chain(), key(byte))));
+        // A token that nobody registered.
+        assets.insert(cluster.token(&key(&0xee)));
+        let addresses = set("Address", addresses.iter().map(String::as_str))?;
+        let assets = set("Asset", assets.iter().map(String::as_str))?;
+        let none = without(match self.kind() {
+            Kind::Data => &["asset", "destination", "owner", "contract", "selector", "method", "token_id"],
+            Kind::Transfer => &["contract", "selector", "method", "token_id"],
+            Kind::TokenTransfer | Kind::TokenApproval => &["selector", "method", "token_id"],
+            _ => &["owner", "token_id"],
+        });
+        let optional = ["destination", "owner", "contract"].map(|name| {
+            format!("(if context has {name} then {addresses}.contains(context.{name}) else true)")
+        });
+        Some(format!(
+            "{addresses}.contains(context.account) && {none} && {} && \
+             (if context has asset then {assets}.contains(context.asset) else true)",
+            optional.join(" && ")
+        ))
+    }
+
     /// What a change names.
     fn on_appliance(&self, chain: &str) -> String {
         let seal = uid("Address", &format!("{chain}:{SEAL}"));
@@ -294,9 +332,10 @@ impl Claim<'_> {
             format!("(if context has {name} then {addresses}.contains(context.{name}) else true)")
         });
         Some(format!(
-            "{addresses}.contains(context.account) && {none} && {} && \
+            "{addresses}.contains(context.account) && {none} && {} && (!context.unlimited || {}) && \
              (if context has asset then {assets}.contains(context.asset) else true)",
-            optional.join(" && ")
+            optional.join(" && "),
+            self.kind() == Kind::TokenApproval
         ))
     }
 
@@ -414,7 +453,9 @@ fn fee(coin: Option<&Asset>, now: UnixMillis) -> String {
 
 /// The chain's own coin.
 pub(super) fn coin(chain: &str) -> String {
-    Network::of_chain(chain).map_or_else(|| format!("{chain}/slip44:60"), Network::coin)
+    let bitcoin = Network::of_chain(chain).map(Network::coin);
+    let solana = || Cluster::of_chain(chain).map(Cluster::coin);
+    bitcoin.or_else(solana).unwrap_or_else(|| format!("{chain}/slip44:60"))
 }
 
 /// None of these attributes is there.

@@ -46,12 +46,31 @@ pub(crate) enum PayloadSchema {
         /// The bytes: `0x` and hexadecimal.
         data: String,
     },
+    /// An unsigned Solana transaction: its message, legacy or of version 0.
+    #[serde(rename = "solana.transaction")]
+    SolanaTransaction {
+        /// The bytes: base64 with its padding.
+        data: String,
+        /// Whose token accounts the message names; each proves itself, because the address is derived from both.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        token_accounts: Vec<TokenAccountSchema>,
+    },
     /// A change of the appliance itself; nobody sends one, officers and receipts see it.
     #[serde(rename = "appliance.change")]
     Change {
         /// What shall be changed: its `kind` is `policy.apply`, `wallet.create`, `client.add` or `client.revoke`.
         change: Map<String, Value>,
     },
+}
+
+/// What an associated token account of Solana is derived from.
+#[derive(Serialize, ToSchema)]
+#[schema(as = TokenAccount)]
+pub(crate) struct TokenAccountSchema {
+    /// Whose it is: base58.
+    owner: String,
+    /// The mint of what it holds: base58.
+    mint: String,
 }
 
 #[cfg(test)]
@@ -72,6 +91,11 @@ mod tests {
             PayloadSchema::TypedData { document: Value::Null },
             PayloadSchema::Psbt { data: "cHNidP8=".to_owned() },
             PayloadSchema::BitcoinMessage { data: data() },
+            PayloadSchema::SolanaTransaction { data: "AQAB".to_owned(), token_accounts: Vec::new() },
+            PayloadSchema::SolanaTransaction {
+                data: "AQAB".to_owned(),
+                token_accounts: vec![TokenAccountSchema { owner: data(), mint: data() }],
+            },
             PayloadSchema::Change { change },
         ] {
             let written = serde_json::to_value(&schema).unwrap();

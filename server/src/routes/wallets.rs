@@ -40,6 +40,7 @@ pub(crate) async fn create(
         NewWallet::Bitcoin { id, network, descriptor, key } => {
             (id, Design::Bitcoin { network, descriptor }, key)
         }
+        NewWallet::Solana { id, cluster, key } => (id, Design::Solana { cluster }, key),
     };
     Ok(match enclave.create_wallet(operator, idempotency, id, design, key.try_into()?).await? {
         Made::Wallet(wallet) => (StatusCode::CREATED, Json(Wallet::from(&*wallet))).into_response(),

@@ -51,7 +51,7 @@ pub(crate) struct Released {
 /// A signature in the forms it is used in.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Signed {
-    /// The signature, of an Ethereum payload.
+    /// The signature, of an Ethereum or a Solana payload.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signature: Option<Signature>,
     /// Every signature of a Bitcoin payload, in the order of the inputs.
@@ -63,10 +63,10 @@ pub(crate) struct Signed {
     /// A BIP-322 signature, format `simple`: base64.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message_signature: Option<String>,
-    /// The transaction with its signature, ready for the network: `0x` and hexadecimal.
+    /// The transaction with its signature, ready for the network: `0x` and hexadecimal; of Solana base64.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signed_transaction: Option<String>,
-    /// The transaction's hash on its chain.
+    /// The transaction's hash on its chain: `0x` and hexadecimal; of Solana the first signature, in base58.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transaction_hash: Option<String>,
     /// The JSON-RPC form of a signed EIP-7702 authorization.
@@ -75,20 +75,21 @@ pub(crate) struct Signed {
     pub signed_authorization: Option<Value>,
 }
 
-/// An ECDSA signature over secp256k1, low-S.
+/// An ECDSA signature over secp256k1, low-S, or one of Ed25519.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Signature {
     /// 32 bytes: `0x` and hexadecimal.
     pub r: String,
-    /// 32 bytes, in the lower half of the order.
+    /// 32 bytes, of ECDSA in the lower half of the order.
     pub s: String,
-    /// The parity of the nonce point: 0 or 1.
-    pub y_parity: u8,
-    /// `r || s || v` with `v` 27 or 28, as `personal_sign` and `eth_signTypedData` answer.
+    /// Of ECDSA: the parity of the nonce point, 0 or 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub y_parity: Option<u8>,
+    /// `r || s || v` with `v` 27 or 28, as `personal_sign` and `eth_signTypedData` answer; of Ed25519 `R || S`.
     pub bytes: String,
 }
 
-/// One of several ECDSA signatures over secp256k1, low-S.
+/// One of several signatures over secp256k1: ECDSA, low-S, or BIP-340.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct DigestSignature {
     /// What it is over: 64 hexadecimal digits.
@@ -99,7 +100,8 @@ pub(crate) struct DigestSignature {
     /// 32 bytes, in the lower half of the order.
     pub s: String,
     /// The parity of the nonce point: 0 or 1.
-    pub y_parity: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub y_parity: Option<u8>,
 }
 
 fn prefixed(bytes: &[u8]) -> String {
@@ -108,21 +110,31 @@ fn prefixed(bytes: &[u8]) -> String {
 
 impl Signature {
     fn of(bytes: &[u8]) -> Self {
-        // 65 bytes: r, s, parity; the enclave makes no others.
+        // 64 bytes, and the parity of ECDSA; the enclave makes no others.
         let (r, rest) = bytes.split_at_checked(32).unwrap_or_default();
         let (s, parity) = rest.split_at_checked(32).unwrap_or_default();
-        let y_parity = parity.first().copied().unwrap_or_default();
-        let mut ethereum = [r, s].concat();
-        ethereum.push(y_parity.saturating_add(27));
-        Self { r: prefixed(r), s: prefixed(s), y_parity, bytes: prefixed(&ethereum) }
+        let y_parity = parity.first().copied();
+        let v = y_parity.map(|parity| parity.saturating_add(27));
+        let bytes: Vec<u8> = r.iter().chain(s).copied().chain(v).collect();
+        Self { r: prefixed(r), s: prefixed(s), y_parity, bytes: prefixed(&bytes) }
     }
 }
 
 impl From<enclave::Signed> for Signed {
     fn from(signed: enclave::Signed) -> Self {
-        let text = |bytes: &HexBytes| prefixed(bytes.as_bytes());
         let bytes = signed.signature.as_bytes();
-        let signatures = signed.signing_digests.iter().zip(bytes.chunks(65)).map(|(digest, bytes)| {
+        // One of 64 bytes is of Ed25519, with which Solana's transactions alone are signed.
+        let solana = signed.signing_digests.is_empty() && bytes.len() == 64;
+        let transaction = |raw: &HexBytes| match solana {
+            true => STANDARD.encode(raw.as_bytes()),
+            false => prefixed(raw.as_bytes()),
+        };
+        let hash = |hash: &HexBytes| match solana {
+            true => enclave::signature_text(hash.as_bytes()),
+            false => prefixed(hash.as_bytes()),
+        };
+        let size = bytes.len().checked_div(signed.signing_digests.len()).unwrap_or_default().max(1);
+        let signatures = signed.signing_digests.iter().zip(bytes.chunks(size)).map(|(digest, bytes)| {
             let Signature { r, s, y_parity, .. } = Signature::of(bytes);
             DigestSignature { digest: *digest, r, s, y_parity }
         });
@@ -131,8 +143,8 @@ impl From<enclave::Signed> for Signed {
             signatures: signatures.collect(),
             signed_psbt: signed.signed_psbt.as_ref().map(|psbt| STANDARD.encode(psbt.as_bytes())),
             message_signature: signed.message_signature,
-            signed_transaction: signed.signed_transaction.as_ref().map(text),
-            transaction_hash: signed.transaction_hash.as_ref().map(text),
+            signed_transaction: signed.signed_transaction.as_ref().map(transaction),
+            transaction_hash: signed.transaction_hash.as_ref().map(hash),
             signed_authorization: signed.signed_authorization,
         }
     }

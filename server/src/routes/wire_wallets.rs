@@ -1,7 +1,7 @@
 //! Wallets and their addresses in the JSON that crosses the wire; the rest of it is in `wire`.
 
 use chancery_core::{Code, KeyId, Tenant, Tier, UnixMillis, WalletId};
-use chancery_enclave::{self as enclave, Network};
+use chancery_enclave::{self as enclave, Cluster, Network};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -38,6 +38,18 @@ pub(crate) enum NewWallet {
         #[serde(default)]
         key: NewKey,
     },
+    /// One address on a cluster of Solana.
+    Solana {
+        /// Its name.
+        #[schema(value_type = String, example = "payouts")]
+        id: WalletId,
+        /// `mainnet`, `testnet` or `devnet`.
+        #[schema(value_type = String)]
+        cluster: Cluster,
+        /// Where its key comes from: `hsm`, `seed` or `beside`.
+        #[serde(default)]
+        key: NewKey,
+    },
 }
 
 /// Where the keys of a new wallet come from.
@@ -49,7 +61,7 @@ pub(crate) enum NewKey {
     Hsm,
     /// A seed that is made inside and kept encrypted by the HSM.
     Seed {
-        /// The account (BIP-44).
+        /// The account (BIP-44); a Solana wallet is the one address of its own.
         #[serde(default)]
         account: u32,
     },
@@ -59,7 +71,7 @@ pub(crate) enum NewKey {
         #[schema(value_type = String)]
         id: KeyId,
     },
-    /// The next address of the account of an Ethereum wallet.
+    /// The next address of the account of an Ethereum wallet, or the next account of the seed of a Solana wallet.
     Beside {
         /// That wallet.
         #[schema(value_type = String)]
@@ -120,6 +132,8 @@ pub(crate) enum Chain {
     Ethereum,
     /// Bitcoin; secp256k1 keys.
     Bitcoin,
+    /// Solana; Ed25519 keys.
+    Solana,
     /// Changes of the appliance; the appliance makes this wallet by itself.
     Chancery,
 }
@@ -138,22 +152,22 @@ pub(crate) struct Wallet {
     /// Where its keys live: `hsm`, `hd`, `cold` or `mpc`.
     #[schema(value_type = String)]
     pub tier: Tier,
-    /// The kind of key: `secp256k1`.
+    /// The kind of key: `secp256k1` or `ed25519`.
     pub algorithm: &'static str,
-    /// The public key: compressed SEC 1, hexadecimal; of a wallet with all addresses of an account, the account's.
+    /// The public key, hexadecimal: compressed SEC 1, or 32 bytes of Ed25519; of a wallet with all addresses of an account, the account's.
     pub public_key: String,
     /// The account that its keys are derived from: `[fingerprint/path]xpub...` (BIP-380).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
-    /// Which address of its account it is, where it is one.
+    /// Which address of its account it is, where it is one; of a Solana wallet which account of its seed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub index: Option<u32>,
-    /// The account it controls: EIP-55 text, or the first address of a Bitcoin wallet.
+    /// The account it controls: EIP-55 text, the first address of a Bitcoin wallet, or base58.
     pub address: String,
     /// The EIP-155 chain ids it may sign for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub chain_ids: Vec<u64>,
-    /// The Bitcoin network.
+    /// The Bitcoin network, or the cluster of Solana.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<&'static str>,
     /// The descriptor with the wallet's key in it and its checksum.
@@ -182,6 +196,10 @@ impl From<&enclave::Wallet> for Wallet {
                 let address = held.address().unwrap_or_default();
                 (Chain::Bitcoin, address, Vec::new(), Some(held.network().as_str()))
             }
+            enclave::Holding::Solana(account) => {
+                let cluster = account.cluster.as_str();
+                (Chain::Solana, account.address.to_string(), Vec::new(), Some(cluster))
+            }
             enclave::Holding::Seal => (Chain::Chancery, wallet.id.to_string(), Vec::new(), None),
         };
         Self {
@@ -189,7 +207,7 @@ impl From<&enclave::Wallet> for Wallet {
             id: wallet.id.clone(),
             chain,
             tier: wallet.tier(),
-            algorithm: "secp256k1",
+            algorithm: wallet.algorithm().as_str(),
             public_key: hex::encode(wallet.public_key()),
             account: wallet.account_key().map(ToString::to_string),
             index: wallet.index(),

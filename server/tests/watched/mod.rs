@@ -37,8 +37,20 @@ impl Watched {
         CompressedPublicKey(self.xpub.derive_pub(&Secp256k1::verification_only(), &below).unwrap().public_key)
     }
 
+    /// Whether it is an account of BIP-86.
+    fn is_taproot(&self) -> bool {
+        self.path[0] == ChildNumber::Hardened { index: 86 }
+    }
+
     pub fn address(&self, steps: [u32; 2]) -> Address {
-        Address::p2wpkh(&self.key(steps), KnownHrp::Regtest)
+        let key = self.key(steps);
+        match self.is_taproot() {
+            true => {
+                let internal = key.0.x_only_public_key().0;
+                Address::p2tr(&Secp256k1::verification_only(), internal, None, KnownHrp::Regtest)
+            }
+            false => Address::p2wpkh(&key, KnownHrp::Regtest),
+        }
     }
 
     /// One entry of BIP-174's derivation fields.
@@ -84,10 +96,20 @@ pub fn payment(wallet: &Watched, from: &[[u32; 2]], change: [u32; 2]) -> Psbt {
         ],
     })
     .unwrap();
+    let taproot = |steps| {
+        let origins = wallet.origin(steps).into_iter();
+        origins.map(|(key, origin)| (key.x_only_public_key().0, (Vec::new(), origin))).collect()
+    };
     for ((input, spent), steps) in psbt.inputs.iter_mut().zip(funding).zip(from) {
         input.non_witness_utxo = Some(spent);
-        input.bip32_derivation = wallet.origin(*steps);
+        match wallet.is_taproot() {
+            true => input.tap_key_origins = taproot(*steps),
+            false => input.bip32_derivation = wallet.origin(*steps),
+        }
     }
-    psbt.outputs[1].bip32_derivation = wallet.origin(change);
+    match wallet.is_taproot() {
+        true => psbt.outputs[1].tap_key_origins = taproot(change),
+        false => psbt.outputs[1].bip32_derivation = wallet.origin(change),
+    }
     psbt
 }

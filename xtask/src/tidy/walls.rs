@@ -196,6 +196,9 @@ const WALLS: &[(&str, &[&str], &str)] = &[
         &["chancery-hd", "chancery-intent", "chancery-load", "chancery-server", "chancery-fuzz"],
         "outside bytes are decoded in `intent`; the others make them, to try it, or compare keys",
     ),
+    ("solana-address", &["chancery-intent"], "outside bytes are decoded in `intent`"),
+    ("solana-message", &["chancery-intent"], "outside bytes are decoded in `intent`"),
+    ("wincode", &["chancery-intent"], "outside bytes are decoded in `intent`"),
     ("miniscript", &["chancery-intent"], "what a descriptor derives is asked in one place"),
     (
         "bitcoinconsensus",

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chancery_core::{ClientId, Payload, Tenant, Tier, UnixMillis, WalletId};
 use chancery_intent::bitcoin::{Network, Wallet};
+use chancery_intent::solana::{self, Cluster};
 use chancery_intent::{Account, Address, Description, ethereum, understand};
 use chancery_policy::{Bundle, Explanation, Met, Outcome, Question, SupposedSpending};
 use clap::Args;
@@ -14,7 +15,7 @@ use serde_json::{Map, Value, json};
 
 use super::compile;
 use crate::command::request::show_intent;
-use crate::payload::PayloadArgs;
+use crate::payload::{PayloadArgs, TokenAccounts};
 use crate::{Error, Exit, Output, file, when};
 
 /// `chancery policy simulate`.
@@ -36,8 +37,8 @@ pub struct Simulate {
     directory: PathBuf,
     /// One of the bundle's own test cases, by its name
     #[arg(long, value_name = "NAME", conflicts_with_all = [
-        "request", "wallet", "PayloadArgs", "client_name", "chain_id", "bitcoin", "spent", "approvals", "factor", "veto", "waited",
-        "request_signed", "tier",
+        "request", "wallet", "PayloadArgs", "client_name", "chain_id", "bitcoin", "solana_address", "spent", "approvals",
+        "factor", "veto", "waited", "request_signed", "tier",
     ])]
     case: Option<String>,
     #[command(flatten)]
@@ -63,6 +64,9 @@ pub struct Simulate {
     /// The Bitcoin wallet's output descriptor, with `@0` for its key
     #[arg(long, value_name = "DESCRIPTOR", requires = "bitcoin", default_value = "wpkh(@0)")]
     descriptor: String,
+    /// The wallet is this address on Solana
+    #[arg(long, value_name = "CLUSTER:ADDRESS", conflicts_with_all = ["chain_id", "bitcoin"], value_parser = on_solana)]
+    solana_address: Option<(Cluster, solana::Pubkey)>,
     /// Where the wallet's key lives: `hsm` or `hd`
     #[arg(long, value_name = "TIER", default_value = "hsm", value_parser = tier)]
     tier: Tier,
@@ -100,6 +104,8 @@ struct Asked {
     wallet: Option<WalletId>,
     #[command(flatten)]
     payload: Option<PayloadArgs>,
+    #[command(flatten)]
+    token_accounts: TokenAccounts,
 }
 
 #[derive(serde::Deserialize)]
@@ -115,7 +121,7 @@ impl Asked {
             (Some(path), ..) => serde_json::from_str(&file::read_text_or_stdin(path)?)
                 .map_err(|error| Error::content(path, format!("is not a sign request: {error}"))),
             (None, Some(wallet), Some(payload)) => {
-                Ok(SignBody { wallet: wallet.clone(), payload: payload.read()? })
+                Ok(SignBody { wallet: wallet.clone(), payload: payload.read(&self.token_accounts)? })
             }
             _ => Err(Error::Usage {
                 detail: "no request".to_owned(),
@@ -141,9 +147,12 @@ impl Simulate {
         let asked = self.asked.read()?;
         let (spent, met) = (self.spent(bundle)?, self.met(bundle)?);
         let wallet;
-        let account = match &self.bitcoin {
-            None => Account::Ethereum(ethereum::Account { address: self.account, chain_ids: &self.chain_id }),
-            Some(network) => {
+        let account = match (&self.bitcoin, self.solana_address) {
+            (None, Some((cluster, address))) => Account::Solana(solana::Account { address, cluster }),
+            (None, None) => {
+                Account::Ethereum(ethereum::Account { address: self.account, chain_ids: &self.chain_id })
+            }
+            (Some(network), _) => {
                 wallet = self.wallet(network)?;
                 Account::Bitcoin(&wallet)
             }
@@ -152,7 +161,7 @@ impl Simulate {
             let code = error.code();
             let hint = match (code, &account) {
                 (chancery_core::Code::ChainIdMismatch, Account::Ethereum(_)) => {
-                    "; say which chains the wallet may sign for: `--chain-id`, or `--bitcoin`"
+                    "; say which chains the wallet may sign for: `--chain-id`, `--bitcoin` or `--solana-address`"
                 }
                 _ => "",
             };
@@ -270,6 +279,13 @@ fn unknown(bundle: &Bundle, name: &str) -> Error {
 /// `daily=500`.
 fn tier(text: &str) -> Result<Tier, String> {
     Tier::ALL.into_iter().find(|tier| tier.as_str() == text).ok_or_else(|| "hsm, hd or cold".to_owned())
+}
+
+fn on_solana(text: &str) -> Result<(Cluster, solana::Pubkey), String> {
+    let wrong = || "a cluster, `:`, and an address in base58".to_owned();
+    let (cluster, address) = text.split_once(':').ok_or_else(wrong)?;
+    let cluster = Cluster::ALL.iter().copied().find(|known| known.as_str() == cluster).ok_or_else(wrong)?;
+    Ok((cluster, solana::address(address).map_err(|_| wrong())?))
 }
 
 fn counted(text: &str) -> Result<(String, i64), String> {

@@ -7,8 +7,8 @@ mod pairs;
 mod transaction;
 
 use bitcoin::taproot::ControlBlock;
-use bitcoin::{NetworkKind, PublicKey, ScriptBuf, Transaction, TxOut, XOnlyPublicKey, ecdsa};
-use chancery_core::limit;
+use bitcoin::{NetworkKind, PublicKey, ScriptBuf, Transaction, TxOut, XOnlyPublicKey, ecdsa, taproot};
+use chancery_core::{Taproot, limit};
 
 use crate::IntentError;
 use fields::LastStep;
@@ -26,6 +26,10 @@ const PARTIAL_SIG: u64 = 0x02;
 const FINAL_SCRIPT_SIG: u64 = 0x07;
 /// PSBT_IN_FINAL_SCRIPTWITNESS.
 const FINAL_SCRIPT_WITNESS: u64 = 0x08;
+/// PSBT_IN_TAP_KEY_SIG.
+const TAP_KEY_SIG: u64 = 0x13;
+/// PSBT_IN_TAP_SCRIPT_SIG.
+const TAP_SCRIPT_SIG: u64 = 0x14;
 /// PSBT_GLOBAL_TX_MODIFIABLE.
 const MODIFIABLE: u64 = 0x06;
 
@@ -63,6 +67,8 @@ pub(super) struct Input {
     pub finalised: bool,
     /// Whether a Schnorr signature is there.
     pub schnorr_signed: bool,
+    /// Those that were added here.
+    pub schnorr: Vec<(Taproot, taproot::Signature)>,
     pub internal_key: Option<XOnlyPublicKey>,
     pub merkle_root: Option<[u8; 32]>,
     pub leaves: Vec<(ControlBlock, ScriptBuf)>,
@@ -184,12 +190,12 @@ impl Input {
                     keyless()?;
                     input.finalised = true;
                 }
-                0x13 => {
+                TAP_KEY_SIG => {
                     keyless()?;
                     fields::schnorr_signature(value)?;
                     input.schnorr_signed = true;
                 }
-                0x14 => {
+                TAP_SCRIPT_SIG => {
                     fields::leaf_key(key)?;
                     fields::schnorr_signature(value)?;
                     input.schnorr_signed = true;
@@ -221,6 +227,17 @@ impl Input {
     pub fn sign(&mut self, key: &PublicKey, signature: &ecdsa::Signature) {
         self.map.put(PARTIAL_SIG, key.to_bytes(), signature.to_vec());
         self.signatures.push((*key, *signature));
+    }
+
+    /// Adds a Schnorr signature.
+    pub fn sign_taproot(&mut self, key: &PublicKey, taproot: Taproot, signature: &taproot::Signature) {
+        let owner = key.inner.x_only_public_key().0.serialize();
+        let (keytype, owner) = match taproot {
+            Taproot::Key(_) => (TAP_KEY_SIG, Vec::new()),
+            Taproot::Leaf(leaf) => (TAP_SCRIPT_SIG, [owner, leaf].concat()),
+        };
+        self.map.put(keytype, owner, signature.to_vec());
+        self.schnorr.push((taproot, *signature));
     }
 }
 
