@@ -3,12 +3,14 @@
 //! If this is wrong, a PIN can be read from outside the process that uses it.
 
 mod bytes;
+mod heap;
 mod page;
 mod pin;
 mod process;
 mod typed;
 
 pub use bytes::{SecretBytes, SecretError};
+pub use heap::WipingHeap;
 pub use page::{Protection, protection};
 pub use pin::{PIN_BYTES, Pin, PinError};
 pub use process::{exit_now, harden_process, inherited};

@@ -8,13 +8,15 @@ use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::FdFlags;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
-/// Forbids core dumps and reading through `/proc/<pid>/mem` or ptrace by processes of the same user.
+/// Forbids core dumps and reading through `/proc/<pid>/mem` or ptrace by processes of the same user; where the program's
+/// allocator is [`crate::WipingHeap`], what is freed is wiped from now on.
 ///
 /// # Errors
 /// The kernel's; the caller should not go on then.
 pub fn harden_process() -> io::Result<()> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    crate::heap::wipe_from_now();
     Ok(())
 }
 

@@ -4,17 +4,20 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use chancery_core::{Code, Payload, SignRequest, Tenant, WalletId};
-use chancery_enclave::{Answer, Design, Enclave, Made, Refusal, Source, Standing};
+use chancery_core::{Code, Payload, RequestId, SignRequest, Tenant, WalletId};
+use chancery_enclave::{Answer, Cold, Design, Enclave, Made, Refusal, Source, Standing};
 
 use crate::account::Account;
+use crate::apart;
 use crate::bundle;
 use crate::machine::{self, dice::Dice};
 use crate::people::People;
 use crate::transfer::{CHAIN_ID, message, transfer};
 
-/// Wallets there shall be.
+/// Wallets of the token there shall be.
 const WALLETS: u64 = 2;
+/// One beside them whose key is apart.
+pub const COLD: &str = "cold";
 
 /// One thing to be done.
 #[derive(Clone, Debug)]
@@ -75,6 +78,9 @@ pub fn errands(dice: &mut Dice, requests: u64) -> Vec<Errand> {
             all.push(errand(What::Wallet(id), dice.below(400)));
         }
     }
+    if let Ok(id) = COLD.parse() {
+        all.push(errand(What::Wallet(id), dice.below(400)));
+    }
     all.push(errand(What::Policy(0), dice.below(300)));
     for number in 1..bundle::EDITIONS {
         if dice.percent(50) {
@@ -83,7 +89,9 @@ pub fn errands(dice: &mut Dice, requests: u64) -> Vec<Errand> {
     }
     let mut nonce = 0;
     for number in 0..requests {
-        let Some(wallet) = wallet(dice.below(WALLETS)) else { continue };
+        let of_token = wallet(dice.below(WALLETS));
+        let cold = COLD.parse().ok().filter(|_| dice.percent(20));
+        let Some(wallet) = cold.or(of_token) else { continue };
         let client = usize::from(dice.percent(50));
         let key = format!("key-{number}");
         let from_ms = dice.below(500 * requests);
@@ -193,12 +201,24 @@ impl World {
                 if !machine::alive() {
                     return None;
                 }
-                return self.heard(&name, key, *contested, answer);
+                let waits = match &answer {
+                    Ok(Answer::Pending(pending)) if wallet.as_str() == COLD => Some(pending.request_id),
+                    _ => None,
+                };
+                let heard = self.heard(&name, key, *contested, answer);
+                if let Some(id) = waits {
+                    self.carry(enclave, &name, key, id).await;
+                }
+                return heard;
             }
             What::Wallet(id) => {
                 let design = Design::Ethereum { chain_ids: vec![CHAIN_ID] };
+                let source = match id.as_str() {
+                    COLD => Source::Cold(Cold::Key { public_key: apart::public_key() }),
+                    _ => Source::Token,
+                };
                 match enclave
-                    .create_wallet(self.people.operator.clone(), None, id.clone(), design, Source::Token)
+                    .create_wallet(self.people.operator.clone(), None, id.clone(), design, source)
                     .await
                 {
                     Ok(Made::Wallet(wallet)) => Ok(Some(wallet)),
@@ -237,6 +257,49 @@ impl World {
             }
             // Made by the errand that went away, and not read in again yet.
             Err(refusal) => self.refused(&format!("{what:?}"), &refusal),
+        }
+    }
+
+    /// Carries a request to the machine apart and back. Whatever goes wrong, it is tried again with the next retry, which
+    /// hears how it ended.
+    async fn carry(&self, enclave: &Enclave, client: &str, key: &str, id: RequestId) {
+        let tenant = Tenant::default();
+        let asked = match enclave.cold_request(&tenant, id).await {
+            Ok(asked) => asked,
+            Err(refusal) => return self.not_now(key, &refusal),
+        };
+        self.pause(|dice| if dice.percent(20) { dice.spread(100, 9_000) } else { dice.below(40) }).await;
+        let Some(trust) = self.seen(|account| account.trust.clone()) else { return };
+        let Some(signed) = apart::sign(&asked, &trust) else {
+            return self.seen(|account| {
+                account.breaks(format!("what `{key}` is asked to be signed apart is nothing"))
+            });
+        };
+        let released = enclave.cold_signed(&tenant, id, signed).await;
+        if !machine::alive() {
+            return;
+        }
+        match released {
+            Ok(released) => self.seen(|account| account.released(client, key, &released)),
+            Err(refusal) => self.not_now(key, &refusal),
+        }
+    }
+
+    /// What somebody else did meanwhile, a time that is over, another policy, and messages, which wait for officers that nobody
+    /// is here.
+    fn not_now(&self, key: &str, refusal: &Refusal) {
+        let known = matches!(
+            refusal.code,
+            Code::RequestNotPending
+                | Code::RequestExpired
+                | Code::ApprovalStale
+                | Code::ColdNotReady
+                | Code::PolicyDenied
+        );
+        if known {
+            machine::note(format!("{key}: {refusal}"));
+        } else {
+            self.refused(key, refusal);
         }
     }
 

@@ -3,6 +3,7 @@
 //! If a simulation is kinder than the world, its silence means nothing.
 
 mod account;
+mod apart;
 mod bundle;
 mod errand;
 mod life;

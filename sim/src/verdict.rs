@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::account::Account;
 use crate::bundle::{self, BURST, COUNT, SUM};
-use crate::errand::World;
+use crate::errand::{COLD, World};
 use crate::token::Token;
 use crate::transfer::transfer;
 
@@ -190,6 +190,8 @@ fn seen_before(account: &mut Account, log: &Log, rows: &BTreeMap<RequestId, List
         let state = rows.get(&id).map(|listed| listed.row.state);
         let stands = match how {
             "denied" => state == Some(RequestState::Denied),
+            // Nobody speaks here, so what waits for anything but a cold wallet waits until its end.
+            _ if rows.get(&id).is_some_and(|listed| listed.row.wallet.as_str() == COLD) => state.is_some(),
             _ => matches!(state, Some(RequestState::Pending | RequestState::Expired)),
         };
         if !stands {

@@ -34,6 +34,13 @@ impl Cmd {
         self.args([arg])
     }
 
+    /// The same as the last arguments of another, such as a tracer.
+    #[must_use]
+    pub fn under(self, other: Self) -> Self {
+        let Self { program, args, dir, env } = self;
+        Self { dir, env, ..other.arg(program).args(args) }
+    }
+
     /// Runs there.
     #[must_use]
     pub fn dir(mut self, dir: &Path) -> Self {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use alloy_primitives::U256;
 
 use super::world::{
-    Ask, Asset, Atom, Body, Bundle, CLIENTS, Case, End, Key, Kind, Limit, Measure, PEOPLE, Rule, Step,
+    Ask, Asset, Atom, Body, Bundle, CLIENTS, COLD, Case, End, Key, Kind, Limit, Measure, PEOPLE, Rule, Step,
     WALLETS, Who,
 };
 
@@ -230,8 +230,15 @@ impl Steps {
                 ]));
                 Step::Clock(self.now)
             }
-            19 | 20 => Step::Settle(dice.of(&[End::Released, End::Failed])),
-            21 => Step::Sweep,
+            19 => Step::Settle(dice.of(&[End::Released, End::Failed])),
+            // Mostly what waits for it; now and then another.
+            20 | 21 if !self.asked.is_empty() => {
+                let cold: Vec<_> =
+                    (0..self.asked.len()).filter(|at| self.asked[*at].wallet == COLD).collect();
+                let any = cold.is_empty() || dice.one_in(8);
+                let which = if any { dice.below(self.asked.len()) } else { dice.of(&cold) };
+                Step::Bring(which, dice.of(&[End::Released, End::Released, End::Failed, End::Open]))
+            }
             22 => Step::Apply(dice.below(bundles.len())),
             _ if dice.one_in(4) => Step::Restart,
             _ => Step::Sweep,
@@ -277,9 +284,10 @@ impl Steps {
         };
         // Few clients and wallets, so that they meet in the same counters.
         let few = |dice: &mut Dice, n| if dice.one_in(3) { dice.below(n) } else { 0 };
+        let wallet = if dice.one_in(4) { COLD } else { few(dice, COLD) };
         Ask {
             client: few(dice, CLIENTS.len()),
-            wallet: few(dice, WALLETS.len()),
+            wallet,
             key: number,
             nonce: number,
             body,

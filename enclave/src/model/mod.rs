@@ -43,6 +43,9 @@ struct Seen {
     unsigned: AtomicU64,
     replayed: AtomicU64,
     ended: AtomicU64,
+    /// Signatures of a cold wallet that were brought and taken, and those that came too soon, too late or for nothing.
+    brought: AtomicU64,
+    unwanted: AtomicU64,
     looked_back: AtomicU64,
     compared: AtomicU64,
 }
@@ -82,6 +85,13 @@ fn run(case: &Case, bundles: &[Written], seen: &Seen) -> Result<(), String> {
                     format!("{expected:?}"),
                     format!("{found:?}"),
                 );
+            }
+        }
+        if let Step::Bring(..) = step {
+            match expected {
+                Said::Permitted(_) => count(&seen.brought, 1),
+                Said::Refused(_) => count(&seen.unwanted, 1),
+                _ => {}
             }
         }
         match expected {
@@ -184,7 +194,7 @@ fn the_books_decide_as_the_model_does() {
     let failures = of(&disagreements);
     println!(
         "assurance model sequences runs={} failures={failures} bundles={} requests={} allowed={} pending={} denied={} \
-         retries={} conflicts={} unsigned={} replayed={} ended={} looked_back={} totals={}",
+         retries={} conflicts={} unsigned={} replayed={} ended={} brought={} unwanted={} looked_back={} totals={}",
         seeds.end - seeds.start,
         of(&seen.bundles),
         of(&seen.asked),
@@ -196,6 +206,8 @@ fn the_books_decide_as_the_model_does() {
         of(&seen.unsigned),
         of(&seen.replayed),
         of(&seen.ended),
+        of(&seen.brought),
+        of(&seen.unwanted),
         of(&seen.looked_back),
         of(&seen.compared),
     );
@@ -209,6 +221,8 @@ fn the_books_decide_as_the_model_does() {
         &seen.unsigned,
         &seen.replayed,
         &seen.ended,
+        &seen.brought,
+        &seen.unwanted,
         &seen.looked_back,
     ];
     let hardly = |what: &&AtomicU64| of(what) < (seeds.end - seeds.start) / 50;

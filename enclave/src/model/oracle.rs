@@ -7,8 +7,8 @@ use alloy_primitives::{U256, U512};
 use serde_json::{Value, json};
 
 use super::world::{
-    Ask, Atom, Body, Bundle, COIN, CONTRACTS, Effect, End, FEE, Key, Kind, Limit, Measure, PEOPLE, Rule,
-    Step, Who,
+    Ask, Atom, Body, Bundle, COIN, COLD, CONTRACTS, Effect, End, FEE, ITEMS, Key, Kind, Limit, Measure,
+    PEOPLE, Rule, Step, Who,
 };
 
 const MOST: i128 = i64::MAX as i128;
@@ -48,22 +48,29 @@ struct Counter {
 
 struct Request {
     ask: Ask,
+    /// Whether the payload reads as movements of one registered token, or as those of many that nobody knows.
+    known_items: bool,
     /// The idempotency key still stands for it.
     named: bool,
     at: i64,
     state: State,
-    holds: BTreeMap<Counter, i128>,
-    /// A walk of this process goes on with it.
-    walking: bool,
+    /// How much, and since when.
+    holds: BTreeMap<Counter, (i128, i64)>,
+    /// The bundles under which it is on record that nothing but a cold wallet's signature is missing.
+    ready: Vec<String>,
 }
 
 /// The appliance as it should be.
 #[derive(Default)]
 pub struct Oracle {
     requests: Vec<Request>,
+    /// With which a walk of this process goes on, the oldest walk first.
+    walking: Vec<usize>,
     /// The nonces that clients signed decided requests under.
     nonces: BTreeSet<(usize, u64)>,
     in_force: Option<Bundle>,
+    /// What tells it from every other.
+    bundle: String,
     wall: i64,
     /// The latest time this process has seen, and the latest on record.
     seen: i64,
@@ -86,9 +93,10 @@ impl Oracle {
                 Said::Nothing
             }
             Step::Ask(ask, end) => self.ask(ask, *end),
+            Step::Bring(number, end) => self.bring(*number, *end),
             Step::Settle(end) => {
-                if let Some(oldest) = self.requests.iter().position(|request| request.walking) {
-                    self.settle(oldest, *end);
+                if let Some(oldest) = self.walking.first() {
+                    self.settle(*oldest, *end);
                 }
                 Said::Nothing
             }
@@ -99,7 +107,7 @@ impl Oracle {
             Step::Apply(bundle) => self.apply(&bundles[*bundle]),
             Step::Restart => {
                 self.seen = self.wall.max(self.recorded);
-                self.requests.iter_mut().for_each(|request| request.walking = false);
+                self.walking.clear();
                 self.sweep();
                 Said::Nothing
             }
@@ -131,18 +139,92 @@ impl Oracle {
             return Said::Refused("request-signature-invalid");
         }
         let number = self.requests.len();
-        let (state, mut said) = self.decide(&bundle, ask, now, number);
+        let (state, mut said) = self.decide(&bundle, ask, now, number, Met::default());
         if let Said::Denied(_, _, lacks_signature) = &mut said {
             let signed = Ask { signed: Some(0), ..ask.clone() };
-            *lacks_signature = self.decide(&bundle, &signed, now, number).0 != State::Denied;
+            *lacks_signature = self.decide(&bundle, &signed, now, number, Met::default()).0 != State::Denied;
         }
-        let holds = if state == State::Denied { BTreeMap::new() } else { measured(&bundle, ask, now) };
-        let walking = state == State::Permitted;
-        self.requests.push(Request { ask: ask.clone(), named: true, at: now, state, holds, walking });
+        let holds = if state == State::Denied { BTreeMap::new() } else { held(&bundle, ask, now) };
+        let ready = if waits_for_signature(&said) { vec![self.bundle.clone()] } else { Vec::new() };
+        let known_items = self.known_items(ask);
+        self.requests.push(Request {
+            ask: ask.clone(),
+            known_items,
+            named: true,
+            at: now,
+            state,
+            holds,
+            ready,
+        });
         self.recorded = self.recorded.max(now);
         self.entries += 1;
-        if walking {
+        if state == State::Permitted {
+            self.walking.push(number);
             self.settle(number, end);
+        }
+        said
+    }
+
+    /// Decided again until nothing but the signature is missing, and then with it.
+    fn bring(&mut self, number: usize, end: End) -> Said {
+        let Some(request) = self.requests.get(number) else { return Said::Nothing };
+        match request.state {
+            State::Pending(_) if request.known_items != self.known_items(&request.ask) => {
+                return Said::Refused("approval-stale");
+            }
+            State::Pending(_) if request.ask.wallet != COLD => return Said::Refused("cold-not-ready"),
+            State::Pending(_) => {}
+            State::Expired => return Said::Refused("request-expired"),
+            _ => return Said::Refused("request-not-pending"),
+        }
+        if !request.ready.contains(&self.bundle) {
+            match self.again(number, false) {
+                Said::Pending(..) if self.requests[number].ready.contains(&self.bundle) => {}
+                Said::Pending(..) => return Said::Refused("cold-not-ready"),
+                other => return other,
+            }
+        }
+        let said = self.again(number, true);
+        if said == Said::Permitted(number) {
+            self.walking.push(number);
+            self.settle(number, end);
+        }
+        said
+    }
+
+    fn known_items(&self, ask: &Ask) -> bool {
+        matches!(ask.body, Body::Items { .. })
+            && self.in_force.as_ref().is_some_and(|bundle| bundle.assets[ITEMS].is_some())
+    }
+
+    /// A pending request, decided again as of now: what it holds is measured anew.
+    fn again(&mut self, number: usize, cold_signed: bool) -> Said {
+        let Some(bundle) = self.in_force.clone() else { return Said::Refused("no-policy") };
+        let Some(now) = self.now() else { return Said::Refused("clock-behind") };
+        let (ask, asked) = (self.requests[number].ask.clone(), self.requests[number].at);
+        let State::Pending(until) = self.requests[number].state else { return Said::Nothing };
+        if until <= now {
+            return Said::Refused("request-expired");
+        }
+        let before = std::mem::take(&mut self.requests[number].holds);
+        let (state, said) = self.decide(&bundle, &ask, now, number, Met { waited: now - asked, cold_signed });
+        if cold_signed && matches!(state, State::Pending(_)) {
+            self.requests[number].holds = before;
+            return Said::Refused("cold-not-ready");
+        }
+        let (ready, under) = (waits_for_signature(&said), self.bundle.clone());
+        let request = &mut self.requests[number];
+        request.holds = if state == State::Denied { BTreeMap::new() } else { held(&bundle, &ask, now) };
+        if let State::Pending(_) = state {
+            if ready && !request.ready.contains(&under) {
+                request.ready.push(under);
+                self.entries += 1;
+                self.recorded = self.recorded.max(now);
+            }
+        } else {
+            (request.state, request.at) = (state, now);
+            self.entries += 1;
+            self.recorded = self.recorded.max(now);
         }
         said
     }
@@ -151,7 +233,7 @@ impl Oracle {
         if end == End::Open {
             return;
         }
-        self.requests[number].walking = false;
+        self.walking.retain(|walking| *walking != number);
         // Without a time nothing can be recorded: it is left to the resolver.
         if self.now().is_some() {
             self.end(number, if end == End::Released { State::Released } else { State::Failed });
@@ -172,7 +254,7 @@ impl Oracle {
         let Some(now) = self.now() else { return };
         for number in 0..self.requests.len() {
             match self.requests[number].state {
-                State::Permitted if !self.requests[number].walking => self.end(number, State::Failed),
+                State::Permitted if !self.walking.contains(&number) => self.end(number, State::Failed),
                 State::Pending(until) if until <= now => self.end(number, State::Expired),
                 _ => {}
             }
@@ -195,7 +277,7 @@ impl Oracle {
                         && matches!(one.state, State::Permitted | State::Released | State::Pending(_))
                 };
                 for request in self.requests.iter_mut().filter(still) {
-                    for (counter, amount) in measured(bundle, &request.ask, request.at) {
+                    for (counter, amount) in held(bundle, &request.ask, request.at) {
                         self.looked_back += u64::from(!request.holds.contains_key(&counter));
                         request.holds.entry(counter).or_insert(amount);
                     }
@@ -203,6 +285,7 @@ impl Oracle {
             }
         }
         self.in_force = Some(bundle.clone());
+        self.bundle = format!("{bundle:?}");
         self.recorded = self.recorded.max(now);
         self.entries += 1;
         Said::Nothing
@@ -224,13 +307,15 @@ impl Oracle {
         let window = counter.limit.window_s * 1_000;
         let bucket = ((window + 63) / 64).max(1_000);
         let counts = |at: i64| at.div_euclid(bucket) * bucket + bucket > now - window;
-        let held = self.requests.iter().filter(|one| counts(one.at)).filter_map(|one| one.holds.get(counter));
-        held.sum::<i128>().min(MOST)
+        let held = self.requests.iter().filter_map(|one| one.holds.get(counter));
+        held.filter(|(_, at)| counts(*at)).map(|(amount, _)| amount).sum::<i128>().min(MOST)
     }
 
-    fn decide(&self, bundle: &Bundle, ask: &Ask, now: i64, number: usize) -> (State, Said) {
+    fn decide(&self, bundle: &Bundle, ask: &Ask, now: i64, number: usize, met: Met) -> (State, Said) {
         let effects = ask.body.effects();
-        let verdicts: Vec<_> = effects.iter().map(|effect| self.judge(bundle, ask, effect, now)).collect();
+        let verdicts: Vec<_> =
+            effects.iter().map(|effect| self.judge(bundle, ask, effect, now, met)).collect();
+        let patient = |rule: usize| bundle.rules[rule].expires_s.map_or(DAY_MS, |seconds| seconds * 1_000);
         let any = |worst: fn(&Verdict) -> bool| verdicts.iter().any(worst);
         if any(|verdict| matches!(verdict, Verdict::Denied(_))) {
             let rules = verdicts.into_iter().filter_map(|verdict| match verdict {
@@ -243,12 +328,12 @@ impl Oracle {
             let (mut missing, mut until) = (Vec::new(), i64::MAX);
             for (effect, verdict) in verdicts.iter().enumerate() {
                 let Verdict::Waits(rules) = verdict else { continue };
-                let patient =
-                    |rule: usize| bundle.rules[rule].expires_s.map_or(DAY_MS, |seconds| seconds * 1_000);
                 // Of the rules for one effect the most patient; of the effects the least.
                 until = until.min(rules.iter().map(|rule| patient(*rule)).max().unwrap_or(0));
-                let mut named: Vec<_> =
-                    rules.iter().map(|rule| (format!("r{rule}"), needs(&bundle.rules[*rule]))).collect();
+                let mut named: Vec<_> = rules
+                    .iter()
+                    .map(|rule| (format!("r{rule}"), needs(&bundle.rules[*rule], met.waited)))
+                    .collect();
                 named.sort_by(|one, other| one.0.cmp(&other.0));
                 missing.extend(
                     named
@@ -256,28 +341,49 @@ impl Oracle {
                         .map(|(rule, needs)| json!({"rule": rule, "effect": effect, "needs": needs})),
                 );
             }
-            return (State::Pending(now + until), Said::Pending(number, missing.into(), now + until));
+            return self.waits(number, missing.into(), now - met.waited + until);
+        }
+        if ask.wallet == COLD && !met.cold_signed {
+            // Whatever permits it waits for the signature.
+            let (mut missing, mut until) = (Vec::new(), i64::MAX);
+            for (effect, verdict) in verdicts.iter().enumerate() {
+                let Verdict::Allowed(rules) = verdict else { continue };
+                until = until.min(rules.iter().map(|rule| patient(*rule)).max().unwrap_or(0));
+                missing.extend(rules.iter().map(
+                    |rule| json!({"rule": format!("r{rule}"), "effect": effect, "needs": [{"need": "signature"}]}),
+                ));
+            }
+            return self.waits(number, missing.into(), now - met.waited + until);
         }
         (State::Permitted, Said::Permitted(number))
     }
 
-    fn judge(&self, bundle: &Bundle, ask: &Ask, effect: &Effect, now: i64) -> Verdict {
+    /// Pending, until the time that was said first.
+    fn waits(&self, number: usize, missing: Value, until: i64) -> (State, Said) {
+        let until = match self.requests.get(number).map(|request| request.state) {
+            Some(State::Pending(first)) => first,
+            _ => until,
+        };
+        (State::Pending(until), Said::Pending(number, missing, until))
+    }
+
+    fn judge(&self, bundle: &Bundle, ask: &Ask, effect: &Effect, now: i64, met: Met) -> Verdict {
         let mut denied = BTreeSet::new();
-        let (mut allowed, mut waits) = (false, Vec::new());
+        let (mut allows, mut waits) = (Vec::new(), Vec::new());
         for (number, rule) in bundle.rules.iter().enumerate() {
             match self.holds(bundle, rule, ask, effect, now) {
                 // Any error denies.
                 None => drop(denied.insert(format!("r{number}"))),
                 Some(false) => {}
                 Some(true) if rule.forbids => drop(denied.insert(format!("r{number}"))),
-                Some(true) if needs(rule).is_empty() => allowed = true,
+                Some(true) if needs(rule, met.waited).is_empty() => allows.push(number),
                 Some(true) => waits.push(number),
             }
         }
         if !denied.is_empty() {
             Verdict::Denied(denied)
-        } else if allowed {
-            Verdict::Allowed
+        } else if !allows.is_empty() {
+            Verdict::Allowed(allows)
         } else if !waits.is_empty() {
             Verdict::Waits(waits)
         } else {
@@ -325,17 +431,31 @@ impl Oracle {
     }
 }
 
+/// What was done for a request since it was asked.
+#[derive(Clone, Copy, Default)]
+struct Met {
+    waited: i64,
+    cold_signed: bool,
+}
+
 enum Verdict {
-    Allowed,
+    Allowed(Vec<usize>),
     Waits(Vec<usize>),
     Denied(BTreeSet<String>),
 }
 
-/// What a rule still needs of a request that nobody did anything for.
-fn needs(rule: &Rule) -> Vec<Value> {
+/// Whether nothing is missing but the signature of a cold wallet.
+fn waits_for_signature(said: &Said) -> bool {
+    let Said::Pending(_, missing, _) = said else { return false };
+    missing.as_array().is_some_and(|all| all.iter().all(|one| one["needs"][0]["need"] == "signature"))
+}
+
+/// What a rule still needs of a request that nobody spoke for.
+fn needs(rule: &Rule, waited: i64) -> Vec<Value> {
     let quorum =
         rule.quorum.map(|count| json!({"need": "quorum", "group": "treasury", "needed": count, "have": 0}));
-    let delay = rule.delay_s.map(|seconds| json!({"need": "delay", "wait_ms": seconds * 1_000}));
+    let left = rule.delay_s.map(|seconds| seconds * 1_000 - waited).filter(|left| *left > 0);
+    let delay = left.map(|left| json!({"need": "delay", "wait_ms": left}));
     quorum.into_iter().chain(delay).collect()
 }
 
@@ -422,6 +542,11 @@ fn measure(bundle: &Bundle, limit: &Limit, ask: &Ask, effect: &Effect, now: i64)
     let unit = registered.and_then(|asset| bundle.assets[asset]).map(|asset| (asset.decimals, asset.unit));
     let unit = unit.filter(|_| limit.measure == Measure::Sum);
     Some((Counter { limit: limit.clone(), unit, keys }, amount))
+}
+
+/// What the whole request holds of each counter from a time on.
+fn held(bundle: &Bundle, ask: &Ask, at: i64) -> BTreeMap<Counter, (i128, i64)> {
+    measured(bundle, ask, at).into_iter().map(|(counter, amount)| (counter, (amount, at))).collect()
 }
 
 /// What the whole request adds to each counter.

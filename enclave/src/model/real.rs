@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
-use chancery_audit::{self as audit, End as Outcome, Endorsers, V1};
+use alloy_primitives::U256;
+use chancery_audit::{self as audit, ColdSigned, End as Outcome, Endorsers, SignedKind, V1};
 use chancery_core::config::Config;
 use chancery_core::{
     Clock as _, Code, KeyId, ManualClock, Mode, RequestId, SignRequest, Tenant, UnixMillis, WalletId,
@@ -23,17 +24,17 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::oracle::{Said, State};
-use super::world::{Ask, Bundle, CLIENTS, End, Step, WALLETS};
+use super::world::{Ask, Bundle, CLIENTS, COLD, End, Step, WALLETS};
 use crate::disk::Disk;
 use crate::enact::Brought;
 use crate::house::Books;
 use crate::in_flight::Walks;
-use crate::keys::Keys;
+use crate::keys::{Apart, Keys};
 use crate::manage::put_in_force;
 use crate::policy::Policies;
 use crate::refusal::Refusal;
 use crate::spending::Spent;
-use crate::walk::{Authenticated, Decided, Recorded, Release, record_release};
+use crate::walk::{Authenticated, Decided, Done, Recorded, Release, Reviewed, Waiting, record_release};
 use crate::wallet::{Design, Wallet, Wallets};
 use crate::{receipts, resolve};
 
@@ -69,7 +70,7 @@ static PEOPLE: LazyLock<People> = LazyLock::new(|| {
     People { clients: CLIENTS.iter().map(client).collect(), operator }
 });
 
-/// The generator of secp256k1: any key will do where nothing is signed.
+/// The generator of secp256k1, whose private key is 1: any key will do where nothing is signed, and this one where it is.
 const KEY: &str = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798";
 
 struct Deaf;
@@ -131,12 +132,14 @@ fn open(folder: &Path, wall: i64) -> (Arc<Books>, Arc<ManualClock>) {
         policies.load(row, &activation).unwrap();
     }
     let wallets = Wallets::default();
-    for id in wallet_ids() {
+    for (number, id) in wallet_ids().into_iter().enumerate() {
         let public = PublicKey::parse(Curve::Secp256k1, &hex::decode(KEY).unwrap()).unwrap();
-        let (key, design) = (
-            Keys::Token(KeyRef { id: KeyId::from_bytes([0; 16]), public }),
-            Design::Ethereum { chain_ids: vec![1] },
-        );
+        let key = if number == COLD {
+            Keys::Cold(Box::new(Apart { account: None, index: None, public }))
+        } else {
+            Keys::Token(KeyRef { id: KeyId::from_bytes([0; 16]), public })
+        };
+        let design = Design::Ethereum { chain_ids: vec![1] };
         wallets.add(Wallet::around(key, Tenant::default(), id, design, UnixMillis(0)).unwrap());
     }
     let there = Arc::clone(&clock);
@@ -164,6 +167,12 @@ impl Real {
                 let _ = self.books.clock.now();
             }
             Step::Ask(ask, end) => return self.ask(ask, *end),
+            Step::Bring(number, end) => {
+                return match self.ids.get(*number) {
+                    Some(id) => self.bring(*number, *id, *end).unwrap_or_else(|refusal| refused(&refusal)),
+                    None => Said::Nothing,
+                };
+            }
             Step::Settle(end) => {
                 if let Some(oldest) = self.walking.pop_front() {
                     self.settle(oldest, *end);
@@ -289,6 +298,51 @@ impl Real {
             }
             Err(refusal) => refused(&refusal),
         }
+    }
+
+    /// As `Enclave::cold_request` and `cold_signed` do it.
+    fn bring(&mut self, number: usize, id: RequestId, end: End) -> Result<Said, Refusal> {
+        let waiting = |books: &Books| Waiting::of(books.store.read(|rows| rows.request(id))?.unwrap(), books);
+        let ready = |bundle: audit::Digest| {
+            let ready = self.books.store.read(|rows| rows.ready(id)).unwrap();
+            ready.into_iter().find(|(under, _)| under == bundle.as_bytes()).map(|(_, leaf)| leaf)
+        };
+        let first = waiting(&self.books)?;
+        let (signings, bundle) = (first.signings()?, first.bundle());
+        if ready(bundle).is_none()
+            && let Reviewed::Denied(refusal) =
+                self.runtime.block_on(first.decide(&self.books, Done::Nothing))?
+        {
+            return Ok(Said::Denied(number, refusal.rules.into_iter().collect(), false));
+        }
+        let Some(decision_leaf) = ready(bundle) else { return Ok(Said::Refused("cold-not-ready")) };
+        let key = secp256k1::SecretKey::from_slice(U256::ONE.to_be_bytes::<32>().as_slice()).unwrap();
+        let sign = |signing: &audit::ColdSigning| {
+            let digest = secp256k1::Message::from_digest(*signing.digest.as_bytes());
+            let signature = secp256k1::Secp256k1::signing_only().sign_ecdsa(&digest, &key);
+            signature.serialize_compact().as_slice().into()
+        };
+        let signed = ColdSigned {
+            v: V1,
+            kind: SignedKind::Is,
+            tenant: Tenant::default(),
+            request_id: id,
+            wallet: WALLETS[COLD].parse().unwrap(),
+            decision_leaf,
+            request_sha256: audit::Digest::of(b""),
+            signatures: signings.iter().map(sign).collect(),
+        };
+        let waiting = waiting(&self.books)?;
+        let brought = waiting.take(&signed, &self.books)?;
+        match self.runtime.block_on(waiting.decide(&self.books, Done::Brought(brought)))? {
+            Reviewed::Permitted(recorded) if end == End::Open => self.walking.push_back(recorded),
+            Reviewed::Permitted(recorded) => self.settle(recorded, end),
+            Reviewed::Denied(refusal) => {
+                return Ok(Said::Denied(number, refusal.rules.into_iter().collect(), false));
+            }
+            Reviewed::Pending(_) => panic!("it still waits"),
+        }
+        Ok(Said::Permitted(number))
     }
 
     fn number(&self, id: chancery_core::RequestId) -> usize {

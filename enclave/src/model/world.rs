@@ -10,7 +10,9 @@ use chancery_core::Payload;
 use chancery_policy::Source;
 
 pub const CLIENTS: [&str; 3] = ["c0", "c1", "c2"];
-pub const WALLETS: [&str; 2] = ["w0", "w1"];
+/// The last one is cold: its key is not with the appliance.
+pub const WALLETS: [&str; 3] = ["w0", "w1", "cold"];
+pub const COLD: usize = 2;
 /// The first two are payees of every bundle, the third is nobody.
 pub const PEOPLE: [Address; 3] = [
     address!("70997970C51812dc3A010C7d01b50e0d17dc79C8"),
@@ -169,6 +171,8 @@ pub enum Step {
     Clock(i64),
     /// A request, and how its signing ends if it gets there.
     Ask(Ask, End),
+    /// Somebody fetches what a cold wallet is asked to sign for this request, and brings it signed; and how that ends.
+    Bring(usize, End),
     /// The oldest walk that goes on ends.
     Settle(End),
     /// The resolver's round.

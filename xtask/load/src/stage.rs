@@ -4,8 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use alloy_primitives::{Address, U256};
+use bitcoin::secp256k1::{Message, Secp256k1, SecretKey};
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use xtask::appliance::{Appliance, Programs, Rate};
+use xtask::http::Answer;
 
 use crate::door::{Door, Line, unexpected};
 use crate::transaction::{self, Moves};
@@ -15,6 +18,8 @@ use crate::{Error, officer};
 pub const CHAIN_ID: u64 = 31_337;
 /// The wallet and the client of a stage.
 pub const NAME: &str = "load";
+/// A wallet whose key is not with the appliance.
+pub const COLD: &str = "cold";
 /// For whom officers' passkeys are.
 pub const PARTY: &str = "load.example";
 /// Who agrees to large transfers. The passkey of each lies in the appliance's folder.
@@ -155,6 +160,55 @@ impl Stage {
         self.speak(ADMINISTRATOR, "administrators", request)
     }
 
+    /// A cold wallet, [`COLD`], whose key is this program's.
+    ///
+    /// # Errors
+    /// [`Error::Drive`] with what the program said.
+    pub fn make_cold(&self) -> Result<(), Error> {
+        let key = cold_key()?.public_key(&Secp256k1::new()).to_string();
+        let create = self.appliance.chancery(Some("operator")).args(["wallet", "create", COLD, "--chain-id"]);
+        Ok(create.args([&CHAIN_ID.to_string(), "--public-key", &key]).quiet()?)
+    }
+
+    /// Fetches what the cold wallet is asked to sign, and signs it apart; what is to be brought.
+    ///
+    /// # Errors
+    /// [`Error::Connection`] or [`Error::Answer`].
+    pub fn sign_apart(&self, request: &str) -> Result<Vec<u8>, Error> {
+        let path = format!("/v1/requests/{request}/cold");
+        let answer = self.client.read_document(&path)?;
+        let asked = answer.json();
+        let wrong = || unexpected(&path, &answer);
+        let of = |pointer: &str| asked.pointer(pointer).cloned().ok_or_else(wrong);
+        // C2SP tlog-proof: the second line of a proof says where the entry stands.
+        let proof = of("/receipt/decision_proof")?;
+        let index =
+            proof.as_str().and_then(|proof| proof.lines().find_map(|line| line.strip_prefix("index ")));
+        let leaf: u64 = index.and_then(|index| index.parse().ok()).ok_or_else(wrong)?;
+        let mut signatures = Vec::new();
+        for signing in of("/signings")?.as_array().into_iter().flatten() {
+            let digest = signing.get("digest").and_then(|digest| digest.as_str()).map(hex::decode);
+            let digest = digest.and_then(Result::ok).and_then(|digest| digest.try_into().ok());
+            let digest = Message::from_digest(digest.ok_or_else(wrong)?);
+            let signature = Secp256k1::new().sign_ecdsa(&digest, &cold_key()?);
+            signatures.push(hex::encode(signature.serialize_compact()));
+        }
+        let signed = json!({
+            "v": 1, "kind": "chancery.cold.signed", "tenant": of("/receipt/decision/tenant")?, "request_id": request,
+            "wallet": COLD, "decision_leaf": leaf,
+            "request_sha256": hex::encode(Sha256::digest(&answer.body)), "signatures": signatures,
+        });
+        Ok(signed.to_string().into_bytes())
+    }
+
+    /// Brings it.
+    ///
+    /// # Errors
+    /// [`Error::Connection`].
+    pub fn bring(&self, request: &str, signed: &[u8]) -> Result<Answer, Error> {
+        self.client.call("POST", &format!("/v1/requests/{request}/cold"), None, Some(signed))
+    }
+
     /// Another client that the stage's bundle knows, `load-<number>`: 1 to 7.
     ///
     /// # Errors
@@ -177,6 +231,10 @@ impl Stage {
             operator.call(&request).map_err(|source| Error::Connection { call: call.into(), source })?;
         if answer.status == 201 { Ok(()) } else { Err(unexpected(call, &answer)) }
     }
+}
+
+fn cold_key() -> Result<SecretKey, Error> {
+    SecretKey::from_slice(&[7; 32]).map_err(|error| Error::Option(error.to_string()))
 }
 
 /// The body of the sign request of `wallet` with this nonce.

@@ -95,7 +95,7 @@ pub const ASSURANCE: &[Producer<Promise>] = &[
     },
     Producer {
         name: "secrets",
-        shows: "8: PINs, passwords, secrets of codes and custodians' identities are in no memory, command line, core or file, and the search finds a canary",
+        shows: "8: PINs, passwords, secrets of codes, identities, seeds and their shares are in no memory, command line, core or file, and the search finds a canary",
         program: Program::Binary("chancery-load"),
         quick: &["secrets"],
         full: &["secrets"],

@@ -105,7 +105,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     // The tasks drive binaries and link no room.
     ("xtask", &[]),
-    ("chancery-load", &["xtask"]),
+    // But for shares in words, which it joins to know what it looks for.
+    ("chancery-load", &["xtask", "chancery-hd", "chancery-secret"]),
     // The simulation puts the rooms on a machine of its own; nothing that ships depends on it.
     (
         "chancery-sim",
@@ -176,7 +177,11 @@ const WALLS: &[(&str, &[&str], &str)] = &[
     ("cedar-policy-symcc", &["chancery-prove"], "solvers are run and believed in one place"),
     ("ur", &["chancery-cli"], "what crosses to a machine apart is written and read in one place"),
     ("qrcode", &["chancery-cli"], "what crosses to a machine apart is shown in one place"),
-    ("age", &["chancery-ceremony"], "shares are sealed and opened in one place"),
+    (
+        "age",
+        &["chancery-ceremony", "chancery-load"],
+        "shares are sealed and opened in one place; the search for secrets opens them to know what it looks for",
+    ),
     ("vsss-rs", &["chancery-ceremony"], "secrets are dealt and joined in one place"),
     ("p256", &["chancery-ceremony"], "the curve of the shares; all else is aws-lc"),
     ("coset", &["chancery-ceremony"], "transcripts are written and read in one place"),

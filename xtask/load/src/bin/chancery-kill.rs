@@ -10,14 +10,14 @@ use xtask::appliance::Programs;
 use xtask::figures::row::Promise;
 use xtask::talk;
 
-/// Runs of a full matrix, a fifth of them each during approvals and changes.
+/// Runs of a full matrix, a fifth of them each during approvals, changes and submissions of what a cold wallet signed.
 const RUNS: u64 = 4_000;
 /// Runs that fit a normal test run.
 const QUICK_RUNS: u64 = 300;
 /// The same of a ceremony, each run of which makes a token and its keys.
 const CEREMONY_RUNS: [u64; 2] = [12, 400];
 
-/// Kill a real daemon at the file and socket calls of a sign, an approval and a change, and see whether it kept its promise.
+/// Kill a real daemon at the file and socket calls of a sign, an approval, a change and a cold wallet's signature, and see whether it kept its promise.
 #[derive(Debug, Parser)]
 #[command(after_help = "Examples:\n  chancery-kill --quick\n  chancery-kill --runs 20000 --lanes 8\n  \
     chancery-kill --fault EIO,ENOSPC,SHORT --runs 500\n  \
@@ -30,7 +30,7 @@ struct Args {
     /// Runs in which the fault was delivered
     #[arg(long, value_name = "N")]
     runs: Option<u64>,
-    /// During what: a sign, an approval and a change, one after the other, unless it is said
+    /// During what: each but a ceremony, one after the other, unless it is said
     #[arg(long, value_name = "ACT")]
     of: Option<Of>,
     /// Appliances side by side
@@ -53,6 +53,8 @@ enum Of {
     Approval,
     /// An administrator's last word.
     Change,
+    /// What a cold wallet signed is brought.
+    Cold,
     /// A ceremony that replaces keys; SIGKILL alone, one appliance.
     Ceremony,
 }
@@ -73,10 +75,16 @@ fn work(args: &Args) -> Result<(), Error> {
     let runs = runs([QUICK_RUNS, RUNS]);
     let mut folder = scratch::Folder::new(args.dir.as_deref())?;
     let acts = match args.of {
-        None => vec![(Act::Sign, runs - 2 * (runs / 5)), (Act::Approval, runs / 5), (Act::Change, runs / 5)],
+        None => vec![
+            (Act::Sign, runs - 3 * (runs / 5)),
+            (Act::Approval, runs / 5),
+            (Act::Change, runs / 5),
+            (Act::Cold, runs / 5),
+        ],
         Some(Of::Sign) => vec![(Act::Sign, runs)],
         Some(Of::Approval) => vec![(Act::Approval, runs)],
         Some(Of::Change) => vec![(Act::Change, runs)],
+        Some(Of::Cold) => vec![(Act::Cold, runs)],
         Some(Of::Ceremony) => {
             let row = ceremony::run(&Programs::beside_this()?, &folder.path().join("ceremony"), of_ceremony)?;
             tell(&row, &mut folder);

@@ -56,7 +56,8 @@ enum Task {
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },
-    /// Look for the token's PIN, a password and the secret of one-time codes in memory, command lines, cores and files of a real appliance
+    /// Look for PINs, passwords, secrets of one-time codes, identities, seeds and shares in memory, command lines, cores and files of a real
+    /// appliance, of ceremonies and of a cold wallet's programs
     #[command(
         after_help = "Examples:\n  chancery-load secrets\n  chancery-load secrets --dir /var/tmp/looked-at"
     )]

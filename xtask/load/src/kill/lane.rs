@@ -34,6 +34,8 @@ pub enum Act {
     Approval,
     /// An administrator says the last word to a change, and it makes a wallet.
     Change,
+    /// What a cold wallet signed is brought, and the request that waited for it is released.
+    Cold,
 }
 
 impl Act {
@@ -44,6 +46,7 @@ impl Act {
             Self::Sign => "sign",
             Self::Approval => "approval",
             Self::Change => "change",
+            Self::Cold => "cold wallet's signature",
         }
     }
 }
@@ -78,6 +81,8 @@ struct Asked {
     key: String,
     body: Vec<u8>,
     waits: Option<String>,
+    /// What the cold wallet signed of it.
+    signed: Vec<u8>,
 }
 
 /// An appliance and what its client knows.
@@ -111,6 +116,11 @@ impl Lane {
         match failures.into_iter().next() {
             None if act == Act::Change => {
                 stage.govern()?;
+                Ok(Self { stage, folder: folder.into(), act, nonce: 0, verdict })
+            }
+            None if act == Act::Cold => {
+                stage.make_cold()?;
+                verdict.turn_to(stage::COLD);
                 Ok(Self { stage, folder: folder.into(), act, nonce: 0, verdict })
             }
             None => Ok(Self { stage, folder: folder.into(), act, nonce: 0, verdict }),
@@ -219,17 +229,22 @@ impl Lane {
         let key = format!("run-{}", self.nonce);
         if self.act == Act::Change {
             let waits = Some(self.stage.ask_for_wallet(&key)?);
-            return Ok(Asked { key, body: Vec::new(), waits });
+            return Ok(Asked { key, body: Vec::new(), waits, signed: Vec::new() });
         }
         if self.act == Act::Sign {
-            return Ok(Asked { key, body: stage::sign_body(stage::NAME, self.nonce), waits: None });
+            let body = stage::sign_body(stage::NAME, self.nonce);
+            return Ok(Asked { key, body, waits: None, signed: Vec::new() });
         }
-        let body = stage::large_body(stage::NAME, self.nonce);
+        let body = match self.act {
+            Act::Cold => stage::sign_body(stage::COLD, self.nonce),
+            _ => stage::large_body(stage::NAME, self.nonce),
+        };
         let answer = self.stage.client.call("POST", "/v1/sign", Some(&key), Some(&body))?;
         let document = answer.json();
         let id = document.get("request_id").and_then(Value::as_str).filter(|_| answer.status == 202);
         let id = id.ok_or_else(|| unexpected("POST /v1/sign (nothing waits)", &answer))?.to_owned();
-        Ok(Asked { key, body, waits: Some(id) })
+        let signed = if self.act == Act::Cold { self.stage.sign_apart(&id)? } else { Vec::new() };
+        Ok(Asked { key, body, waits: Some(id), signed })
     }
 
     /// What is broken after it.
@@ -245,6 +260,7 @@ impl Lane {
         match &asked.waits {
             None => self.stage.client.call("POST", "/v1/sign", Some(&asked.key), Some(&asked.body)).map(Some),
             Some(id) if self.act == Act::Change => self.stage.agree(id).map(|()| None),
+            Some(id) if self.act == Act::Cold => self.stage.bring(id, &asked.signed).map(Some),
             Some(id) => self.stage.approve(id).map(|()| None),
         }
     }

@@ -22,6 +22,8 @@ const NEWEST: usize = 20;
 #[derive(Debug)]
 pub struct Verdict {
     folder: PathBuf,
+    /// The wallet that the requests are of.
+    wallet: &'static str,
     /// Requests that must be released by now.
     released: u64,
     /// The newest request of the runs before.
@@ -38,7 +40,19 @@ impl Verdict {
     /// [`Error::File`].
     pub fn new(folder: &Path) -> Result<Self, Error> {
         fs::create_dir_all(folder).map_err(Error::file(folder))?;
-        Ok(Self { folder: folder.into(), released: 0, newest: None, log_size: 0, checkpoint: None })
+        Ok(Self {
+            folder: folder.into(),
+            wallet: stage::NAME,
+            released: 0,
+            newest: None,
+            log_size: 0,
+            checkpoint: None,
+        })
+    }
+
+    /// From now on requests are of another wallet, of which nothing was released.
+    pub fn turn_to(&mut self, wallet: &'static str) {
+        (self.wallet, self.released) = (wallet, 0);
     }
 
     /// Looks at everything after one run whose client sent `body` under `key` and saw `answer`. Answers what is broken.
@@ -69,7 +83,7 @@ impl Verdict {
             self.look_at_receipt(stage, seen, &mut broken)?;
         }
         // A signature that was seen before must be the one that the same key answers now.
-        match retry(stage, key, body)? {
+        match self.retry(stage, key, body)? {
             Ok(again) => {
                 match &first {
                     None => self.look_at_receipt(stage, &again, &mut broken)?,
@@ -156,6 +170,37 @@ impl Verdict {
         }
     }
 
+    /// Sends the request again until it is answered for good: the signature, or why not.
+    fn retry(&self, stage: &mut Stage, key: &str, body: &[u8]) -> Result<Result<Value, String>, Error> {
+        let started = Instant::now();
+        loop {
+            let answer = stage.client.call("POST", "/v1/sign", Some(key), Some(body))?;
+            let document = answer.json();
+            if answer.status == 200 && is_signature(&document) {
+                return Ok(Ok(document));
+            }
+            // The last word was lost with the process, or the request that it was about failed: it is said again.
+            if let (202, Some(id)) = (answer.status, document.get("request_id").and_then(Value::as_str)) {
+                let go_on = || match self.wallet {
+                    stage::COLD => stage.bring(id, &stage.sign_apart(id)?).map(drop),
+                    _ => stage.approve(id),
+                };
+                if let Err(error) = go_on().or_else(|_| go_on()) {
+                    return Ok(Err(format!(
+                        "the officer's word, or what was signed apart, is refused: {error}"
+                    )));
+                }
+                continue;
+            }
+            let code = document.get("code").and_then(Value::as_str).unwrap_or_default();
+            let not_yet = matches!(answer.status, 429 | 503) || code == "request-in-progress";
+            if !not_yet || started.elapsed() > PATIENCE {
+                return Ok(Err(format!("status {}: {document}", answer.status)));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// The receipt verifies offline, under the keys fetched before anything happened.
     fn look_at_receipt(&self, stage: &Stage, seen: &Value, broken: &mut Vec<String>) -> Result<(), Error> {
         let Some(receipt) = seen.get("receipt").filter(|receipt| !receipt.is_null()) else {
@@ -210,7 +255,7 @@ impl Verdict {
     /// The limit counted every release once, as a preview tells it (which counts itself too).
     fn look_at_count(&self, stage: &Stage, broken: &mut Vec<String>) -> Result<(), Error> {
         let answer =
-            stage.client.call("POST", "/v1/preview", None, Some(&stage::sign_body(stage::NAME, 0)))?;
+            stage.client.call("POST", "/v1/preview", None, Some(&stage::sign_body(self.wallet, 0)))?;
         let Some(total) = total_of(&answer.json(), COUNTED) else {
             return Err(crate::door::unexpected("POST /v1/preview (no total of a limit)", &answer));
         };
@@ -249,31 +294,6 @@ impl Verdict {
         fs::write(&path, checkpoint).map_err(Error::file(&path))?;
         self.checkpoint = Some(path);
         Ok(broken)
-    }
-}
-
-/// Sends the request again until it is answered for good: the signature, or why not.
-fn retry(stage: &mut Stage, key: &str, body: &[u8]) -> Result<Result<Value, String>, Error> {
-    let started = Instant::now();
-    loop {
-        let answer = stage.client.call("POST", "/v1/sign", Some(key), Some(body))?;
-        let document = answer.json();
-        if answer.status == 200 && is_signature(&document) {
-            return Ok(Ok(document));
-        }
-        // The last word was lost with the process, or the request that it was about failed: it is said again.
-        if let (202, Some(id)) = (answer.status, document.get("request_id").and_then(Value::as_str)) {
-            if let Err(error) = stage.approve(id).or_else(|_| stage.approve(id)) {
-                return Ok(Err(format!("the officer's word is refused: {error}")));
-            }
-            continue;
-        }
-        let code = document.get("code").and_then(Value::as_str).unwrap_or_default();
-        let not_yet = matches!(answer.status, 429 | 503) || code == "request-in-progress";
-        if !not_yet || started.elapsed() > PATIENCE {
-            return Ok(Err(format!("status {}: {document}", answer.status)));
-        }
-        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -1,77 +1,36 @@
 //! ASSURANCE line 8: looks for the token's PIN, an officer's password, the secrets of the officer's one-time codes and of a webhook in
 //! everything that daemon and worker leave in reach: their memory, their command lines and environments, core dumps, every
-//! file they write; and for PINs and custodians' identities while a ceremony waits. A search that could not find anything
-//! proves nothing, so each place holds a canary as well, and a canary that is not found is a broken promise.
+//! file they write; for PINs, custodians' identities and seeds while a ceremony is held; and for the seed of a cold wallet there
+//! and where it lives. A search that could not find anything proves nothing, so each place holds a canary as well, and a
+//! canary that is not found is a broken promise.
 
 mod ceremony;
+mod cold;
+mod frozen;
+mod sealed;
+mod search;
 
-use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use memchr::memmem::Finder;
 use xtask::appliance::{Appliance, Programs};
 use xtask::figures::row::Promise;
 use xtask::run::Cmd;
 use xtask::{http, talk};
 
+use self::search::{Seen, Wanted, cores_in, each_file, may_dump, memory};
 use crate::officer::Officer;
 use crate::stage::{self, Stage};
 use crate::{Error, process};
 
 const PROMISE: &str = "secrets stay where they belong";
-const WHAT: &str = "PIN, password, secrets of codes and of a webhook";
-/// Bytes read at once.
-const PIECE: usize = 4 * 1024 * 1024;
+const WHAT: &str = "PIN, password, secrets of codes and of a webhook, seed of a cold wallet";
 /// How long a process may take to end or to come back.
 const WAIT: Duration = Duration::from_secs(30);
 /// What the daemon is sent and holds while it is searched.
 const CANARY: &str = "canary-5b0e1c7a94d2f386-held-in-a-request";
-
-/// What one search found.
-#[derive(Clone, Copy, Debug, Default)]
-struct Seen {
-    bytes: u64,
-    /// Mapped, and closed to us: secret memory.
-    closed: u64,
-    secrets: u64,
-    canaries: u64,
-}
-
-impl Seen {
-    fn add(&mut self, other: Self) {
-        self.bytes += other.bytes;
-        self.closed += other.closed;
-        self.secrets += other.secrets;
-        self.canaries += other.canaries;
-    }
-}
-
-/// What is looked for.
-struct Wanted<'a> {
-    secrets: Vec<Finder<'a>>,
-    canary: Finder<'a>,
-    overlap: usize,
-}
-
-impl<'a> Wanted<'a> {
-    fn new(secrets: &[&'a [u8]], canary: &'a [u8]) -> Self {
-        let longest = secrets.iter().chain([&canary]).map(|text| text.len()).max().unwrap_or(0);
-        let secrets = secrets.iter().map(|secret| Finder::new(*secret)).collect();
-        Self { secrets, canary: Finder::new(canary), overlap: longest.saturating_sub(1) }
-    }
-
-    fn count(&self, bytes: &[u8]) -> Seen {
-        Seen {
-            bytes: bytes.len() as u64,
-            closed: 0,
-            secrets: self.secrets.iter().map(|secret| secret.find_iter(bytes).count() as u64).sum(),
-            canaries: self.canary.find_iter(bytes).count() as u64,
-        }
-    }
-}
 
 /// Runs an appliance in `folder`, searches it at each moment, and answers one row a place.
 ///
@@ -86,7 +45,8 @@ pub fn run(programs: &Programs, folder: &Path) -> Result<Vec<Promise>, Error> {
     let pin = fs::read(&path).map_err(Error::file(&path))?;
     let key = public_key(&stage)?;
     let officer = Officer::enrol(&stage, folder)?;
-    let secrets = [
+    let apart = cold::run(&stage, &folder.join("apart"))?;
+    let mut secrets = vec![
         &pin[..],
         officer.password.as_bytes(),
         officer.codes.as_bytes(),
@@ -94,6 +54,7 @@ pub fn run(programs: &Programs, folder: &Path) -> Result<Vec<Promise>, Error> {
         webhook.text.as_bytes(),
         &webhook.bytes,
     ];
+    secrets.extend(apart.secrets.iter().map(Vec::as_slice));
     let mut daemon = Vec::new();
     let mut worker = Vec::new();
     for (nonce, moment) in
@@ -145,6 +106,7 @@ pub fn run(programs: &Programs, folder: &Path) -> Result<Vec<Promise>, Error> {
     })?;
     rows.push(row(WHAT, "files, but for those of PIN and webhook", 1, files, "the wallet's name"));
     rows.push(cores);
+    rows.extend(apart.rows);
     rows.extend(ceremony::run(programs, &folder.join("ceremony"))?);
     Ok(rows)
 }
@@ -222,98 +184,29 @@ fn settled(look: impl Fn() -> Result<Option<Seen>, Error>) -> Result<Option<Seen
     }
 }
 
-/// All readable memory of a process; `None` where this user may not read any.
-fn memory(pid: u32, wanted: &Wanted<'_>) -> Result<Option<Seen>, Error> {
-    let path = PathBuf::from(format!("/proc/{pid}/mem"));
-    let mem = match File::open(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return Ok(None),
-        opened => opened.map_err(Error::file(&path))?,
-    };
-    let maps = PathBuf::from(format!("/proc/{pid}/maps"));
-    let text = fs::read_to_string(&maps).map_err(Error::file(&maps))?;
-    let mut seen = Seen::default();
-    for (from, to) in text.lines().filter_map(mapped) {
-        let mut at = from;
-        let mut piece = vec![0; PIECE];
-        while at < to {
-            let most = usize::try_from(to - at).unwrap_or(PIECE).min(PIECE);
-            match mem.read_at(piece.get_mut(..most).unwrap_or_default(), at) {
-                Ok(read) if read > 0 => {
-                    seen.add(wanted.count(piece.get(..read).unwrap_or_default()));
-                    // What lies across two pieces is in the second as well.
-                    let next = at + read as u64;
-                    at = if next < to && read > wanted.overlap { next - wanted.overlap as u64 } else { next };
-                }
-                _ => {
-                    seen.closed += to - at;
-                    break;
-                }
-            }
-        }
-    }
-    Ok(Some(seen))
-}
-
-/// A readable line of `/proc/<pid>/maps`, as addresses. The kernel's own pages are left out.
-fn mapped(line: &str) -> Option<(u64, u64)> {
-    let (range, rest) = line.split_once(' ')?;
-    if !rest.starts_with('r')
-        || rest.ends_with("[vvar]")
-        || rest.ends_with("[vsyscall]")
-        || rest.ends_with("[vvar_vclock]")
-    {
-        return None;
-    }
-    let (from, to) = range.split_once('-')?;
-    Some((u64::from_str_radix(from, 16).ok()?, u64::from_str_radix(to, 16).ok()?))
-}
-
-/// Has both processes die of a fault: neither may leave a core.
+/// Has both processes abort: neither may leave a core. (A SIGSEGV from outside is survived once: the runtime takes it for a full stack.)
 fn cores(stage: &mut Stage, state: &Path, pids: [u32; 2]) -> Result<Promise, Error> {
-    let mut allowed = 0;
-    for pid in pids {
-        let path = format!("/proc/{pid}/limits");
-        let limits = fs::read_to_string(&path).map_err(Error::file(&path))?;
-        let none = limits.lines().any(|line| {
-            line.strip_prefix("Max core file size")
-                .is_some_and(|rest| rest.split_whitespace().take(2).all(|word| word == "0"))
-        });
-        allowed += u64::from(!none);
-    }
+    let allowed = u64::from(may_dump(pids[0])?) + u64::from(may_dump(pids[1])?);
     for pid in [pids[1], pids[0]] {
-        Cmd::new("kill").args(["-SEGV", &pid.to_string()]).run()?;
+        Cmd::new("kill").args(["-ABRT", &pid.to_string()]).run()?;
     }
     let started = Instant::now();
     while stage.appliance.is_running() && started.elapsed() < WAIT {
         std::thread::sleep(Duration::from_millis(10));
     }
-    let mut left = 0;
-    each_file(state, &mut |path| {
-        left += u64::from(path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("core")));
-        Ok(())
-    })?;
+    if stage.appliance.is_running() {
+        return Err(Error::Process { pid: pids[0], what: "it lives after SIGABRT".into() });
+    }
+    let left = cores_in(state)?;
     Ok(Promise {
         promise: PROMISE.into(),
         test: "core dumps of daemon and worker".into(),
         runs: 2,
         failures: allowed + left,
-        figure: format!("{left} cores after SIGSEGV; {allowed} of 2 processes may write one"),
+        figure: format!("{left} cores after SIGABRT; {allowed} of 2 processes may write one"),
         goal: "0".into(),
         met: allowed + left == 0,
     })
-}
-
-fn each_file(folder: &Path, act: &mut dyn FnMut(&Path) -> Result<(), Error>) -> Result<(), Error> {
-    for entry in fs::read_dir(folder).map_err(Error::file(folder))? {
-        let entry = entry.map_err(Error::file(folder))?;
-        let kind = entry.file_type().map_err(Error::file(entry.path()))?;
-        if kind.is_dir() {
-            each_file(&entry.path(), act)?;
-        } else if kind.is_file() {
-            act(&entry.path())?;
-        }
-    }
-    Ok(())
 }
 
 fn both(stage: &Stage) -> Result<(u32, u32), Error> {
@@ -368,30 +261,4 @@ fn public_key(stage: &Stage) -> Result<Vec<u8>, Error> {
 
 fn broken(source: std::io::Error) -> Error {
     Error::Connection { call: "a request left half sent".into(), source }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_there_is_found_also_across_two_pieces() {
-        // In this test's own memory, at the end of one piece and the beginning of the next.
-        let mut held = vec![0_u8; 3 * PIECE];
-        let secret = [b"PIN-of-", b"a-test-".as_slice()].concat();
-        for page in held.chunks_exact_mut(8 * 1024) {
-            page[4_090..4_090 + secret.len()].copy_from_slice(&secret);
-        }
-        let held = std::hint::black_box(held);
-        let own = std::process::id();
-        let seen = memory(own, &Wanted::new(&[&secret], b"\x00\x00\x00\x00")).unwrap().unwrap();
-        assert!(seen.secrets >= (held.len() / (8 * 1024)) as u64, "{seen:?}");
-    }
-
-    #[test]
-    fn a_readable_mapping_is_read() {
-        assert_eq!(mapped("7f00-7fff rw-p 00000000 00:00 0 [heap]"), Some((0x7f00, 0x7fff)));
-        assert_eq!(mapped("7f00-7fff ---p 00000000 00:00 0"), None);
-        assert_eq!(mapped("7f00-7fff r--p 00000000 00:00 0 [vvar]"), None);
-    }
 }
