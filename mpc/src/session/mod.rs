@@ -22,7 +22,8 @@ pub use id::{Members, SessionId, Terms};
 use crate::fault::{Fault, Reason};
 use crate::machine::{Machine, Received, Sent, Step, read, write};
 use crate::party::PartyId;
-use envelope::{Hash, Head, hash};
+use envelope::Head;
+pub(crate) use envelope::{Hash, hash};
 
 /// What a message, or a confirmation, led to.
 pub struct Progress<T> {
