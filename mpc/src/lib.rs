@@ -5,6 +5,7 @@
 //! is put together outside of every policy, or a wallet is lost.
 
 pub mod ecdsa;
+pub mod epoch;
 mod fault;
 pub mod frost;
 mod machine;

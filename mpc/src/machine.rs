@@ -55,6 +55,10 @@ pub trait Machine {
     /// used: so for keys, whose parties would otherwise hold shares of different ones.
     const MAKES_KEYS: bool;
 
+    /// Whether the messages of each round carry what their sender received in the one before, so that who told two stories is
+    /// convicted by both, and no round is spent on it.
+    const ECHOES: bool = false;
+
     /// What all parties know of the outcome, for them to agree on.
     fn public(output: &Self::Output) -> Vec<u8>;
 

@@ -22,12 +22,16 @@ enum Cheat {
     Short,
     /// One bit is another, in what is for all and in what is for one.
     Flipped,
+    /// One bit is another in what is for one party alone.
+    WrongShare,
     /// Something else for one party than for the others.
     TwoFaced,
     /// What was for one party goes to the other.
     Swapped,
     /// A second message, signed as well.
     Twice,
+    /// The same message again, as it was.
+    Replayed,
     /// A message under its name that it did not sign.
     Unsigned,
     /// Signed for another session.
@@ -38,13 +42,15 @@ enum Cheat {
     Silent,
 }
 
-const CHEATS: [Cheat; 10] = [
+const CHEATS: [Cheat; 12] = [
     Cheat::Garbage,
     Cheat::Short,
     Cheat::Flipped,
+    Cheat::WrongShare,
     Cheat::TwoFaced,
     Cheat::Swapped,
     Cheat::Twice,
+    Cheat::Replayed,
     Cheat::Unsigned,
     Cheat::OtherSession,
     Cheat::Flooding,
@@ -69,6 +75,7 @@ fn cheated(
 ) -> Vec<Envelope> {
     match cheat {
         Cheat::Silent => return Vec::new(),
+        Cheat::Replayed => return vec![envelope.clone(), envelope],
         Cheat::Unsigned => {
             flip(&mut envelope.signature);
             return vec![envelope];
@@ -97,6 +104,7 @@ fn cheated(
             flip(&mut envelope.to_all);
             flip(&mut envelope.to_me);
         }
+        Cheat::WrongShare => flip(&mut envelope.to_me),
         Cheat::TwoFaced => {
             if envelope.to == party(1) {
                 flip(&mut envelope.to_all);
@@ -154,6 +162,9 @@ fn cheat<M: Machine>(
                 // Nothing of it counts, and nobody is blamed for what somebody else may have sent.
                 assert!(faults().count() == 0, "{at}");
                 assert!(came.values().all(|one| (one.foreign > 0) == (cheat != Cheat::Silent)), "{at}");
+            } else if cheat == Cheat::Replayed {
+                assert!(faults().count() == 0, "{at}: what is delivered twice is one message");
+                assert!(came.values().all(|one| one.outcome.is_some()), "{at}");
             } else {
                 let of = named.entry(step).or_default();
                 of.0 += usize::from(faults().any(|fault| !fault.culprits.is_empty()));
@@ -211,7 +222,27 @@ fn frost_is_safe<C: frost::Suite>(what: &str, verifies: impl Fn(&[u8], &[u8]) ->
         scheme.all().chain([party(4)]).map(one).collect()
     };
     let named = cheat(&format!("{what} reshare"), scheme, 3, 1, reshare, one_key);
-    assert!(named[&1].0 >= 5, "{named:?}");
+    assert!(named[&1].0 >= 6, "{named:?}");
+
+    let of_four = support::scheme(3, 4);
+    let new = |me| (me, frost::Dkg::<C>::new(me, of_four, Random::os()));
+    let shares = outcomes(Run::of(of_four).run(of_four.all().map(new).collect()));
+    let (group, helpers, lost) = (shares[&party(1)].group(), set(1..=3), party(4));
+    let repair = || {
+        let help = |me: &PartyId| {
+            (*me, frost::Repair::help(*me, shares[me].clone(), helpers.clone(), lost, Random::os()))
+        };
+        let mut machines: BTreeMap<_, _> = helpers.iter().map(help).collect();
+        machines.insert(lost, frost::Repair::lost(lost, &group, helpers.clone(), Random::os()).unwrap());
+        machines
+    };
+    let named = cheat(&format!("{what} repair"), of_four, 2, 1, repair, |at, came| {
+        for share in came.values().filter_map(|one| one.outcome.as_ref()).flatten() {
+            assert!(*share == shares[&lost], "{at}: another share");
+        }
+    });
+    // Each way that is not nobody's, but a swap where only one is told something, and a second message that comes late.
+    assert!(named[&1].0 >= 6 && named[&2].0 >= 4, "{named:?}");
 }
 
 #[test]
@@ -239,9 +270,9 @@ fn nobody_makes_ecdsa_go_wrong() {
     use secp256k1::{Message, PublicKey, Secp256k1};
     let scheme = scheme(3, 3);
     let new = || scheme.all().map(|me| (me, ecdsa::Dkg::new(me, scheme))).collect();
-    // Points, commitments, their echo, openings, their echo, the certificate.
-    let every = if std::env::var_os("MPC_CHEATS").is_some() { 1 } else { 4 };
-    cheat("dkls23 key", scheme, 6, every, new, one_key);
+    // Points, commitments, openings, each with its echo; the certificate.
+    let every = if std::env::var_os("MPC_CHEATS").is_some() { 1 } else { 6 };
+    cheat("dkls23 key", scheme, 7, every, new, one_key);
 
     let shares = outcomes(Run::of(scheme).run(new()));
     let key = PublicKey::from_slice(&shares[&party(1)].public_key()).unwrap();
@@ -262,6 +293,79 @@ fn nobody_makes_ecdsa_go_wrong() {
     });
     assert!(named[&1].0 >= 3 && named[&2].0 >= 3, "{named:?}");
     assert!(*bans.get_mut() > 0, "cheating in the transfers is for ever");
+}
+
+/// Would catch a key that is made, or fails without a name, where one party's point is not on the polynomial that it showed all;
+/// and the same where shares go to others.
+#[test]
+fn who_deals_a_wrong_point_of_an_ecdsa_key_is_named() {
+    let scheme = scheme(2, 3);
+    let mut lie = |mut envelope: Envelope, session: &SessionId| {
+        if (envelope.from, envelope.to, envelope.step) == (party(CHEATER), party(1), 1) {
+            flip(&mut envelope.to_me);
+            sign(&mut envelope, session);
+        }
+        vec![envelope]
+    };
+    let new = || scheme.all().map(|me| (me, ecdsa::Dkg::new(me, scheme))).collect();
+    let judge = |fault: Option<&chancery_mpc::Fault>| {
+        let fault = fault.unwrap();
+        assert_eq!((fault.reason, &fault.culprits, fault.ban), (Reason::Share, &set([CHEATER]), false));
+    };
+    let came = Run::of(scheme).run_over(new(), &mut lie);
+    judge(came[&party(1)].fault.as_ref());
+    assert!(came.values().all(|one| one.outcome.is_none()));
+    assert!(came[&party(3)].fault.is_none(), "who was told the truth waits, and blames nobody");
+
+    let shares = outcomes(Run::of(scheme).run(new()));
+    let group = shares[&party(1)].group();
+    let machine = |me: PartyId| {
+        let own = (me != party(3)).then(|| shares[&me].clone());
+        let machine = ecdsa::Reshare::new(me, &group, own, set([1, 2]), set(1..=3), 2, Random::os());
+        (me, machine.unwrap())
+    };
+    let came = Run::of(scheme).run_over(scheme.all().map(machine).collect(), &mut lie);
+    judge(came[&party(1)].fault.as_ref());
+    assert!(came.values().all(|one| one.certificate.is_none()));
+}
+
+/// Would catch a signature that fails without a name where one signer tells two others different commitments, both of them good.
+#[test]
+fn who_tells_signers_two_stories_is_convicted_by_both() {
+    let scheme = scheme(3, 3);
+    let new = |me| (me, frost::Dkg::<frost::Ed25519>::new(me, scheme, Random::os()));
+    let shares = outcomes(Run::of(scheme).run(scheme.all().map(new).collect()));
+    let machine = |me| frost::Sign::new(shares[&me].clone(), &set(1..=3), vec![1; 32], Random::os()).unwrap();
+    let other = machine(party(CHEATER)).begin(&SessionId::named([0; 32])).unwrap().to_all;
+    let machines = scheme.all().map(|me| (me, machine(me))).collect();
+    let came = Run::of(scheme).run_over(machines, &mut |mut envelope, session| {
+        if (envelope.from, envelope.to, envelope.step) == (party(CHEATER), party(1), 1) {
+            envelope.to_all.clone_from(&other);
+            sign(&mut envelope, session);
+        }
+        vec![envelope]
+    });
+    for me in [1, 3] {
+        let fault = came[&party(me)].fault.as_ref().unwrap();
+        assert_eq!((fault.reason, &fault.culprits), (Reason::Equivocation, &set([CHEATER])));
+    }
+}
+
+/// Would catch a signature with a share of another epoch, and one that is refused without a name.
+#[test]
+fn who_signs_with_an_old_share_is_named() {
+    let scheme = scheme(2, 3);
+    let new = |me| (me, frost::Dkg::<frost::Taproot>::new(me, scheme, Random::os()));
+    let old = outcomes(Run::of(scheme).run(scheme.all().map(new).collect()));
+    let refresh = |me| (me, frost::Refresh::new(me, old[&me].clone(), 3, Random::os()));
+    let shares = outcomes(Run::of(scheme).run(scheme.all().map(refresh).collect()));
+    let machine = |(me, share): (u8, &frost::Share<frost::Taproot>)| {
+        (party(me), frost::Sign::new(share.clone(), &set([1, 2]), vec![1; 32], Random::os()).unwrap())
+    };
+    let signers = [(1, &shares[&party(1)]), (CHEATER, &old[&party(CHEATER)])];
+    let came = Run::of(scheme).run(signers.into_iter().map(machine).collect());
+    let fault = came[&party(1)].fault.as_ref().unwrap();
+    assert_eq!((fault.reason, &fault.culprits), (Reason::SignatureShare, &set([CHEATER])));
 }
 
 /// Would catch a session that takes a message of another epoch, key, signer set or intent, or of a run before.

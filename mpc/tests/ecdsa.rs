@@ -6,8 +6,8 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chancery_mpc::ecdsa::{Dkg, Refresh, Repair, Share, Sign, Signature};
-use chancery_mpc::{PartyId, Scheme};
+use chancery_mpc::ecdsa::{Dkg, Refresh, Repair, Reshare, Share, Sign, Signature};
+use chancery_mpc::{PartyId, Random, Scheme};
 use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
 use secp256k1::{Message, PublicKey, Secp256k1};
 use support::{Run, outcomes, party, scheme, set};
@@ -97,6 +97,64 @@ fn shares_are_refreshed_and_repaired() {
     hollow.insert(party(2), given);
     let whole = refresh(&hollow, 3);
     assert!(verifies(key, [5; 32], &sign(scheme, &whole, &set([2, 3]), [5; 32])));
+}
+
+fn reshare(old: &Shares, dealers: BTreeSet<PartyId>, to: BTreeSet<PartyId>, threshold: u8) -> Shares {
+    let share = &old[dealers.first().unwrap()];
+    let (group, scheme) = (share.group(), share.scheme().unwrap());
+    let machine = |me: PartyId| {
+        let own = dealers.contains(&me).then(|| old[&me].clone());
+        let machine = Reshare::new(me, &group, own, dealers.clone(), to.clone(), threshold, Random::os());
+        (me, machine.unwrap())
+    };
+    let all = dealers.union(&to).copied();
+    let came = outcomes(Run { seed: 9, ..Run::of(scheme) }.run(all.map(machine).collect()));
+    let groups: BTreeSet<_> = came.values().map(|one| one.group.clone()).collect();
+    assert_eq!(groups.len(), 1, "who leaves knows the same of the key");
+    let new: Shares = came.into_iter().filter_map(|(me, one)| Some((me, one.share?))).collect();
+    assert_eq!(new.keys().copied().collect::<BTreeSet<_>>(), to);
+    new
+}
+
+/// Would catch a resharing that changes the key or its children, leaves old shares good, or counts parties by other numbers.
+#[test]
+fn shares_go_to_other_parties_and_another_threshold() {
+    let old = make(scheme(2, 3));
+    let key = old[&party(1)].public_key();
+    let child = old[&party(1)].derive(&[4]).unwrap().public_key();
+    // One leaves, one joins; one stays that deals nothing, as if it had lost its share.
+    let new = reshare(&old, set([1, 3]), set([1, 2, 4]), 2);
+    assert!(new.values().all(|share| share.public_key() == key));
+    for signers in [set([1, 2]), set([2, 4])] {
+        assert!(verifies(key, [6; 32], &sign(scheme(2, 3), &new, &signers, [6; 32])));
+    }
+    assert!(Sign::new(new[&party(1)].clone(), &set([1, 3]), [0; 32]).is_err());
+    let mixed = [(party(1), &new), (party(2), &old)];
+    let machines = mixed.map(|(me, of)| (me, Sign::new(of[&me].clone(), &set([1, 2]), [7; 32]).unwrap()));
+    let came = Run::of(scheme(2, 3)).run(machines.into());
+    assert!(came.values().all(|one| one.outcome.is_none()));
+    assert!(came.values().filter_map(|one| one.fault.as_ref()).all(|fault| !fault.ban));
+
+    // Their numbers are no longer their seats; and one more must agree.
+    let more = reshare(&new, set([2, 4]), set([2, 5, 6]), 3);
+    let children: Shares = more.iter().map(|(me, share)| (*me, share.derive(&[4]).unwrap())).collect();
+    assert_eq!(children[&party(5)].public_key(), child);
+    assert!(verifies(child, [8; 32], &sign(scheme(3, 3), &children, &set([2, 5, 6]), [8; 32])));
+    assert!(Sign::new(more[&party(5)].clone(), &set([2, 5]), [0; 32]).is_err());
+    let bytes = more[&party(6)].to_bytes().unwrap();
+    assert_eq!(Share::from_bytes(&bytes).unwrap().to_bytes().unwrap(), bytes);
+
+    let group = new[&party(2)].group();
+    for (me, own, dealers) in [
+        (2, None, set([2, 4])),
+        (2, Some(new[&party(4)].clone()), set([2, 4])),
+        (2, Some(old[&party(2)].clone()), set([2, 4])),
+        (2, Some(new[&party(2)].clone()), set([2])),
+        (2, Some(new[&party(2)].clone()), set([2, 3])),
+        (7, None, set([2, 4])),
+    ] {
+        assert!(Reshare::new(party(me), &group, own, dealers, set([2, 5]), 2, Random::os()).is_err());
+    }
 }
 
 #[test]

@@ -7,11 +7,14 @@
 mod dkg;
 mod refresh;
 mod repair;
+mod reshare;
+mod seats;
 mod sign;
+mod story;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
-use dkls23::protocols::{Abort, AbortKind, AbortReason, PartyIndex};
 use dkls23::secp256k1::{Party, PublicKeyPackage};
 use k256::Secp256k1;
 use k256::elliptic_curve::group::GroupEncoding;
@@ -20,18 +23,24 @@ use zeroize::Zeroizing;
 pub use dkg::Dkg;
 pub use refresh::Refresh;
 pub use repair::Repair;
+pub use reshare::{Reshare, Reshared};
 pub use sign::{Sign, Signature};
 
 use crate::fault::{Fault, Reason};
 use crate::machine::write;
 use crate::party::{PartyId, Scheme};
+use seats::Seats;
 
 /// A party's share of a key, with what it multiplies by.
 #[derive(Clone)]
 pub struct Share {
     party: Party,
     group: PublicKeyPackage,
+    seats: Seats,
 }
+
+/// What everybody knows of a key.
+type Known = (PublicKeyPackage, [u8; 32], Seats);
 
 impl Share {
     /// The key: 33 bytes of compressed SEC1.
@@ -50,7 +59,18 @@ impl Share {
     #[must_use]
     pub fn group(&self) -> Vec<u8> {
         // Points and numbers: there is nothing that could not be written.
-        write(&(&self.group, self.chain_code())).unwrap_or_default()
+        write(&(&self.group, self.chain_code(), &self.seats)).unwrap_or_default()
+    }
+
+    /// Who holds shares of the key.
+    #[must_use]
+    pub fn parties(&self) -> &BTreeSet<PartyId> {
+        &self.seats.0
+    }
+
+    /// Whose it is.
+    fn owner(&self) -> Result<PartyId, Fault> {
+        self.seats.party(self.party.party_index).ok_or(Fault::nobodys(Reason::Misuse))
     }
 
     /// How many of how many.
@@ -74,7 +94,7 @@ impl Share {
             let chain_code = share.chain_code();
             let party = share.party.derive_child(*number, |_| String::new()).map_err(misuse)?;
             let group = share.group.derive_child(&chain_code, *number).map_err(misuse)?;
-            share = Self { party, group };
+            share = Self { party, group, seats: share.seats };
         }
         Ok(share)
     }
@@ -84,7 +104,7 @@ impl Share {
     /// # Errors
     /// [`Reason::Misuse`], which a share never gives.
     pub fn to_bytes(&self) -> Result<Zeroizing<Vec<u8>>, Fault> {
-        Ok(Zeroizing::new(write(&(&self.party, &self.group))?))
+        Ok(Zeroizing::new(write(&(&self.party, &self.group, &self.seats))?))
     }
 
     /// Reads them.
@@ -93,15 +113,23 @@ impl Share {
     /// [`Reason::Misuse`] where they are no share, or of two keys.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Fault> {
         let misuse = || Fault::nobodys(Reason::Misuse);
-        let (party, group): (Party, PublicKeyPackage) = match postcard::take_from_bytes(bytes) {
+        let (party, group, seats): (Party, PublicKeyPackage, Seats) = match postcard::take_from_bytes(bytes) {
             Ok((parts, [])) => parts,
             _ => return Err(misuse()),
         };
         let own = k256::ProjectivePoint::GENERATOR * party.poly_point;
         let fits =
             party.pk == *group.verifying_key() && group.verify_share(party.party_index, &own.to_affine());
-        let share = Self { party, group };
+        let share = Self { party, group, seats };
         if fits && share.scheme().is_ok() { Ok(share) } else { Err(misuse()) }
+    }
+}
+
+/// What [`Share::group`] gave, read back.
+fn known(group: &[u8]) -> Result<Known, Fault> {
+    match postcard::take_from_bytes::<Known>(group) {
+        Ok((known, [])) if known.2.0.len() == usize::from(known.0.share_count()) => Ok(known),
+        _ => Err(Fault::nobodys(Reason::Misuse)),
     }
 }
 
@@ -112,40 +140,3 @@ impl fmt::Debug for Share {
 }
 
 type Curve = Secp256k1;
-
-fn index(party: PartyId) -> Result<PartyIndex, Fault> {
-    PartyIndex::new(party.get()).map_err(|_| Fault::nobodys(Reason::Misuse))
-}
-
-fn party(index: PartyIndex) -> Option<PartyId> {
-    PartyId::try_from(index.as_u8()).ok()
-}
-
-/// What the library says is wrong, by whom, and whether they may ever come back.
-fn fault(abort: &Abort) -> Fault {
-    use AbortReason as R;
-    let (reason, culprit) = match &abort.reason {
-        R::ProofVerificationFailed { counterparty } => (Reason::Proof, Some(*counterparty)),
-        R::CommitmentMismatch { counterparty } | R::ZeroShareDecommitFailed { counterparty } => {
-            (Reason::Commitment, Some(*counterparty))
-        }
-        R::ChainCodeCommitmentFailed { party } | R::MissingCommittedPoint { party } => {
-            (Reason::Commitment, Some(*party))
-        }
-        R::OtConsistencyCheckFailed { counterparty }
-        | R::MultiplicationVerificationFailed { counterparty, .. }
-        | R::GammaUInconsistency { counterparty } => (Reason::Transfer, Some(*counterparty)),
-        R::SessionBindingMismatch { counterparty } | R::TrivialInstancePoint { counterparty } => {
-            (Reason::Malformed, Some(*counterparty))
-        }
-        R::PolynomialInconsistency | R::TrivialPublicKey | R::TrivialKeyShare => (Reason::Share, None),
-        R::SignatureVerificationFailed | R::ZeroDenominator => (Reason::Outcome, None),
-        _ => (Reason::Misuse, None),
-    };
-    match abort.kind {
-        AbortKind::BanCounterparty(banned) => {
-            Fault { reason: Reason::Transfer, culprits: party(banned).into_iter().collect(), ban: true }
-        }
-        AbortKind::Recoverable => Fault::by(reason, culprit.and_then(party)),
-    }
-}

@@ -5,10 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dkls23::protocols::PartyIndex;
 use dkls23::protocols::repair::{RepairError, RepairTerm, repair_assemble};
-use dkls23::secp256k1::PublicKeyPackage;
 use zeroize::Zeroizing;
 
-use super::{Curve, Share, index, party};
+use super::{Curve, Known, Share, known};
 use crate::fault::{Fault, Reason};
 use crate::machine::{Machine, Received, Sent, Step, out_of_order, read, write};
 use crate::party::PartyId;
@@ -23,7 +22,7 @@ pub struct Repair {
 
 enum Role {
     Helper(Box<Share>),
-    Lost { group: PublicKeyPackage },
+    Lost(Known),
 }
 
 impl Repair {
@@ -38,11 +37,7 @@ impl Repair {
     /// # Errors
     /// [`Reason::Misuse`] where `group` is none.
     pub fn lost(me: PartyId, group: &[u8], helpers: BTreeSet<PartyId>) -> Result<Self, Fault> {
-        let (group, _): (PublicKeyPackage, [u8; 32]) = match postcard::take_from_bytes(group) {
-            Ok((parts, [])) => parts,
-            _ => return Err(out_of_order()),
-        };
-        Ok(Self { helpers, lost: me, role: Some(Role::Lost { group }) })
+        Ok(Self { helpers, lost: me, role: Some(Role::Lost(known(group)?)) })
     }
 }
 
@@ -59,33 +54,34 @@ impl Machine for Repair {
 
     fn begin(&mut self, session: &SessionId) -> Result<Sent, Fault> {
         let Some(Role::Helper(share)) = &self.role else { return Ok(Sent::default()) };
-        let helpers = self.helpers.iter().map(|one| index(*one)).collect::<Result<Vec<PartyIndex>, _>>()?;
+        let helpers =
+            self.helpers.iter().map(|one| share.seats.index(*one)).collect::<Result<Vec<PartyIndex>, _>>()?;
         let term = share
             .party
-            .repair_term(&helpers, index(self.lost)?, session.as_bytes())
+            .repair_term(&helpers, share.seats.index(self.lost)?, session.as_bytes())
             .map_err(|_| Fault::nobodys(Reason::Misuse))?;
         let to_each = BTreeMap::from([(self.lost, Zeroizing::new(write(&term)?))]);
         Ok(Sent { to_all: Vec::new(), to_each })
     }
 
     fn receive(&mut self, round: &BTreeMap<PartyId, Received>) -> Result<Step<Self::Output>, Fault> {
-        let group = match self.role.take().ok_or_else(out_of_order)? {
+        let (group, _, seats) = match self.role.take().ok_or_else(out_of_order)? {
             Role::Helper(_) => return Ok(Step::Done(None)),
-            Role::Lost { group } => group,
+            Role::Lost(known) => known,
         };
         let mut terms: Vec<RepairTerm<Curve>> = Vec::new();
         for (from, received) in round.iter().filter(|(from, _)| self.helpers.contains(from)) {
             let term: RepairTerm<Curve> = read(*from, &received.to_me)?;
-            if party(term.helper) != Some(*from) {
+            if seats.party(term.helper) != Some(*from) {
                 return Err(Fault::by(Reason::Malformed, [*from]));
             }
             terms.push(term);
         }
-        let repaired = repair_assemble(&group, index(self.lost)?, &terms, |_| String::new());
+        let repaired = repair_assemble(&group, seats.index(self.lost)?, &terms, |_| String::new());
         let party = repaired.map_err(|error| match error {
             RepairError::ShareMismatch | RepairError::InconsistentTerms => Fault::nobodys(Reason::Share),
             _ => Fault::nobodys(Reason::Misuse),
         })?;
-        Ok(Step::Done(Some(Share { party, group })))
+        Ok(Step::Done(Some(Share { party, group, seats })))
     }
 }

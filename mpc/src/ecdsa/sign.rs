@@ -9,8 +9,7 @@ use dkls23::protocols::signing::{
 };
 use serde::de::DeserializeOwned;
 
-use super::dkg::addressed;
-use super::{Curve, Share, fault, index, party};
+use super::{Curve, Share};
 use crate::fault::{Fault, Reason};
 use crate::machine::{Machine, Received, Sent, Step, out_of_order, read, write};
 use crate::party::PartyId;
@@ -41,18 +40,31 @@ impl Sign {
     /// [`Reason::Misuse`] where they are not exactly as many as the threshold.
     pub fn new(share: Share, signers: &BTreeSet<PartyId>, digest: [u8; 32]) -> Result<Self, Fault> {
         let misuse = || Fault::nobodys(Reason::Misuse);
-        let (scheme, me) = (share.scheme()?, party(share.party.party_index).ok_or_else(misuse)?);
-        let known: BTreeSet<PartyId> = scheme.all().collect();
+        let (scheme, me) = (share.scheme()?, share.owner()?);
         if !signers.contains(&me)
-            || !signers.is_subset(&known)
+            || !signers.is_subset(share.parties())
             || signers.len() != usize::from(scheme.threshold())
         {
             return Err(misuse());
         }
         let others = signers.iter().filter(|signer| **signer != me);
-        let counterparties = others.map(|signer| index(*signer)).collect::<Result<_, _>>()?;
+        let counterparties = others.map(|signer| share.seats.index(*signer)).collect::<Result<_, _>>()?;
         let data = SignData { sign_id: Vec::new(), counterparties, message_hash: digest };
         Ok(Self { share, data, state: State::New })
+    }
+
+    /// Each one's message, from the party that it says it is from.
+    fn theirs<T: DeserializeOwned>(
+        &self,
+        round: &BTreeMap<PartyId, Received>,
+        sender: impl Fn(&T) -> PartyIndex,
+    ) -> Result<Vec<T>, Fault> {
+        let one = |(from, received): (&PartyId, &Received)| {
+            let message: T = read(*from, &received.to_me)?;
+            let is_theirs = self.share.seats.party(sender(&message)) == Some(*from);
+            if is_theirs { Ok(message) } else { Err(Fault::by(Reason::Malformed, [*from])) }
+        };
+        round.iter().map(one).collect()
     }
 }
 
@@ -68,9 +80,11 @@ impl Machine for Sign {
 
     fn begin(&mut self, session: &SessionId) -> Result<Sent, Fault> {
         self.data.sign_id = session.as_bytes().to_vec();
-        let (all, each, ask) = self.share.party.sign_phase1(&self.data).map_err(|abort| fault(&abort))?;
+        let (all, each, ask) =
+            self.share.party.sign_phase1(&self.data).map_err(|abort| self.share.seats.fault(&abort))?;
         self.state = State::Asked(all, each);
-        let to_each = addressed(ask.into_iter().map(|message| (message.parties.receiver, message)))?;
+        let to_each =
+            self.share.seats.addressed(ask.into_iter().map(|message| (message.parties.receiver, message)))?;
         Ok(Sent { to_all: Vec::new(), to_each })
     }
 
@@ -78,25 +92,27 @@ impl Machine for Sign {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Asked(all, each) => {
                 let asked: Vec<TransmitPhase1to2> =
-                    theirs(round, |message: &TransmitPhase1to2| message.parties.sender)?;
+                    self.theirs(round, |message: &TransmitPhase1to2| message.parties.sender)?;
                 let (all, each, products) = self
                     .share
                     .party
                     .sign_phase2(&self.data, all, each, &asked)
-                    .map_err(|abort| fault(&abort))?;
+                    .map_err(|abort| self.share.seats.fault(&abort))?;
                 self.state = State::Multiplied(all, each);
-                let to_each =
-                    addressed(products.into_iter().map(|message| (message.parties.receiver, message)))?;
+                let to_each = self
+                    .share
+                    .seats
+                    .addressed(products.into_iter().map(|message| (message.parties.receiver, message)))?;
                 Ok(Step::Send(Sent { to_all: Vec::new(), to_each }))
             }
             State::Multiplied(all, each) => {
                 let products: Vec<TransmitPhase2to3<Curve>> =
-                    theirs(round, |message: &TransmitPhase2to3<Curve>| message.parties.sender)?;
+                    self.theirs(round, |message: &TransmitPhase2to3<Curve>| message.parties.sender)?;
                 let (r, own) = self
                     .share
                     .party
                     .sign_phase3(&self.data, all, each, &products)
-                    .map_err(|abort| fault(&abort))?;
+                    .map_err(|abort| self.share.seats.fault(&abort))?;
                 let to_all = write(&own)?;
                 self.state = State::Summed { r, own };
                 Ok(Step::Send(Sent { to_all, to_each: BTreeMap::new() }))
@@ -110,26 +126,13 @@ impl Machine for Sign {
                     .share
                     .party
                     .sign_phase4(&self.data, &r, &parts, true)
-                    .map_err(|abort| fault(&abort))?;
+                    .map_err(|abort| self.share.seats.fault(&abort))?;
                 // Bit 1 says that `r` was reduced, which nobody's format can carry.
                 signature(&r, &s, recovery).map(Step::Done).ok_or(Fault::nobodys(Reason::Outcome))
             }
             State::New | State::Over => Err(out_of_order()),
         }
     }
-}
-
-/// Each one's message, from the party that it says it is from.
-fn theirs<T: DeserializeOwned>(
-    round: &BTreeMap<PartyId, Received>,
-    sender: impl Fn(&T) -> PartyIndex,
-) -> Result<Vec<T>, Fault> {
-    let one = |(from, received): (&PartyId, &Received)| {
-        let message: T = read(*from, &received.to_me)?;
-        let is_theirs = party(sender(&message)) == Some(*from);
-        if is_theirs { Ok(message) } else { Err(Fault::by(Reason::Malformed, [*from])) }
-    };
-    round.iter().map(one).collect()
 }
 
 /// The library gives `r` and `s` in hexadecimal.

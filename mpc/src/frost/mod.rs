@@ -4,8 +4,9 @@
 //! adding shares of zero, dealt on to other parties by their weights, and a lost share is repaired by a threshold of helpers (RTS,
 //! eprint 2017/1155), none of whom learns it.
 
+pub(crate) mod deal;
 mod dkg;
-mod polynomial;
+pub(crate) mod polynomial;
 mod refresh;
 mod repair;
 mod reshare;
@@ -47,17 +48,17 @@ pub trait Suite: Ciphersuite {
 
 impl Suite for Ed25519 {
     const DKG: &'static str = "frost-ed25519/dkg/1";
-    const SIGN: &'static str = "frost-ed25519/sign/1";
+    const SIGN: &'static str = "frost-ed25519/sign/2";
     const REFRESH: &'static str = "frost-ed25519/refresh/1";
-    const REPAIR: &'static str = "frost-ed25519/repair/1";
+    const REPAIR: &'static str = "frost-ed25519/repair/2";
     const RESHARE: &'static str = "frost-ed25519/reshare/1";
 }
 
 impl Suite for Taproot {
     const DKG: &'static str = "frost-secp256k1-tr/dkg/1";
-    const SIGN: &'static str = "frost-secp256k1-tr/sign/1";
+    const SIGN: &'static str = "frost-secp256k1-tr/sign/2";
     const REFRESH: &'static str = "frost-secp256k1-tr/refresh/1";
-    const REPAIR: &'static str = "frost-secp256k1-tr/repair/1";
+    const REPAIR: &'static str = "frost-secp256k1-tr/repair/2";
     const RESHARE: &'static str = "frost-secp256k1-tr/reshare/1";
 }
 
@@ -131,6 +132,7 @@ impl<C: Suite> fmt::Debug for Share<C> {
 }
 
 type Id<C> = frost_core::Identifier<C>;
+type FieldOf<C> = <<C as Ciphersuite>::Group as frost_core::Group>::Field;
 
 fn id<C: Suite>(party: PartyId) -> Result<Id<C>, Fault> {
     Id::<C>::try_from(u16::from(party.get())).map_err(|_| Fault::nobodys(Reason::Misuse))

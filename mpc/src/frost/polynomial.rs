@@ -4,37 +4,35 @@ use std::collections::BTreeSet;
 
 use frost_core::{Element, Field, Group, Scalar};
 
-use super::Suite;
+use super::{FieldOf, Suite};
 use crate::fault::Fault;
 use crate::machine::out_of_order;
-use crate::party::PartyId;
 
-type FieldOf<C> = <<C as frost_core::Ciphersuite>::Group as Group>::Field;
-
-/// A party's number as a scalar.
-pub(super) fn number<C: Suite>(party: PartyId) -> Scalar<C> {
+/// A small number as a scalar.
+pub(super) fn number<C: Suite>(number: u8) -> Scalar<C> {
     let one = FieldOf::<C>::one();
-    (0..party.get()).fold(FieldOf::<C>::zero(), |sum, _| sum + one)
+    (0..number).fold(FieldOf::<C>::zero(), |sum, _| sum + one)
 }
 
-/// What a party's value counts for at zero, among these parties.
-pub(super) fn weight<C: Suite>(of: PartyId, among: &BTreeSet<PartyId>) -> Result<Scalar<C>, Fault> {
-    let x = number::<C>(of);
+/// What the value at `of` counts for at `x`, among those at these places.
+pub(super) fn weight<C: Suite>(of: u8, among: &BTreeSet<u8>, x: u8) -> Result<Scalar<C>, Fault> {
+    let (at, x) = (number::<C>(of), number::<C>(x));
     let mut weight = FieldOf::<C>::one();
     for other in among.iter().filter(|other| **other != of) {
         let other = number::<C>(*other);
-        weight = weight * other * FieldOf::<C>::invert(&(other - x)).map_err(|_| out_of_order())?;
+        let below = FieldOf::<C>::invert(&(other - at)).map_err(|_| out_of_order())?;
+        weight = weight * (other - x) * below;
     }
     Ok(weight)
 }
 
 /// A scalar's bytes, read back.
-pub(super) fn scalar<C: Suite>(bytes: &[u8]) -> Option<Scalar<C>> {
+pub(crate) fn scalar<C: Suite>(bytes: &[u8]) -> Option<Scalar<C>> {
     FieldOf::<C>::deserialize(&bytes.try_into().ok()?).ok()
 }
 
 /// A polynomial, from the constant term up.
-pub(super) struct Polynomial<C: Suite>(pub Vec<Scalar<C>>);
+pub(crate) struct Polynomial<C: Suite>(pub Vec<Scalar<C>>);
 
 impl<C: Suite> Polynomial<C> {
     /// Its value.
@@ -49,7 +47,7 @@ impl<C: Suite> Polynomial<C> {
 }
 
 /// What is told of a polynomial.
-pub(super) struct Committed<C: Suite>(pub Vec<Element<C>>);
+pub(crate) struct Committed<C: Suite>(pub Vec<Element<C>>);
 
 impl<C: Suite> Committed<C> {
     /// What its value commits to.
@@ -71,6 +69,6 @@ impl<C: Suite> Committed<C> {
 }
 
 /// A point's bytes, read back.
-pub(super) fn element<C: Suite>(bytes: &[u8]) -> Option<Element<C>> {
+pub(crate) fn element<C: Suite>(bytes: &[u8]) -> Option<Element<C>> {
     C::Group::deserialize(&bytes.try_into().ok()?).ok()
 }

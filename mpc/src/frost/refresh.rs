@@ -22,7 +22,7 @@ fn lies_on<C: Suite>(share: &SigningShare<C>, me: PartyId, committed: &round1::P
     let told = committed.commitment().coefficients().iter().map(|coefficient| coefficient.value());
     let committed = Committed::<C>([C::Group::identity()].into_iter().chain(told).collect());
     let value = scalar::<C>(&Zeroizing::new(share.serialize()));
-    value.is_some_and(|value| C::Group::generator() * value == committed.at(number::<C>(me)))
+    value.is_some_and(|value| C::Group::generator() * value == committed.at(number::<C>(me.get())))
 }
 
 /// One party's side.

@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use frost_core::keys::{KeyPackage, PublicKeyPackage, SigningShare, VerifyingShare};
-use frost_core::{Field, Group, Scalar};
+use frost_core::{Field, Group};
 use zeroize::Zeroizing;
 
-use super::polynomial::{Committed, Polynomial, element, number, scalar, weight};
-use super::{Share, Suite, id};
+use super::deal::{Deal, Dealt};
+use super::polynomial::element;
+use super::{FieldOf, Share, Suite, id};
 use crate::fault::{Fault, Reason};
-use crate::machine::{Machine, Received, Sent, Step, out_of_order, read, write};
+use crate::machine::{Machine, Received, Sent, Step, out_of_order};
 use crate::party::{PartyId, Scheme};
 use crate::random::Random;
 use crate::session::SessionId;
@@ -25,15 +26,10 @@ pub struct Reshared<C: Suite> {
 
 /// One party's side: of one who deals, one who is dealt to, or both. The members of the session are all of them.
 pub struct Reshare<C: Suite> {
-    me: PartyId,
     before: PublicKeyPackage<C>,
     own: Option<Share<C>>,
-    dealers: BTreeSet<PartyId>,
-    to: BTreeSet<PartyId>,
-    threshold: u8,
     random: Random,
-    /// What this party dealt, and its own value of it.
-    dealt: Option<(Committed<C>, Scalar<C>)>,
+    deal: Deal<C>,
 }
 
 impl<C: Suite> Reshare<C> {
@@ -65,30 +61,34 @@ impl<C: Suite> Reshare<C> {
         };
         let asked = deals || to.contains(&me);
         if Scheme::new(threshold, parties).is_ok() && enough && dealers.iter().all(known) && fits && asked {
-            Ok(Self { me, before, own, dealers, to, threshold, random, dealt: None })
+            let share = |dealer: PartyId| Some((dealer, (dealer.get(), public::<C>(&before, dealer)?)));
+            let shares = dealers.into_iter().map(share).collect::<Option<_>>().ok_or_else(misuse)?;
+            let to = to.into_iter().map(|party| (party, party.get())).collect();
+            Ok(Self { before, own, random, deal: Deal::new(me, shares, to, threshold) })
         } else {
             Err(misuse())
         }
     }
 
-    /// What a dealer's value must commit to, by the key as it was.
-    fn expected(&self, dealer: PartyId) -> Result<frost_core::Element<C>, Fault> {
-        let share = self.before.verifying_shares().get(&id(dealer)?).ok_or_else(out_of_order)?;
-        let share = share.serialize().ok().and_then(|bytes| element::<C>(&bytes)).ok_or_else(out_of_order)?;
-        Ok(share * weight::<C>(dealer, &self.dealers)?)
-    }
-
-    fn group(&self, dealt: &[Committed<C>]) -> Result<PublicKeyPackage<C>, Fault> {
+    fn group(&self, dealt: &Dealt<C>) -> Result<PublicKeyPackage<C>, Fault> {
+        let outcome = |_| Fault::nobodys(Reason::Outcome);
         let mut shares = BTreeMap::new();
-        for party in &self.to {
-            let x = number::<C>(*party);
-            let point = dealt.iter().fold(C::Group::identity(), |sum, one| sum + one.at(x));
-            let bytes = C::Group::serialize(&point).map_err(|_| Fault::nobodys(Reason::Outcome))?;
+        for (party, at) in &self.deal.to {
+            let bytes = C::Group::serialize(&dealt.at(*at)).map_err(outcome)?;
             let share = VerifyingShare::<C>::deserialize(bytes.as_ref());
             shares.insert(id(*party)?, share.map_err(|_| Fault::nobodys(Reason::Outcome))?);
         }
-        Ok(PublicKeyPackage::new(shares, *self.before.verifying_key(), Some(self.threshold.into())))
+        Ok(PublicKeyPackage::new(shares, *self.before.verifying_key(), Some(self.deal.threshold.into())))
     }
+}
+
+/// What all know of a party's share.
+pub(super) fn public<C: Suite>(
+    group: &PublicKeyPackage<C>,
+    party: PartyId,
+) -> Option<frost_core::Element<C>> {
+    let share = group.verifying_shares().get(&id(party).ok()?)?;
+    element::<C>(&share.serialize().ok()?)
 }
 
 impl<C: Suite> Machine for Reshare<C> {
@@ -104,68 +104,18 @@ impl<C: Suite> Machine for Reshare<C> {
     fn begin(&mut self, _: &SessionId) -> Result<Sent, Fault> {
         let Some(own) = &self.own else { return Ok(Sent::default()) };
         let secret = Zeroizing::new(own.own.signing_share().serialize());
-        let secret = scalar::<C>(&secret).ok_or_else(out_of_order)?;
-        let mut coefficients = vec![secret * weight::<C>(self.me, &self.dealers)?];
-        for _ in 1..self.threshold {
-            coefficients.push(<<C::Group as Group>::Field as Field>::random(&mut self.random.source()));
-        }
-        let polynomial = Polynomial::<C>(coefficients);
-        let committed = polynomial.committed();
-        let mut to_each = BTreeMap::new();
-        for party in self.to.iter().filter(|party| **party != self.me) {
-            let value = polynomial.at(number::<C>(*party));
-            let bytes = <<C::Group as Group>::Field as Field>::serialize(&value).as_ref().to_vec();
-            to_each.insert(*party, Zeroizing::new(bytes));
-        }
-        let to_all = write(&committed.write()?)?;
-        self.dealt = Some((committed, polynomial.at(number::<C>(self.me))));
-        Ok(Sent { to_all, to_each })
+        self.deal.begin(&secret, &mut self.random)
     }
 
     fn receive(&mut self, round: &BTreeMap<PartyId, Received>) -> Result<Step<Reshared<C>>, Fault> {
-        let (mut dealt, mut sum) = (Vec::new(), <<C::Group as Group>::Field as Field>::zero());
-        let joins = self.to.contains(&self.me);
-        if let Some((committed, value)) = self.dealt.take() {
-            dealt.push(committed);
-            sum = sum + value;
-        }
-        for (from, received) in round.iter().filter(|(from, _)| self.dealers.contains(from)) {
-            let by = |reason| Fault::by(reason, [*from]);
-            let points: Vec<Vec<u8>> = read(*from, &received.to_all)?;
-            let committed = Committed::<C>::read(&points).ok_or_else(|| by(Reason::Malformed))?;
-            let constant = committed.0.first() == Some(&self.expected(*from)?);
-            if !constant || committed.0.len() != usize::from(self.threshold) {
-                return Err(by(Reason::Commitment));
-            }
-            if joins {
-                let value = scalar::<C>(&received.to_me).ok_or_else(|| by(Reason::Malformed))?;
-                if C::Group::generator() * value != committed.at(number::<C>(self.me)) {
-                    return Err(by(Reason::Share));
-                }
-                sum = sum + value;
-            }
-            dealt.push(committed);
-        }
-        if dealt.len() != self.dealers.len() {
-            return Err(out_of_order());
-        }
+        let dealt = self.deal.receive(round)?;
         let group = self.group(&dealt)?;
         let bytes = group.serialize().map_err(|_| out_of_order())?;
-        let share = if joins {
-            let secret = <<C::Group as Group>::Field as Field>::serialize(&sum);
-            let secret = SigningShare::<C>::deserialize(secret.as_ref()).map_err(|_| out_of_order())?;
-            let key = *group.verifying_key();
-            let own = KeyPackage::new(
-                id(self.me)?,
-                secret,
-                VerifyingShare::from(secret),
-                key,
-                self.threshold.into(),
-            );
-            Some(Share { own, group })
-        } else {
-            None
-        };
-        Ok(Step::Done(Reshared { group: bytes, share }))
+        let Some(value) = dealt.value else { return Ok(Step::Done(Reshared { group: bytes, share: None })) };
+        let secret = Zeroizing::new(FieldOf::<C>::serialize(&value).as_ref().to_vec());
+        let secret = SigningShare::<C>::deserialize(&secret).map_err(|_| out_of_order())?;
+        let (key, threshold) = (*group.verifying_key(), self.deal.threshold.into());
+        let own = KeyPackage::new(id(self.deal.me)?, secret, VerifyingShare::from(secret), key, threshold);
+        Ok(Step::Done(Reshared { group: bytes, share: Some(Share { own, group }) }))
     }
 }

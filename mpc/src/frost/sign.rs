@@ -1,13 +1,12 @@
-//! A signature is made in two rounds: nonces are committed to, and each signer gives its part, with the hash of the commitments
-//! that it was made for. Every signer puts the parts together and names whose is wrong; a part for other commitments is judged by
-//! nobody, since who told two stories is another.
+//! A signature is made in two rounds: nonces are committed to, and each signer gives its part, with the commitments that it was
+//! made for as their makers signed them. Who told two stories is convicted by both; where all were told the same, every signer puts
+//! the parts together and names whose is wrong.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use frost_core::round1::{self, SigningCommitments, SigningNonces};
 use frost_core::round2::{self, SignatureShare};
 use frost_core::{CheaterDetection, SigningPackage, aggregate_custom};
-use sha2::{Digest, Sha256};
 
 use super::{Id, Share, Suite, fault, id, parsed};
 use crate::fault::{Fault, Reason};
@@ -28,7 +27,7 @@ pub struct Sign<C: Suite> {
 enum State<C: Suite> {
     New,
     Committed { nonces: Box<SigningNonces<C>>, own: SigningCommitments<C> },
-    Signed { package: SigningPackage<C>, of: [u8; 32], own: SignatureShare<C> },
+    Signed { package: SigningPackage<C>, own: SignatureShare<C> },
     Over,
 }
 
@@ -61,6 +60,7 @@ impl<C: Suite> Machine for Sign<C> {
 
     const PROTOCOL: &'static str = C::SIGN;
     const MAKES_KEYS: bool = false;
+    const ECHOES: bool = true;
 
     fn public(signature: &Vec<u8>) -> Vec<u8> {
         signature.clone()
@@ -86,21 +86,14 @@ impl<C: Suite> Machine for Sign<C> {
                 }
                 let package = SigningPackage::new(commitments, &self.message);
                 let own = round2::sign(&package, &nonces, &self.share.own).map_err(|e| fault::<C>(&e))?;
-                let of: [u8; 32] = Sha256::digest(package.serialize().map_err(|e| fault::<C>(&e))?).into();
-                let sent = Sent { to_all: [&of[..], &own.serialize()].concat(), to_each: BTreeMap::new() };
-                self.state = State::Signed { package, of, own };
+                let sent = Sent { to_all: own.serialize(), to_each: BTreeMap::new() };
+                self.state = State::Signed { package, own };
                 Ok(Step::Send(sent))
             }
-            State::Signed { package, of, own } => {
+            State::Signed { package, own } => {
                 let mut shares = BTreeMap::from([(me, own)]);
                 for (from, received) in round {
-                    let Some((made_for, part)) = received.to_all.split_at_checked(of.len()) else {
-                        return Err(Fault::by(Reason::Malformed, [*from]));
-                    };
-                    if made_for != of {
-                        return Err(Fault::nobodys(Reason::Disagreement));
-                    }
-                    let one = parsed(*from, SignatureShare::<C>::deserialize(part))?;
+                    let one = parsed(*from, SignatureShare::<C>::deserialize(&received.to_all))?;
                     shares.insert(id(*from)?, one);
                 }
                 let group = &self.share.group;

@@ -25,8 +25,13 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    pub(super) fn sign(session: &SessionId, public: &[u8], identity: &dyn Identity) -> [u8; 64] {
+    pub(crate) fn sign(session: &SessionId, public: &[u8], identity: &dyn Identity) -> [u8; 64] {
         identity.sign(&text(session, public))
+    }
+
+    /// Whether this is one party's word.
+    pub(crate) fn is_signed(session: &SessionId, public: &[u8], key: &[u8; 32], signature: &[u8]) -> bool {
+        UnparsedPublicKey::new(&ED25519, key).verify(&text(session, public), signature).is_ok()
     }
 
     /// Whether each of these members, and nobody else, signed.
@@ -37,10 +42,9 @@ impl Certificate {
 
     /// Whose signature is missing or another one.
     pub(super) fn wrong(&self, members: &Members) -> BTreeSet<PartyId> {
-        let text = text(&self.session, &self.public);
         let signed = |party: &PartyId, key: &[u8; 32]| {
             let signature = self.signatures.get(party);
-            signature.is_some_and(|one| UnparsedPublicKey::new(&ED25519, key).verify(&text, one).is_ok())
+            signature.is_some_and(|one| Self::is_signed(&self.session, &self.public, key, one))
         };
         members.iter().filter(|(party, key)| !signed(party, key)).map(|(party, _)| *party).collect()
     }

@@ -17,9 +17,9 @@ pub const ENVELOPE_BYTES: usize = 512 * 1024;
 const DOMAIN: &[u8] = b"chancery mpc message v1\n";
 
 /// SHA-256.
-pub(super) type Hash = [u8; 32];
+pub(crate) type Hash = [u8; 32];
 
-pub(super) fn hash(bytes: &[u8]) -> Hash {
+pub(crate) fn hash(bytes: &[u8]) -> Hash {
     Sha256::digest(bytes).into()
 }
 

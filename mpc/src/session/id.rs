@@ -36,6 +36,10 @@ pub struct SessionId([u8; 32]);
 
 impl SessionId {
     pub(super) fn of<M: Machine>(terms: &Terms<'_>) -> Self {
+        Self::named_by(M::PROTOCOL, terms)
+    }
+
+    pub(crate) fn named_by(protocol: &str, terms: &Terms<'_>) -> Self {
         let Terms { key, epoch, scheme, members, about, nonce } = terms;
         let mut hash = Sha256::new();
         // Each part by its length: no two sets of terms are one text.
@@ -44,7 +48,7 @@ impl SessionId {
             hash.update(part);
         };
         add(b"chancery mpc session v1");
-        add(M::PROTOCOL.as_bytes());
+        add(protocol.as_bytes());
         add(key.as_bytes());
         add(&epoch.to_be_bytes());
         add(&[scheme.threshold(), scheme.parties()]);

@@ -2,7 +2,7 @@
 //!
 //! Every message is signed by its sender for one session, step and receiver, and counts once. Where keys are made, each round
 //! that spoke to all is followed by an echo, in which everybody shows everybody what was received, signatures included: who told
-//! two parties different things is convicted by both. At the end everybody signs what came out, and only with all signatures
+//! two parties different things is convicted by both. Where nobody waits for that, the next round's messages carry it. At the end everybody signs what came out, and only with all signatures
 //! is it a key. A message that was not signed for this session is refused and changes nothing.
 
 mod certificate;
@@ -22,7 +22,8 @@ pub use id::{Members, SessionId, Terms};
 use crate::fault::{Fault, Reason};
 use crate::machine::{Machine, Received, Sent, Step, read, write};
 use crate::party::PartyId;
-use envelope::{Hash, Head, hash};
+use envelope::Head;
+pub(crate) use envelope::{Hash, hash};
 
 /// What a message, or a confirmation, led to.
 pub struct Progress<T> {
@@ -78,6 +79,8 @@ pub struct Session<M: Machine> {
     /// What this party sent everybody in the round.
     told: Hash,
     inbox: BTreeMap<PartyId, Envelope>,
+    /// What this party sent all and received in the round before, where rounds echo.
+    before: Option<(Hash, BTreeMap<PartyId, Heard>)>,
     /// Who is a step ahead. LIMIT: one message of each; nobody can be two ahead without a message of this party.
     early: BTreeMap<PartyId, Envelope>,
 }
@@ -116,6 +119,7 @@ impl<M: Machine> Session<M> {
             stage: Stage::Over,
             told: hash(&[]),
             inbox: BTreeMap::new(),
+            before: None,
             early: BTreeMap::new(),
         };
         let first = session.machine.begin(&session.id)?;
@@ -183,6 +187,9 @@ impl<M: Machine> Session<M> {
         self.step = self.step.checked_add(1).ok_or(Fault::nobodys(Reason::Misuse))?;
         self.stage = stage;
         self.inbox = mem::take(&mut self.early);
+        if let Some((_, held)) = &self.before {
+            sent.to_all = write(&(held.values().collect::<Vec<_>>(), sent.to_all))?;
+        }
         self.told = hash(&sent.to_all);
         let to = |peer: &PartyId| {
             let to_me = sent.to_each.remove(peer).unwrap_or_default();
@@ -213,9 +220,16 @@ impl<M: Machine> Session<M> {
                     self.told = told;
                     continue;
                 }
+                Stage::Round if M::ECHOES => {
+                    let inbox = self.heard(inbox)?;
+                    self.round(inbox)?
+                }
                 Stage::Round => self.round(inbox)?,
                 Stage::Echo(held) => {
-                    self.compare(&held, &inbox)?;
+                    let heard = held.iter().map(|(from, envelope)| (*from, Heard::of(envelope))).collect();
+                    let echo =
+                        |(from, envelope): (&PartyId, &Envelope)| Ok((*from, read(*from, &envelope.to_all)?));
+                    self.compare(self.told, &heard, inbox.iter().map(echo).collect::<Result<_, Fault>>()?)?;
                     self.round(held)?
                 }
                 Stage::Confirm { public, own } => {
@@ -240,31 +254,53 @@ impl<M: Machine> Session<M> {
         self.machine.receive(&received)
     }
 
-    /// Whether everybody received what this party did.
+    /// Takes off the messages what their senders received in the round before, and compares.
+    fn heard(
+        &mut self,
+        mut inbox: BTreeMap<PartyId, Envelope>,
+    ) -> Result<BTreeMap<PartyId, Envelope>, Fault> {
+        let now = inbox.iter().map(|(from, envelope)| (*from, Heard::of(envelope))).collect();
+        if let Some((told, held)) = self.before.replace((self.told, now)) {
+            let mut echoes = BTreeMap::new();
+            for (from, envelope) in &mut inbox {
+                let (heard, said) = read(*from, &envelope.to_all)?;
+                envelope.to_all = said;
+                echoes.insert(*from, heard);
+            }
+            self.compare(told, &held, echoes)?;
+        }
+        Ok(inbox)
+    }
+
+    /// Whether everybody received what this party did in the round before.
     fn compare(
         &self,
-        held: &BTreeMap<PartyId, Envelope>,
-        echoes: &BTreeMap<PartyId, Envelope>,
+        told: Hash,
+        held: &BTreeMap<PartyId, Heard>,
+        echoes: BTreeMap<PartyId, Vec<Heard>>,
     ) -> Result<(), Fault> {
         let round = self.step - 1;
         let mut culprits = BTreeSet::new();
-        for (echoer, envelope) in echoes {
-            let heard: Vec<Heard> = read(*echoer, &envelope.to_all)?;
+        for (echoer, heard) in echoes {
             let of: BTreeSet<PartyId> = heard.iter().map(|one| one.of).collect();
             let mut others: BTreeSet<PartyId> = self.peers.keys().copied().collect();
-            others.remove(echoer);
+            others.remove(&echoer);
             others.insert(self.me);
             if of != others || heard.len() != others.len() {
-                return Err(Fault::by(Reason::Malformed, [*echoer]));
+                return Err(Fault::by(Reason::Malformed, [echoer]));
             }
             for Heard { of, to_all, to_each, signature } in heard {
-                let head = Head { session: &self.id, step: round, from: of, to: *echoer, to_all, to_each };
                 let (told, key) = match held.get(&of).zip(self.peers.get(&of)) {
-                    Some((envelope, key)) => (hash(&envelope.to_all), *key),
-                    None => (self.told, self.identity.public_key()),
+                    Some((here, key)) => (here.to_all, *key),
+                    None => (told, self.identity.public_key()),
                 };
+                // Who claims the truth need not prove it, where the proof would cost each signature.
+                if M::ECHOES && told == to_all {
+                    continue;
+                }
+                let head = Head { session: &self.id, step: round, from: of, to: echoer, to_all, to_each };
                 if !head.is_signed(&key, &signature) {
-                    return Err(Fault::by(Reason::Malformed, [*echoer]));
+                    return Err(Fault::by(Reason::Malformed, [echoer]));
                 }
                 if told != to_all {
                     culprits.insert(of);

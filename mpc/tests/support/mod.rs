@@ -45,7 +45,7 @@ impl Identity for Node {
     }
 }
 
-fn node(party: PartyId) -> Arc<Node> {
+pub fn node(party: PartyId) -> Arc<Node> {
     Arc::new(Node(Ed25519KeyPair::from_seed_unchecked(&[party.get(); 32]).unwrap()))
 }
 
