@@ -11,7 +11,7 @@ use crate::key::Algorithm;
 use crate::signature::Message;
 
 /// Raised with any change to the types here: an executable replaced under a running parent is refused, not guessed at.
-pub const PROTOCOL: u16 = 4;
+pub const PROTOCOL: u16 = 5;
 /// LIMIT: one frame, in bytes.
 pub const FRAME_BYTES: usize = 256 * 1024;
 
@@ -177,6 +177,18 @@ pub enum Request {
         /// The key.
         key: [u8; 16],
     },
+    /// A number that only grows.
+    Count {
+        /// Its name.
+        counter: [u8; 16],
+    },
+    /// To raise it.
+    Raise {
+        /// Its name.
+        counter: [u8; 16],
+        /// How high.
+        to: u64,
+    },
     /// Is the session alive, is it still this token, is the key last used still there?
     Ping,
 }
@@ -212,6 +224,8 @@ pub enum Reply {
         /// The public key one step above; zeros at the seed.
         parent: Vec<u8>,
     },
+    /// A number that only grows.
+    Count(u64),
     /// No such key.
     Nothing,
     /// It is done.

@@ -26,6 +26,8 @@ pub(crate) mod sql {
          ON CONFLICT (tenant, wallet, party) DO NOTHING";
     pub(crate) const BANS_ALL: &str =
         "SELECT wallet, party, banned_ms, session FROM ban WHERE tenant = ?1 ORDER BY wallet, party LIMIT ?2";
+    pub(crate) const CHANGES: &str =
+        "SELECT (SELECT count(*) FROM share WHERE certificate IS NOT NULL) + (SELECT count(*) FROM ban)";
     pub(crate) const BANNED: &str = "SELECT 1 FROM ban WHERE tenant = ?1 AND wallet = ?2 AND party = ?3";
 }
 
@@ -78,6 +80,15 @@ impl Reader<'_> {
     /// [`StoreError`] when the store cannot be read.
     pub fn shares(&self, tenant: &Tenant, wallet: &WalletId) -> Result<Vec<ShareRow>, StoreError> {
         self.link.many(sql::SHARES_OF, (tenant.as_str(), wallet.as_str(), SHARES), share)
+    }
+
+    /// How often keys came to be of use, or somebody was banned from one: it only grows. Reads all of both.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    pub fn share_changes(&self) -> Result<u64, StoreError> {
+        let changes: Option<i64> = self.link.one(sql::CHANGES, [], |row| Ok(row.get(0)?))?;
+        Ok(changes.unwrap_or(0).unsigned_abs())
     }
 
     /// Whether this party has said its last word about a request in some session.

@@ -276,6 +276,7 @@ async fn accept(house: &House, parties: &Parties, certificate: &Certificate) -> 
             _ => Ok::<_, Refusal>(tx.certify_share(&session, &bytes)?),
         };
         house.store.write(certify).await?;
+        parties.count(house).await?;
     }
     let public = hex::decode(&known.public_key)
         .ok()
