@@ -3,6 +3,7 @@
 //! decoded, decided and recorded by each that signs, and a key is one once all have said that they keep their share.
 //! If this is wrong, one party alone has the others sign, or a key is lost.
 
+mod catch_up;
 mod make;
 mod node;
 mod sign;
@@ -29,6 +30,7 @@ use chancery_store::{BanRow, ShareRow, Store};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use catch_up::catch_up_for_ever;
 pub(crate) use make::make_key;
 pub(crate) use node::Node;
 pub(crate) use sign::{Matter, Seat, require_signature, sign};
@@ -400,7 +402,8 @@ impl Enclave {
                 Call::Propose => yes(&make::proposed(self, &parties, from, read(&body)?).await?),
                 Call::Begin => yes(&parties.waiting.begin(from, read(&body)?)?),
                 Call::Cancel => yes(&parties.waiting.cancel(from, &read(&body)?)),
-                Call::Finish => yes(&make::finish(self.house(), &parties, from, read(&body)?).await?),
+                Call::Finish => yes(&make::enter(self.house(), &parties, from, read(&body)?).await?),
+                Call::Certificate => yes(&make::certificate(self.house(), &read(&body)?)?),
                 Call::Standing => yes(&()),
             }
         };

@@ -75,22 +75,22 @@ impl Parties {
         Some(Self { client: (client.certificate, client.key), appliances })
     }
 
-    fn at(&self, number: usize) -> &Appliance {
+    pub fn appliance(&self, number: usize) -> &Appliance {
         &self.appliances[number - 1]
     }
 
     pub fn operator(&self, number: usize) -> Peer {
-        self.at(number).peer("operator", "op")
+        self.appliance(number).peer("operator", "op")
     }
 
     pub fn client(&self, number: usize) -> Peer {
         let (certificate, key) = self.client.clone();
-        self.at(number).peer_with(certificate, key)
+        self.appliance(number).peer_with(certificate, key)
     }
 
     /// What a stranger verifies this party's receipts with.
     pub async fn trust(&self, number: usize) -> Trust {
-        self.at(number).trust().await
+        self.appliance(number).trust().await
     }
 
     pub fn kill(&mut self, number: usize) {
