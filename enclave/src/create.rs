@@ -96,7 +96,7 @@ const COLD: &str = "cold";
 const PARTIES: &str = "mpc";
 
 /// A wallet's design, and where its keys come from, as a change carries them.
-fn written(design: &Design, source: &Source) -> Result<BTreeMap<String, Value>, Refusal> {
+pub(crate) fn written(design: &Design, source: &Source) -> Result<BTreeMap<String, Value>, Refusal> {
     let mut written: BTreeMap<String, Value> = kept::parse("design", kept::value(design)?)?;
     match source {
         Source::Token => None,

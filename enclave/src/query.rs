@@ -31,6 +31,8 @@ pub struct Figures {
     pub hsm_restarts: u64,
     /// Keys that the token answered wrongly with.
     pub hsm_quarantined_keys: u64,
+    /// Parties that are banned from keys.
+    pub party_bans: u64,
     /// How the timestamps of the log stand.
     pub timestamps: Stamped,
     /// How the webhooks stand.
@@ -208,6 +210,12 @@ impl Enclave {
             disk_free_bytes: house.disk.free_bytes(),
             hsm_restarts: hsm.restarts,
             hsm_quarantined_keys: hsm.quarantined.len() as u64,
+            party_bans: match &house.parties {
+                Some(_) => {
+                    house.store.read(|rows| rows.bans(&Tenant::default())).map_or(0, |bans| bans.len() as u64)
+                }
+                None => 0,
+            },
             timestamps: house.stamping.as_ref().map(|stamping| stamping.standing()).unwrap_or_default(),
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chancery_audit::{self as audit, End, V1};
 use chancery_core::{Code, RequestId, Tenant, limit};
-use chancery_store::{RequestRow, RequestState};
+use chancery_store::{RequestRow, RequestState, StoreError, Tx};
 
 use crate::house::Books;
 use crate::refusal::Refusal;
@@ -56,12 +56,7 @@ async fn end(books: &Books, ending: Ending) -> Result<(), Refusal> {
             let leaf = audit::append(tx, &record)?;
             // INVARIANT: the store refuses this move for a request that was released meanwhile.
             tx.finish_request(id, state, Some(leaf.index()), None)?;
-            // INVARIANT: limits never under-count: where this party said its last word, others may have the signature.
-            if tx.rows().has_spoken(id)? {
-                tx.settle(id)?;
-            } else {
-                tx.give_back(id)?;
-            }
+            give_back(tx, id)?;
             if state == RequestState::Failed {
                 tx.free_key(id)?;
             }
@@ -69,6 +64,12 @@ async fn end(books: &Books, ending: Ending) -> Result<(), Refusal> {
         })
         .await
         .map(drop)
+}
+
+/// Returns what a request held. INVARIANT: limits never under-count: where this party said its last word to others, they may have the
+/// signature, and it stays spent.
+fn give_back(tx: &mut Tx<'_>, id: RequestId) -> Result<(), StoreError> {
+    if tx.rows().has_spoken(id)? { tx.settle(id) } else { tx.give_back(id) }
 }
 
 /// Ends every permit that no walk of this process holds, and every pending request whose time is over.
@@ -97,6 +98,65 @@ pub(crate) async fn sweep_every_period(books: Arc<Books>) {
         books.disk.look();
         if let Err(refusal) = sweep(&books).await {
             tracing::warn!(%refusal, "open requests could not be ended");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chancery_core::UnixMillis;
+    use chancery_store::{Observer, Store};
+
+    struct Deaf;
+
+    impl Observer for Deaf {
+        fn committed(&mut self, _: u64, _: &[[u8; 32]]) {}
+    }
+
+    /// Would catch a limit that opens again although another party may have the signature.
+    #[tokio::test]
+    async fn what_others_may_have_signed_stays_spent() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("store"), Box::new(Deaf)).unwrap();
+        let now = UnixMillis(1_000);
+        for (spoken, left) in [(false, 0), (true, 7)] {
+            let counter = format!("spoken {spoken}");
+            let held = counter.clone();
+            let end = move |tx: &mut Tx<'_>| {
+                let id = RequestId::fresh();
+                let leaf = tx.append_leaf(b"decided", &[0; 32])?;
+                tx.insert_request(&permitted(id, leaf, now))?;
+                tx.reserve(id, &held, now, 60_000, 7)?;
+                if spoken {
+                    tx.speak(&[9; 32], id)?;
+                }
+                let ended = tx.append_leaf(b"failed", &[1; 32])?;
+                tx.finish_request(id, RequestState::Failed, Some(ended), None)?;
+                give_back(tx, id)
+            };
+            store.write(end).await.unwrap();
+            let spent = store.read(|rows| rows.spent(&counter, UnixMillis(2_000), 60_000)).unwrap();
+            assert_eq!(spent, left, "{counter}");
+        }
+    }
+
+    fn permitted(id: RequestId, leaf: u64, now: UnixMillis) -> RequestRow {
+        RequestRow {
+            id,
+            tenant: Tenant::default(),
+            client: "c".parse().unwrap(),
+            wallet: "w".parse().unwrap(),
+            idempotency_key: Some(id.to_string().parse().unwrap()),
+            request_digest: [0; 32],
+            state: RequestState::Permitted,
+            decided_ms: now,
+            expires_ms: None,
+            signing_digest: [0; 32],
+            decision_leaf: Some(leaf),
+            outcome_leaf: None,
+            record: vec![1],
+            released: None,
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::events::webhook::{self, WebhookError};
 use crate::house::{Books, House};
 use crate::in_flight::Walks;
 use crate::login::Logins;
-use crate::parties::{Parties, PartiesError};
+use crate::parties::{Parties, PartiesError, catch_up_for_ever};
 use crate::policy::Policies;
 use crate::receipts;
 use crate::refusal::Refusal;
@@ -191,6 +191,9 @@ impl Enclave {
         behind.spawn(renew_for_ever(Arc::clone(&house), tenant.clone()));
         behind.spawn(resolve::sweep_every_period(Arc::clone(&house.books)));
         behind.spawn(scrub::scrub_for_ever(Arc::clone(&house), tenant));
+        if let Some(parties) = &house.parties {
+            behind.spawn(catch_up_for_ever(Arc::clone(&house), Arc::clone(parties)));
+        }
         webhook::tell_for_ever(&house, &mut behind);
         if let Some(stamping) = &house.stamping {
             stamp_for_ever(stamping, &house.clock, &mut behind);

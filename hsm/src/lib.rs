@@ -3,6 +3,7 @@
 //! If this is wrong, keys can be stolen through a lying token, or a wrong signature is released.
 
 pub mod conformance;
+mod counter;
 mod custody;
 mod error;
 mod finding;

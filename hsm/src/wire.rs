@@ -177,6 +177,18 @@ pub enum Request {
         /// The key.
         key: [u8; 16],
     },
+    /// A number that only grows.
+    Count {
+        /// Its name.
+        counter: [u8; 16],
+    },
+    /// To raise it.
+    Raise {
+        /// Its name.
+        counter: [u8; 16],
+        /// How high.
+        to: u64,
+    },
     /// Is the session alive, is it still this token, is the key last used still there?
     Ping,
 }
@@ -212,6 +224,8 @@ pub enum Reply {
         /// The public key one step above; zeros at the seed.
         parent: Vec<u8>,
     },
+    /// A number that only grows.
+    Count(u64),
     /// No such key.
     Nothing,
     /// It is done.

@@ -17,8 +17,15 @@ impl std::fmt::Debug for Rooms {
 
 impl Collector for Rooms {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let Figures { log, disk_free_bytes, hsm_restarts, hsm_quarantined_keys, timestamps, webhooks } =
-            self.0.figures();
+        let Figures {
+            log,
+            disk_free_bytes,
+            hsm_restarts,
+            hsm_quarantined_keys,
+            party_bans,
+            timestamps,
+            webhooks,
+        } = self.0.figures();
         let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         for (name, help, value) in [
             ("log_entries", "Entries committed to the log", log.size),
@@ -26,6 +33,7 @@ impl Collector for Rooms {
             ("disk_free_bytes", "Room on the fuller of the disks of store and log", disk_free_bytes),
             ("hsm_restarts", "HSM workers that were lost since the start", hsm_restarts),
             ("hsm_quarantined_keys", "Keys that the token answered wrongly with", hsm_quarantined_keys),
+            ("party_bans", "Parties that are banned from keys", party_bans),
             (
                 "log_cosigned",
                 "Entries under the newest checkpoint with the cosignatures asked for",

@@ -151,6 +151,8 @@ impl Token {
             | Request::NewSeed(_)
             | Request::Rewrap { .. }
             | Request::Derive(_)
+            | Request::Count { .. }
+            | Request::Raise { .. }
             | Request::SignDerived(..) => failed(Class::Refused),
             Request::Destroy { key } => match inside.keys.remove(key) {
                 None => failed(Class::Missing),

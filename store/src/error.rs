@@ -168,6 +168,8 @@ fn constraint(text: &str) -> StoreError {
         "certificate.tenant, certificate.serial" | "certificate.tenant, certificate.key" => {
             StoreError::AlreadyExists { kind: "certificate" }
         }
+        "share.session" => StoreError::AlreadyExists { kind: "share" },
+        "spoken.session" => StoreError::AlreadyExists { kind: "session" },
         "wrapped.name" => StoreError::AlreadyExists { kind: "wrapped secret" },
         _ => StoreError::Refused { rule: text.to_owned() },
     }

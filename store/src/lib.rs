@@ -39,7 +39,7 @@ pub use rows::{
     SessionRow, WalletRow,
 };
 pub use schema::FORMAT;
-pub use shares::{BanRow, ShareRow};
+pub use shares::{BanRow, ShareRow, Unentered};
 pub use store::Store;
 pub use tx::{COUNTER_BYTES, RECORD_BYTES, Tx};
 pub use writer::{Committed, Hand};

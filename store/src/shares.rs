@@ -26,6 +26,10 @@ pub(crate) mod sql {
          ON CONFLICT (tenant, wallet, party) DO NOTHING";
     pub(crate) const BANS_ALL: &str =
         "SELECT wallet, party, banned_ms, session FROM ban WHERE tenant = ?1 ORDER BY wallet, party LIMIT ?2";
+    pub(crate) const UNENTERED: &str = "SELECT session, created_ms, certificate FROM share WHERE NOT EXISTS \
+         (SELECT 1 FROM wallet WHERE wallet.tenant = share.tenant AND wallet.id = share.wallet) LIMIT ?1";
+    pub(crate) const CHANGES: &str =
+        "SELECT (SELECT count(*) FROM share WHERE certificate IS NOT NULL) + (SELECT count(*) FROM ban)";
     pub(crate) const BANNED: &str = "SELECT 1 FROM ban WHERE tenant = ?1 AND wallet = ?2 AND party = ?3";
 }
 
@@ -63,6 +67,9 @@ pub struct BanRow {
     pub session: [u8; 32],
 }
 
+/// A share for which there is no wallet: session, time, certificate.
+pub type Unentered = ([u8; 32], UnixMillis, Option<Vec<u8>>);
+
 impl Reader<'_> {
     /// The share that a session made.
     ///
@@ -78,6 +85,24 @@ impl Reader<'_> {
     /// [`StoreError`] when the store cannot be read.
     pub fn shares(&self, tenant: &Tenant, wallet: &WalletId) -> Result<Vec<ShareRow>, StoreError> {
         self.link.many(sql::SHARES_OF, (tenant.as_str(), wallet.as_str(), SHARES), share)
+    }
+
+    /// How often keys came to be of use, or somebody was banned from one: it only grows. Reads all of both.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    pub fn share_changes(&self) -> Result<u64, StoreError> {
+        let changes: Option<i64> = self.link.one(sql::CHANGES, [], |row| Ok(row.get(0)?))?;
+        Ok(changes.unwrap_or(0).unsigned_abs())
+    }
+
+    /// The shares of keys for which there is no wallet: session, time, and the certificate where there is one. Reads all shares.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read.
+    pub fn unentered_shares(&self) -> Result<Vec<Unentered>, StoreError> {
+        self.link
+            .many(sql::UNENTERED, [SHARES], |row| Ok((row.get(0)?, UnixMillis(row.get(1)?), row.get(2)?)))
     }
 
     /// Whether this party has said its last word about a request in some session.

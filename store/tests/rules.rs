@@ -4,7 +4,9 @@
 mod fixture;
 
 use chancery_core::{RequestId, Serial, Tenant, UnixMillis};
-use chancery_store::{AuthorityRow, CertificateRow, RequestRow, RequestState, Store, StoreError, WalletRow};
+use chancery_store::{
+    AuthorityRow, BanRow, CertificateRow, RequestRow, RequestState, ShareRow, Store, StoreError, WalletRow,
+};
 use fixture::{finish, open, record, request};
 use rusqlite::Connection;
 
@@ -33,6 +35,9 @@ async fn bare(directory: &std::path::Path) -> Connection {
                 tx.insert_certificate(&certificate(serial), UnixMillis(1))?;
             }
             tx.revoke_certificate(&row.tenant, &Serial::from_bytes([2; 20]), UnixMillis(2), 0)?;
+            tx.keep_share(&share(1))?;
+            tx.certify_share(&[1; 32], b"all")?;
+            tx.ban(&row.tenant, &ban())?;
             tx.put_bundle(&row.tenant, &[7; 32], b"bundle")?;
             tx.activate_bundle(&row.tenant, &[7; 32], UnixMillis(2), 0)
         })
@@ -42,6 +47,56 @@ async fn bare(directory: &std::path::Path) -> Connection {
     let database = Connection::open(directory.join("store.sqlite")).unwrap();
     database.execute_batch("PRAGMA foreign_keys = ON; PRAGMA recursive_triggers = ON").unwrap();
     database
+}
+
+/// A share of `w`.
+fn share(session: u8) -> ShareRow {
+    ShareRow {
+        session: [session; 32],
+        tenant: Tenant::default(),
+        wallet: "w".parse().unwrap(),
+        epoch: 0,
+        created_ms: UnixMillis(1),
+        record: vec![1],
+        sealed: vec![2],
+        certificate: None,
+    }
+}
+
+fn ban() -> BanRow {
+    BanRow { wallet: "w".parse().unwrap(), party: 2, banned_ms: UnixMillis(1), session: [1; 32] }
+}
+
+/// Would catch a share that is lost or of use too early, a session that is used twice, and a ban that is forgotten.
+#[tokio::test]
+async fn shares_bans_and_last_words_stay() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(bare(directory.path()).await);
+    let store = open(directory.path());
+    let tenant = Tenant::default();
+    let changes = || store.read(|rows| rows.share_changes()).unwrap();
+    assert_eq!(changes(), 2, "a share that is of use, and a ban");
+    store.write(|tx| tx.keep_share(&share(2))).await.unwrap();
+    let twice = store.write(|tx| tx.keep_share(&share(2))).await;
+    assert!(matches!(twice, Err(StoreError::AlreadyExists { .. })), "{twice:?}");
+    store
+        .write(|tx| tx.ban(&Tenant::default(), &BanRow { banned_ms: UnixMillis(9), ..ban() }))
+        .await
+        .unwrap();
+    assert_eq!(store.read(|rows| rows.bans(&tenant)).unwrap(), [ban()], "the first one stands");
+    assert_eq!(changes(), 2, "what is not certified is of no use yet");
+    assert!(store.read(|rows| rows.is_banned(&tenant, &ban().wallet, 2)).unwrap());
+    assert!(!store.read(|rows| rows.is_banned(&tenant, &ban().wallet, 1)).unwrap());
+
+    let row = started(&store, RequestState::Permitted, 1).await.unwrap();
+    assert!(!store.read(|rows| rows.has_spoken(row.id)).unwrap());
+    store.write(move |tx| tx.speak(&[5; 32], row.id)).await.unwrap();
+    assert!(store.read(|rows| rows.has_spoken(row.id)).unwrap());
+    let again = store.write(move |tx| tx.speak(&[5; 32], row.id)).await;
+    assert!(matches!(again, Err(StoreError::AlreadyExists { .. })), "{again:?}");
+    store.write(move |tx| finish(tx, row.id, RequestState::Failed)).await.unwrap();
+    let late = store.write(move |tx| tx.speak(&[6; 32], row.id)).await;
+    assert!(matches!(late, Err(StoreError::Refused { .. })), "{late:?}");
 }
 
 /// A certificate that ends at 5,000.
@@ -120,6 +175,15 @@ async fn sql_by_hand_cannot_break_the_rules() {
             "UPDATE certificate SET revoked_ms = NULL, revoked_leaf = NULL WHERE revoked_ms IS NOT NULL",
             "taken back once",
         ),
+        ("UPDATE share SET sealed = x'00'", "a share is never changed"),
+        ("UPDATE share SET certificate = x'00'", "a share is certified once"),
+        ("DELETE FROM share", "a share is never removed"),
+        (
+            "INSERT INTO share VALUES (zeroblob(32), 'default', 'w', 0, 1, x'', x'', x'00')",
+            "a share is kept before it is certified",
+        ),
+        ("UPDATE ban SET party = 3", "a ban is never changed"),
+        ("DELETE FROM ban", "a ban is never removed"),
         ("UPDATE bundle SET canonical = x''", "a bundle is never changed"),
         ("DELETE FROM activation", "an activation is never removed"),
     ] {

@@ -6,28 +6,33 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chancery_audit::{Digest, KeyShare, V1};
-use chancery_core::{ClientId, Code, RequestId, Tenant, WalletId, limit};
+use chancery_audit::{Digest, KeyShare, V1, Verdict};
+use chancery_core::{Change, ClientId, Code, Payload, RequestId, Tenant, WalletId, limit};
 use chancery_hsm::{Algorithm, PublicKey};
+use chancery_intent::change::SEAL;
 use chancery_mpc::{Certificate, Outcome, PartyId, Terms, ecdsa};
-use chancery_store::{ShareRow, Tx};
+use chancery_store::{RequestFilter, RequestState, ShareRow, Tx};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant, timeout_at};
 
 use super::table::{Broken, Table};
 use super::waiting::{Expected, Order};
-use super::wire::{Begin, Call, Cancel, Finish, Propose, Proposed};
+use super::wire::{Begin, Call, Cancel, Finish, Propose, Proposed, Sought};
 use super::{Parties, Shared, fresh_nonce, joint_nonce, key_name, scheme};
 use crate::asker::Asker;
 use crate::create::{self, Making};
 use crate::house::House;
-use crate::kept;
+use crate::kept::{self, Kept};
 use crate::keys::Keys;
 use crate::manage::governed;
+use crate::receipts;
 use crate::refusal::Refusal;
 use crate::start::Enclave;
 use crate::wallet::Design;
+
+/// How long what was agreed to here is taken for a yes to another party's proposal, in milliseconds.
+const AGREED_MS: i64 = 24 * 60 * 60 * 1_000;
 
 /// What all know of a key, beside a party's share of it; format 1.
 #[derive(Serialize, Deserialize)]
@@ -102,6 +107,10 @@ impl Propose {
         Ok(())
     }
 
+    fn source(&self) -> create::Source {
+        create::Source::Parties { threshold: self.threshold, parties: self.parties }
+    }
+
     /// What the session is about: the wallet as each party was told it.
     fn about(&self) -> Result<Digest, Refusal> {
         let Self { tenant, wallet, design, threshold, parties, .. } = self;
@@ -131,6 +140,13 @@ impl Propose {
             }
         };
         let shared = accept(house, parties, &certificate).await?;
+        let scheme = (shared.key.share.threshold, shared.key.share.parties);
+        if scheme != (self.threshold, self.parties)
+            || kept::value(&shared.design)? != kept::value(&self.design)?
+        {
+            let detail = "a key of this name was made before, for another wallet: ask for that one, or take another name";
+            return Err(Refusal::new(Code::AlreadyExists, detail));
+        }
         let finish = Finish { certificate };
         self.of_each::<()>(parties, Call::Finish, &finish, limit::PARTY_ASK_MS).await?;
         Ok(shared.key)
@@ -276,6 +292,7 @@ async fn accept(house: &House, parties: &Parties, certificate: &Certificate) -> 
             _ => Ok::<_, Refusal>(tx.certify_share(&session, &bytes)?),
         };
         house.store.write(certify).await?;
+        parties.count(house).await?;
     }
     let public = hex::decode(&known.public_key)
         .ok()
@@ -295,17 +312,16 @@ pub(super) async fn proposed(
 ) -> Result<Proposed, Refusal> {
     let house = enclave.house();
     propose.check(parties)?;
-    propose
-        .design
-        .check(&create::Source::Parties { threshold: propose.threshold, parties: propose.parties })?;
+    propose.design.check(&propose.source())?;
     if let Some(certificate) = propose.certified(house)? {
         return Ok(Proposed::Certified(certificate));
     }
-    if governed(house, &propose.tenant) {
-        let detail = "the policy in force here governs changes, and a proposal of another party is nobody's here who could ask";
+    let is_governed = governed(house, &propose.tenant);
+    if is_governed && !is_agreed(house, &propose)? {
+        let detail = "the policy in force here governs changes: first an operator here asks for the same wallet, and those who must agree";
         return Err(Refusal::new(Code::Forbidden, detail));
     }
-    if !parties.peer(from)?.may_propose {
+    if !is_governed && !parties.peer(from)?.may_propose {
         let detail = format!("party {from} may not propose wallets here: `may_propose` says who may");
         return Err(Refusal::new(Code::Forbidden, detail));
     }
@@ -321,6 +337,28 @@ pub(super) async fn proposed(
         }
     });
     Ok(Proposed::Ready(nonce))
+}
+
+/// Whether this party's own people agreed to just this wallet: asked for here, and allowed, in the last day. What they asked for came to
+/// nothing then, because others had not agreed.
+fn is_agreed(house: &House, propose: &Propose) -> Result<bool, Refusal> {
+    let Propose { tenant, wallet, design, .. } = propose;
+    let change =
+        Change::Wallet { wallet: wallet.clone(), design: create::written(design, &propose.source())? };
+    let filter = RequestFilter {
+        wallet: Some(SEAL.parse().map_err(|_| Refusal::new(Code::Internal, "the seal has no name"))?),
+        state: Some(RequestState::Failed),
+        from: Some(house.clock.now()?.plus_ms(-AGREED_MS)),
+        ..RequestFilter::all(tenant.clone())
+    };
+    for row in house.store.read(|rows| rows.requests(&filter))? {
+        let kept: Kept = kept::read("record", &row.record)?;
+        let same = matches!(&kept.payload, Payload::ApplianceChange { change: asked } if *asked == change);
+        if same && receipts::decision(&house.store, &row)?.outcome == Verdict::Allowed {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 async fn take_part(
@@ -339,11 +377,18 @@ async fn take_part(
         return Err(Refusal::new(Code::Forbidden, "the session is none that this party takes part in"));
     }
     let certificate = propose.deal(house, parties, &nonces).await.map_err(Broken::refusal)?;
-    accept(house, parties, &certificate).await.map(drop)
+    enter(house, parties, expected.from, Finish { certificate }).await
 }
 
-/// Everybody's word for a key is brought: the wallet is entered here, unless it is.
-pub(super) async fn finish(
+/// Everybody's word about a share, where this party has it.
+pub(super) fn certificate(house: &House, sought: &Sought) -> Result<Option<Certificate>, Refusal> {
+    let row = house.store.read(|rows| rows.share(sought.session.as_bytes()))?;
+    let bytes = row.and_then(|row| row.certificate);
+    bytes.map(|bytes| kept::read("certificate", &bytes)).transpose()
+}
+
+/// With everybody's word for a key the wallet is entered here, unless it is.
+pub(super) async fn enter(
     house: &Arc<House>,
     parties: &Arc<Parties>,
     from: PartyId,
@@ -351,18 +396,26 @@ pub(super) async fn finish(
 ) -> Result<(), Refusal> {
     let Accepted { key, row, design } = accept(house, parties, &finish.certificate).await?;
     let ShareRow { tenant, wallet, .. } = row;
-    if let Ok(known) = house.wallets.find(&tenant, &wallet) {
-        let same = matches!(&known.keys, Keys::Shared(known) if known.session == key.session);
-        let taken = || Refusal::new(Code::AlreadyExists, format!("a wallet `{wallet}` exists already"));
-        return if same { Ok(()) } else { Err(taken()) };
+    let is_entered = || match house.wallets.find(&tenant, &wallet) {
+        Ok(known) => matches!(&known.keys, Keys::Shared(known) if known.session == key.session),
+        Err(_) => false,
+    };
+    if is_entered() {
+        return Ok(());
     }
     house.disk.admit()?;
     // Who asked is the other party's to say: here its node did.
-    let node = Digest::of(&parties.peer(from)?.node_key);
+    let nodes = parties.members(&[from].into())?;
+    let node = Digest::of(nodes.get(&from).unwrap_or(&[0; 32]));
     let name = format!("party-{from}").parse::<ClientId>();
     let name = name.map_err(|_| Refusal::new(Code::Internal, "a party has no name"))?;
     let by = Asker { id: name, certificate: node };
-    let keys = Keys::Shared(Box::new(key));
-    let making = Making::around(house, RequestId::fresh(), &by, (tenant, wallet), design, keys).await?;
-    making.enter(house).await.map(drop)
+    let keys = Keys::Shared(Box::new(key.clone()));
+    let named = (tenant.clone(), wallet.clone());
+    match Making::around(house, RequestId::fresh(), &by, named, design, keys).await {
+        Ok(making) => making.enter(house).await.map(drop),
+        // Brought twice at once: the other was faster.
+        Err(refusal) if refusal.code == Code::AlreadyExists && is_entered() => Ok(()),
+        Err(refusal) => Err(refusal),
+    }
 }

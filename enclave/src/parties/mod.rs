@@ -3,6 +3,7 @@
 //! decoded, decided and recorded by each that signs, and a key is one once all have said that they keep their share.
 //! If this is wrong, one party alone has the others sign, or a key is lost.
 
+mod catch_up;
 mod make;
 mod node;
 mod sign;
@@ -18,9 +19,9 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use chancery_audit::{Digest, KeyShare, PartyIdentity, Trust, TrustError};
+use chancery_audit::{Digest, KeyShare, PartyIdentity, Trust, TrustError, key_id};
 use chancery_core::config::{self, MpcPeer};
-use chancery_core::{Code, Tenant, UnixMillis, WalletId, limit};
+use chancery_core::{Code, KeyId, Tenant, UnixMillis, WalletId, limit};
 use chancery_hsm::{Hsm, HsmError, PublicKey};
 use chancery_identity::Client;
 use chancery_identity::node::LinkKey;
@@ -29,6 +30,7 @@ use chancery_store::{BanRow, ShareRow, Store};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use catch_up::catch_up_for_ever;
 pub(crate) use make::make_key;
 pub(crate) use node::Node;
 pub(crate) use sign::{Matter, Seat, require_signature, sign};
@@ -79,6 +81,17 @@ pub enum PartiesError {
     /// The token.
     #[error("the node's key: {0}")]
     Hsm(#[from] HsmError),
+    /// The store is older than what the token remembers.
+    #[error(
+        "the store was set back: the token has seen {known} changes of shared keys, and the store has {here}; a share, a ban or a \
+         limit of since would be forgotten"
+    )]
+    SetBack {
+        /// What the token has seen.
+        known: u64,
+        /// What the store has.
+        here: u64,
+    },
     /// The store, or what it holds.
     #[error("the shares' data key: {0}")]
     Vault(#[from] Refusal),
@@ -102,6 +115,8 @@ pub(crate) struct Parties {
     link: OnceLock<Arc<dyn Link>>,
     tables: Tables,
     waiting: Arc<Waiting>,
+    /// The token's count of changes that a store set back would forget.
+    counter: KeyId,
 }
 
 /// A key of several parties, as this one knows it.
@@ -151,7 +166,7 @@ impl Parties {
             party: config.party,
             reason: error.to_string(),
         })?;
-        Ok(Arc::new(Self {
+        let parties = Self {
             me,
             node,
             peers,
@@ -159,7 +174,22 @@ impl Parties {
             link: OnceLock::new(),
             tables: Tables::default(),
             waiting: Arc::default(),
-        }))
+            counter: key_id("chancery shares counter v1", origin),
+        };
+        let known = hsm.count(parties.counter).await?;
+        let here = store.read(|rows| rows.share_changes()).map_err(Refusal::from)?;
+        if here < known {
+            return Err(PartiesError::SetBack { known, here });
+        }
+        hsm.raise(parties.counter, here).await?;
+        Ok(Arc::new(parties))
+    }
+
+    /// Has the token count what the store has just been told. ORDER: after it is durable there; a crash between is made up for at
+    /// the next start.
+    async fn count(&self, house: &House) -> Result<(), Refusal> {
+        let here = house.store.read(|rows| rows.share_changes())?;
+        Ok(house.hsm.raise(self.counter, here).await?)
     }
 
     /// A log's trust with that of the other parties' logs.
@@ -257,7 +287,7 @@ impl Parties {
             let tenant = tenant.clone();
             house.store.write(move |tx| Ok::<_, Refusal>(tx.ban(&tenant, &ban)?)).await?;
         }
-        Ok(())
+        self.count(house).await
     }
 }
 
@@ -372,7 +402,8 @@ impl Enclave {
                 Call::Propose => yes(&make::proposed(self, &parties, from, read(&body)?).await?),
                 Call::Begin => yes(&parties.waiting.begin(from, read(&body)?)?),
                 Call::Cancel => yes(&parties.waiting.cancel(from, &read(&body)?)),
-                Call::Finish => yes(&make::finish(self.house(), &parties, from, read(&body)?).await?),
+                Call::Finish => yes(&make::enter(self.house(), &parties, from, read(&body)?).await?),
+                Call::Certificate => yes(&make::certificate(self.house(), &read(&body)?)?),
                 Call::Standing => yes(&()),
             }
         };

@@ -24,6 +24,8 @@ pub enum Call {
     Cancel,
     /// To take a wallet whose key all parties have certified.
     Finish,
+    /// For everybody's word about a share.
+    Certificate,
     /// Whether it is there.
     Standing,
     /// To take a message of a session.
@@ -35,12 +37,13 @@ const ROOT: &str = "/party/v1/";
 const MESSAGE: &str = "message/";
 
 impl Call {
-    const NAMED: [(&str, Self); 6] = [
+    const NAMED: [(&str, Self); 7] = [
         ("ask", Self::Ask),
         ("propose", Self::Propose),
         ("begin", Self::Begin),
         ("cancel", Self::Cancel),
         ("finish", Self::Finish),
+        ("certificate", Self::Certificate),
         ("standing", Self::Standing),
     ];
 
@@ -128,6 +131,13 @@ pub(super) struct Cancel {
 #[serde(deny_unknown_fields)]
 pub(super) struct Finish {
     pub certificate: Certificate,
+}
+
+/// [`Call::Certificate`].
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Sought {
+    pub session: Digest,
 }
 
 /// An answer.

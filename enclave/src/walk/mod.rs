@@ -92,6 +92,11 @@ pub(crate) async fn join(
     request: SignRequest,
     member: Member,
 ) -> Result<Released, Refusal> {
+    // INVARIANT: another party may bring what is asked of a key that it shares, and nothing else of this appliance's.
+    let wallet = house.wallets.find(&request.tenant, &request.wallet)?;
+    if wallet.share().is_none() {
+        return Err(Refusal::new(Code::NotFound, format!("no shared wallet `{}`", request.wallet)));
+    }
     let understood =
         Authenticated::new(vouched.client().clone(), request, Some(&vouched))?.understand(house)?;
     let recorded = match understood.now_or_never().decide(&house.books).await? {

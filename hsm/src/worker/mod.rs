@@ -3,6 +3,7 @@
 
 mod catalogue;
 mod channel;
+mod counter;
 mod custody;
 pub(crate) mod fault;
 pub(crate) mod keys;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use cryptoki::object::ObjectHandle;
 use cryptoki::session::{Session, SessionState};
 
+use super::counter;
 use super::keys::{self, Keep};
 use super::module::Slot;
 use super::seeds;
@@ -77,6 +78,13 @@ impl Signer {
                 let found = keys::find_public(&signer.session, &key)?;
                 Ok(found.map_or(Reply::Nothing, |key| Reply::Public(key.algorithm(), key.bytes().to_vec())))
             }),
+            Request::Count { counter } => self.twice(|signer| {
+                let _using = signer.slot.using();
+                counter::read(&signer.session, &counter).map(Reply::Count)
+            }),
+            Request::Raise { counter, to } => {
+                self.once(|session| counter::raise(session, &counter, to).map(|()| Reply::Done))
+            }
             Request::Ping => self.check().map(|()| Reply::Done),
         };
         done.unwrap_or_else(Reply::Failed)

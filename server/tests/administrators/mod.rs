@@ -30,17 +30,12 @@ when { context.form == "client.revoke" };
 
 const NAMES: [&str; 2] = ["ada", "ben"];
 
-pub struct Council {
-    pub appliance: Appliance,
-    pub operator: Peer,
-    officers: Vec<(&'static str, Peer, Passkey)>,
-}
+/// The two, at an appliance.
+pub struct Administrators(Vec<(&'static str, Peer, Passkey)>);
 
-impl Council {
-    /// A running appliance with the wallet `treasury`, or `None` without SoftHSM2.
-    pub async fn open() -> Option<Self> {
-        let mut appliance = Appliance::prepare()?;
-        appliance.start();
+impl Administrators {
+    /// With fresh passkeys, and the bundle that names them and asks them about changes.
+    pub fn of(appliance: &Appliance) -> (Self, Value) {
         let (mut entries, mut officers) = (String::new(), Vec::new());
         for name in NAMES {
             let passkey = Passkey::fresh("chancery.example", ORIGIN);
@@ -55,6 +50,43 @@ impl Council {
         let manifest = files["bundle.toml"].as_str().unwrap();
         files["bundle.toml"] = manifest.replace("\"risk\"]", "\"risk\", \"administrators\"]").into();
         files.insert("policies/change.cedar".to_owned(), RULES.into());
+        (Self(officers), bundle)
+    }
+
+    /// What an officer is asked.
+    pub async fn sheet(&self, name: &str, id: &str) -> Value {
+        let (_, peer, _) = self.0.iter().find(|(known, ..)| *known == name).unwrap();
+        peer.get(&format!("/v1/approvals/{id}")).await.body
+    }
+
+    pub async fn approve(&self, name: &str, id: &str) -> Answer {
+        let (_, peer, passkey) = self.0.iter().find(|(known, ..)| *known == name).unwrap();
+        let sheet = self.sheet(name, id).await;
+        let text = |name: &str| sheet[name].as_str().unwrap();
+        let bundle: Digest = text("bundle").parse().unwrap();
+        let (request, client) = (text("request_id").parse().unwrap(), text("client").parse().unwrap());
+        let (tenant, wallet) = (Tenant::default(), text("wallet").parse().unwrap());
+        let group = "administrators";
+        let matter =
+            Matter::new(Act::Approve, group, &tenant, request, &client, &wallet, &sheet["intent"], &bundle);
+        let assertion = passkey.assert(&matter.challenge().unwrap());
+        let word = json!({ "act": "approve", "group": group, "bundle": bundle, "assertion": assertion });
+        peer.post(&format!("/v1/approvals/{id}"), &word, None).await
+    }
+}
+
+pub struct Council {
+    pub appliance: Appliance,
+    pub operator: Peer,
+    officers: Administrators,
+}
+
+impl Council {
+    /// A running appliance with the wallet `treasury`, or `None` without SoftHSM2.
+    pub async fn open() -> Option<Self> {
+        let mut appliance = Appliance::prepare()?;
+        appliance.start();
+        let (officers, bundle) = Administrators::of(&appliance);
         appliance.furnish("treasury", &bundle).await;
         Some(Self { operator: appliance.peer("operator", "op"), officers, appliance })
     }
@@ -68,7 +100,7 @@ impl Council {
         }
         self.appliance.start();
         self.operator = self.appliance.peer("operator", "op");
-        for (name, peer, _) in &mut self.officers {
+        for (name, peer, _) in &mut self.officers.0 {
             *peer = self.appliance.peer("officer", name);
         }
     }
@@ -79,23 +111,11 @@ impl Council {
 
     /// What an officer is asked.
     pub async fn sheet(&self, name: &str, id: &str) -> Value {
-        let (_, peer, _) = self.officers.iter().find(|(known, ..)| *known == name).unwrap();
-        peer.get(&format!("/v1/approvals/{id}")).await.body
+        self.officers.sheet(name, id).await
     }
 
     pub async fn approve(&self, name: &str, id: &str) -> Answer {
-        let (_, peer, passkey) = self.officers.iter().find(|(known, ..)| *known == name).unwrap();
-        let sheet = self.sheet(name, id).await;
-        let text = |name: &str| sheet[name].as_str().unwrap();
-        let bundle: Digest = text("bundle").parse().unwrap();
-        let (request, client) = (text("request_id").parse().unwrap(), text("client").parse().unwrap());
-        let (tenant, wallet) = (Tenant::default(), text("wallet").parse().unwrap());
-        let group = "administrators";
-        let matter =
-            Matter::new(Act::Approve, group, &tenant, request, &client, &wallet, &sheet["intent"], &bundle);
-        let assertion = passkey.assert(&matter.challenge().unwrap());
-        let word = json!({ "act": "approve", "group": group, "bundle": bundle, "assertion": assertion });
-        peer.post(&format!("/v1/approvals/{id}"), &word, None).await
+        self.officers.approve(name, id).await
     }
 
     /// Both agree.

@@ -8,6 +8,8 @@
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::rand::SystemRandom;
@@ -51,6 +53,9 @@ impl Parties {
             assert_eq!(standing.status, 200, "{standing:?}");
             identities.push(standing.body["identity"].clone());
             appliance.stop();
+            for state in STATE {
+                copy(&appliance.at(state), &appliance.at(&format!("{state}.before")));
+            }
         }
         for (at, appliance) in appliances.iter_mut().enumerate() {
             for (other, identity) in identities.iter().enumerate().filter(|(other, _)| *other != at) {
@@ -70,22 +75,22 @@ impl Parties {
         Some(Self { client: (client.certificate, client.key), appliances })
     }
 
-    fn at(&self, number: usize) -> &Appliance {
+    pub fn appliance(&self, number: usize) -> &Appliance {
         &self.appliances[number - 1]
     }
 
     pub fn operator(&self, number: usize) -> Peer {
-        self.at(number).peer("operator", "op")
+        self.appliance(number).peer("operator", "op")
     }
 
     pub fn client(&self, number: usize) -> Peer {
         let (certificate, key) = self.client.clone();
-        self.at(number).peer_with(certificate, key)
+        self.appliance(number).peer_with(certificate, key)
     }
 
     /// What a stranger verifies this party's receipts with.
     pub async fn trust(&self, number: usize) -> Trust {
-        self.at(number).trust().await
+        self.appliance(number).trust().await
     }
 
     pub fn kill(&mut self, number: usize) {
@@ -100,6 +105,17 @@ impl Parties {
     pub fn logs(&self) -> String {
         let running = self.appliances.iter().filter_map(Appliance::said);
         running.collect::<Vec<_>>().join("\n---\n")
+    }
+
+    /// Sets a party's whole state back to before any key was made, and what it says when it is started then.
+    pub fn set_back(&mut self, number: usize) -> String {
+        let appliance = &mut self.appliances[number - 1];
+        appliance.kill();
+        for state in STATE {
+            std::fs::remove_dir_all(appliance.at(state)).unwrap();
+            copy(&appliance.at(&format!("{state}.before")), &appliance.at(state));
+        }
+        appliance.start_in_vain()
     }
 
     /// Stops a party and changes a byte of everything in its store that is no text: of its share.
@@ -146,6 +162,14 @@ impl Parties {
         let request = request.header("content-type", "application/json").header("idempotency-key", key);
         finish(request.body(body.clone())).await
     }
+}
+
+/// What a party has on its disk, beside what the token keeps.
+const STATE: [&str; 2] = ["store", "log"];
+
+fn copy(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("-a").args([from, to]).status().unwrap();
+    assert!(status.success(), "{}", from.display());
 }
 
 fn free_port() -> u16 {
