@@ -233,10 +233,10 @@ mod tests {
         hex::decode(text).unwrap().try_into().unwrap()
     }
 
-    /// BIP-340, test-vectors.csv, 0 and 1.
+    /// BIP-340, test-vectors.csv: those with a secret key, and a message of 32 bytes.
     #[test]
     fn schnorr_signatures_are_those_of_the_bip() {
-        let zeros = "00".repeat(32);
+        let (zeros, ones) = ("00".repeat(32), "ff".repeat(32));
         for (secret, aux, digest, signature) in [
             (
                 "0000000000000000000000000000000000000000000000000000000000000003",
@@ -248,7 +248,19 @@ mod tests {
                 "b7e151628aed2a6abf7158809cf4f3c762e7160f38b4da56a784d9045190cfef",
                 "0000000000000000000000000000000000000000000000000000000000000001",
                 "243f6a8885a308d313198a2e03707344a4093822299f31d0082efa98ec4e6c89",
-                "6896bd60eeae296db48a229ff71dfe071bde413e6d43f917dc8dcff8c78de33418906d11ac976abccb20b091292bff4ea897efcb639ea871cfa95f6de339e4b0",
+                "6896bd60eeae296db48a229ff71dfe071bde413e6d43f917dc8dcf8c78de33418906d11ac976abccb20b091292bff4ea897efcb639ea871cfa95f6de339e4b0a",
+            ),
+            (
+                "c90fdaa22168c234c4c6628b80dc1cd129024e088a67cc74020bbea63b14e5c9",
+                "c87aa53824b4d7ae2eb035a2b5bbbccc080e76cdc6d1692c4b0b62d798e6d906",
+                "7e2d58d8b3bcdf1abadec7829054f90dda9805aab56c77333024b9d0a508b75c",
+                "5831aaeed7b44bb74e5eab94ba9d4294c49bcf2a60728d8b4c200f50dd313c1bab745879a5ad954a72c45a91c3a51d3c7adea98d82f8481e0e1e03674a6f3fb7",
+            ),
+            (
+                "0b432b2677937381aef05bb02a66ecd012773062cf3fa2549e44f58ed2401710",
+                ones.as_str(),
+                ones.as_str(),
+                "7eb0509757e246f19449885651611cb965ecc1a187dd51b64fda1edc9637d5ec97582b9cb13db3933705b32ba982af5af25fd78881ebb32771fc5922efc66ea3",
             ),
         ] {
             let made = key(secret).sign_schnorr(array(digest), None, &array(aux)).unwrap();

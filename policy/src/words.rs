@@ -4,6 +4,7 @@
 use alloy_primitives::U256;
 use chancery_core::Change;
 use chancery_intent::model::{Description, Effect, Kind};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::bundle::Bundle;
@@ -55,6 +56,13 @@ impl Bundle {
             if matches!(effect.kind, Kind::Authorization | Kind::Deployment) {
                 notes.push("code decides what happens next".to_owned());
             }
+        }
+        if intent.form.ends_with("-nonce") {
+            notes.push("it stays good until it is used: a durable nonce keeps it".to_owned());
+        }
+        if let Some(others) = intent.detail.get("other_signers").and_then(Value::as_array) {
+            let others: Vec<_> = others.iter().filter_map(Value::as_str).collect();
+            notes.push(format!("others sign it too: {}", others.join(", ")));
         }
         notes.dedup();
         notes

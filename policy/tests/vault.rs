@@ -1,9 +1,10 @@
-//! The example bundle of Bitcoin, and what a bundle says about decoding it.
+//! The example bundles of Bitcoin and Solana, and what a bundle says about decoding them.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 use std::path::Path;
 
 use chancery_intent::Contracts as _;
+use chancery_intent::solana::{Cluster, address};
 use chancery_policy::{Bundle, Source, Tested};
 
 fn vault() -> Source {
@@ -18,6 +19,43 @@ fn the_vault_passes_its_own_tests() {
         !policy.bundle().contracts().anyone_can_pay(),
         "inputs stay closed unless a bundle says otherwise"
     );
+}
+
+/// Would catch a table that is read on another cluster, out of order, or with accounts that are none.
+#[test]
+fn the_payouts_pass_their_own_tests_and_a_bundle_says_what_tables_hold() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/payouts");
+    let payouts = Source::from_directory(&folder).unwrap();
+    let policy = Tested::compile(&payouts).unwrap_or_else(|error| panic!("{error:#?}"));
+    assert_eq!(policy.bundle().test().len(), 13);
+
+    let [table, first, second] = [
+        "Fpys8GRa5RBWfyeN7AaDUwFGD1zkDCA4z3t4CJLV8dfL",
+        "71e8mDsh3PR6gN64zL1HjwuxyKpgRXrPDUJT7XXojsVd",
+        "3WUX9wASxyScbA7brDipioKfXS1XEYkQ4vo3Kej9bKei",
+    ];
+    let with = |chain: &str, accounts: &str, times: usize| {
+        let mut source = payouts.clone();
+        let entry = format!(
+            "\n[[lookup_table]]\nname = \"desk\"\nchain = \"{chain}\"\naddress = \"{table}\"\naccounts = [{accounts}]\n"
+        );
+        source.files.get_mut("bundle.toml").unwrap().push_str(&entry.repeat(times));
+        Tested::compile(&source)
+    };
+    let both = format!("\"{first}\", \"{second}\"");
+    let policy = with(Cluster::Devnet.chain(), &both, 1).unwrap_or_else(|error| panic!("{error:#?}"));
+    let [table, first, second] = [table, first, second].map(|text| address(text).unwrap());
+    let contracts = policy.bundle().contracts();
+    assert_eq!(contracts.lookup_table(Cluster::Devnet, &table), Some(&[first, second][..]));
+    assert_eq!(contracts.lookup_table(Cluster::Mainnet, &table), None);
+    for (chain, accounts, times, why) in [
+        ("eip155:1", both.as_str(), 1, "no cluster"),
+        (Cluster::Devnet.chain(), "", 1, "nothing in it"),
+        (Cluster::Devnet.chain(), "\"desk\"", 1, "no address"),
+        (Cluster::Devnet.chain(), both.as_str(), 2, "said twice"),
+    ] {
+        assert!(with(chain, accounts, times).is_err(), "{why}");
+    }
 }
 
 #[test]
