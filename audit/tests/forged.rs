@@ -8,10 +8,11 @@ mod support;
 use std::sync::Arc;
 
 use chancery_audit::{
-    Act, Algorithm, Approval, Decision, Digest, End, Folder, Kept, LogReport, Outcome, Policy, Reason,
-    Record, Review, Spoken, Start, Trust, V1, Verdict, Wallet, canonical, verify_log,
+    Act, Added, Algorithm, Approval, ClientAdded, ClientRevoked, Decision, Digest, End, Folder, Kept,
+    LogReport, Outcome, Policy, Reason, Record, Review, Revoked, Spoken, Start, Trust, V1, Verdict, Wallet,
+    canonical, verify_log,
 };
-use chancery_core::{RequestId, Tenant, UnixMillis};
+use chancery_core::{RequestId, Serial, Subject, Tenant, UnixMillis};
 use serde_json::{Map, Value};
 use support::{Asked, House, Key, tiles};
 
@@ -180,6 +181,69 @@ fn wallet(n: u8, tenant: &str, chain: &str) -> Record {
     })
 }
 
+fn added(n: u8, serial: u8, name: &str) -> Record {
+    Record::Client(ClientAdded {
+        v: V1,
+        tenant: Tenant::default(),
+        request_id: request(n),
+        time_ms: NOW,
+        client: "op".parse().unwrap(),
+        certificate: Digest::of(b"certificate"),
+        added: Added {
+            serial: Serial::of([serial; 20]),
+            subject: subject(name),
+            certificate: Digest::of(&[serial]),
+            public_key: Digest::of(b"key"),
+            until_ms: NOW,
+        },
+    })
+}
+
+fn taken_back(n: u8, all: &[(u8, u8, &str)]) -> Record {
+    let revoked = |(serial, certificate, name): &(u8, u8, &str)| Revoked {
+        serial: Serial::of([*serial; 20]),
+        subject: subject(name),
+        certificate: Digest::of(&[*certificate]),
+    };
+    Record::Revocation(ClientRevoked {
+        v: V1,
+        tenant: Tenant::default(),
+        request_id: request(n),
+        time_ms: NOW,
+        client: "op".parse().unwrap(),
+        certificate: Digest::of(b"certificate"),
+        revoked: all.iter().map(revoked).collect(),
+    })
+}
+
+fn subject(name: &str) -> Subject {
+    format!("chancery://default/client/{name}").parse().unwrap()
+}
+
+/// Would catch a log in which a certificate was issued past it, and only its end was written down.
+#[tokio::test]
+async fn what_is_taken_back_was_issued_and_is_taken_back_once() {
+    let both = || vec![added(1, 1, "a"), added(2, 2, "b")];
+    let with = |end: Vec<Record>| found([both(), end].concat());
+    assert_eq!(with(vec![taken_back(3, &[(1, 1, "a"), (2, 2, "b")])]).await, None);
+    for forged in [
+        // Never issued, under another number, for another name, another certificate of that number.
+        vec![taken_back(3, &[(3, 3, "a")])],
+        vec![taken_back(3, &[(2, 1, "a")])],
+        vec![taken_back(3, &[(1, 1, "b")])],
+        vec![taken_back(3, &[(1, 2, "a")])],
+        vec![taken_back(3, &[(1, 1, "a"), (1, 1, "a")])],
+        vec![taken_back(3, &[(1, 1, "a")]), taken_back(4, &[(1, 1, "a")])],
+        vec![added(3, 1, "a")],
+    ] {
+        assert_eq!(with(forged).await, Some(Reason::CertificateUnfounded));
+    }
+    assert_eq!(
+        found(vec![taken_back(3, &[(1, 1, "a")]), added(1, 1, "a")]).await,
+        Some(Reason::CertificateUnfounded)
+    );
+}
+
 /// Would catch a log that passes though its appliance was changed past its officers.
 #[tokio::test]
 async fn where_policy_governs_changes_each_stands_between_its_decision_and_its_release() {
@@ -240,7 +304,7 @@ async fn what_governs_changes_is_remembered_from_run_to_run() {
     house.close().await;
     // What a program of before wrote did not know of it: the entries are verified again, the checkpoints seen stay.
     let mut older: Map<String, Value> = serde_json::from_slice(&state).unwrap();
-    for name in ["sha256", "changes"] {
+    for name in ["sha256", "changes", "issued"] {
         older.remove(name).unwrap();
     }
     older["counts"].as_object_mut().unwrap().remove("clients").unwrap();

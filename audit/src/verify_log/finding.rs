@@ -127,6 +127,14 @@ pub enum LogError {
         /// What does not hold.
         rule: &'static str,
     },
+    /// A certificate that was never issued is taken back, or one is taken back or issued again.
+    #[error("entry {index}: {rule}")]
+    Certificate {
+        /// Its index.
+        index: u64,
+        /// What does not hold.
+        rule: &'static str,
+    },
     /// A rotation of the log's keys that the keys before did not vouch for.
     #[error("entry {index}: the log's keys are not rotated as they must be: {rule}")]
     Rotation {
@@ -250,6 +258,8 @@ pub enum Reason {
     PolicyUnsigned,
     /// A bundle, a wallet or a certificate that nobody agreed to, where the bundle in force says who must.
     ChangeUnfounded,
+    /// A certificate is taken back that the log does not say was issued.
+    CertificateUnfounded,
     /// The log's keys were rotated without the word of those before, or a key goes on that was replaced.
     RotationUnfounded,
     /// Too many decisions are open.
@@ -291,6 +301,7 @@ impl Reason {
         Self::ReviewUnfounded,
         Self::PolicyUnsigned,
         Self::ChangeUnfounded,
+        Self::CertificateUnfounded,
         Self::RotationUnfounded,
         Self::TooManyOpen,
         Self::RootMismatch,
@@ -323,6 +334,7 @@ impl Reason {
             Self::ReviewUnfounded => "review-unfounded",
             Self::PolicyUnsigned => "policy-unsigned",
             Self::ChangeUnfounded => "change-unfounded",
+            Self::CertificateUnfounded => "certificate-unfounded",
             Self::RotationUnfounded => "rotation-unfounded",
             Self::TooManyOpen => "too-many-open",
             Self::RootMismatch => "root-mismatch",
@@ -367,6 +379,7 @@ impl LogError {
             Self::Review { .. } => Reason::ReviewUnfounded,
             Self::Endorsement { .. } => Reason::PolicyUnsigned,
             Self::Change { .. } => Reason::ChangeUnfounded,
+            Self::Certificate { .. } => Reason::CertificateUnfounded,
             Self::Rotation { .. } | Self::KeyRetired { .. } => Reason::RotationUnfounded,
             Self::Open { .. } => Reason::TooManyOpen,
             Self::Root { .. } => Reason::RootMismatch,

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::certificates::Issued;
 use super::change::Changes;
 use super::{Counts, OPEN, Pass};
 use crate::canonical::encode;
@@ -18,8 +19,8 @@ use crate::tile::{Edge, Tile, edge_of, levels};
 use crate::trust::Trust;
 use crate::verify::Decided;
 
-/// The format written here. Format 1 did not know who must agree to changes.
-const FORMAT: u64 = 2;
+/// The format written here. Format 1 did not know who must agree to changes, format 2 not which certificates were issued.
+const FORMAT: u64 = 3;
 
 /// Why a kept verification cannot be gone on from.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +42,7 @@ pub struct Kept {
     pub(super) edge: Edge,
     pub(super) open: BTreeMap<u64, Decided>,
     pub(super) changes: Changes,
+    pub(super) issued: Issued,
     pub(super) counts: Counts,
     pub(super) turns: Box<Turns>,
     /// Those not reached yet and the newest seen, by size.
@@ -62,6 +64,8 @@ struct Document {
     open: Vec<Undecided>,
     #[serde(default)]
     changes: Changes,
+    #[serde(default)]
+    issued: Issued,
     counts: Counts,
     #[serde(skip_serializing_if = "Turns::is_empty", default)]
     turns: Turns,
@@ -117,8 +121,8 @@ impl Kept {
             return Ok(Self { seen, ..Self::default() });
         }
         let open = document.open.into_iter().map(|open| (open.leaf, open.decision)).collect();
-        let Document { changes, counts, turns, .. } = document;
-        Ok(Self { edge, open, changes, counts, turns: Box::new(turns), seen })
+        let Document { changes, issued, counts, turns, .. } = document;
+        Ok(Self { edge, open, changes, issued, counts, turns: Box::new(turns), seen })
     }
 
     /// Entries verified.
@@ -158,7 +162,7 @@ fn edge(size: u64, tiles: &[HexBytes]) -> Option<Edge> {
 
 /// The text of what was verified so far.
 pub(super) fn write(pass: &Pass<'_>) -> Vec<u8> {
-    let Pass { trust, edge, open, changes, counts, turns, seen, .. } = pass;
+    let Pass { trust, edge, open, changes, issued, counts, turns, seen, .. } = pass;
     debug_assert!(open.len() <= OPEN, "the pass bounds it");
     let tile = |level| {
         let (number, width) = edge_of(level, edge.size());
@@ -172,6 +176,7 @@ pub(super) fn write(pass: &Pass<'_>) -> Vec<u8> {
         edge: levels(edge.size()).map(tile).collect(),
         open: open.iter().map(undecided).collect(),
         changes: changes.clone(),
+        issued: issued.clone(),
         counts: *counts,
         turns: (**turns).clone(),
         seen: seen.iter().map(|seen| seen.note().to_owned()).collect(),

@@ -7,6 +7,7 @@ use std::thread::Scope;
 
 use chancery_core::limit;
 
+use super::certificates::Papers;
 use super::change::Changed;
 use super::finding::LogError;
 use crate::approval::{Approval, Review};
@@ -36,7 +37,7 @@ pub(super) enum Step {
     Login,
     Ceremony,
     Authority,
-    Client(Box<Changed>),
+    Client(Box<Changed>, Papers),
     Policy(Box<Policy>),
     Rotation(Box<Rotation>),
 }
@@ -54,8 +55,10 @@ impl From<Record> for Step {
             Record::Login(_) => Self::Login,
             Record::Ceremony(_) => Self::Ceremony,
             Record::Authority(_) => Self::Authority,
-            Record::Client(added) => Self::Client(Box::new(Changed::from(&added))),
-            Record::Revocation(revoked) => Self::Client(Box::new(Changed::from(&revoked))),
+            Record::Client(added) => Self::Client(Box::new(Changed::from(&added)), Papers::from(&added)),
+            Record::Revocation(revoked) => {
+                Self::Client(Box::new(Changed::from(&revoked)), Papers::from(&revoked))
+            }
             Record::Policy(policy) => Self::Policy(Box::new(policy)),
             Record::Rotation(rotation) => Self::Rotation(rotation),
         }

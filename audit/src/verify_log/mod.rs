@@ -3,6 +3,7 @@
 //! to an earlier decision, every policy bundle is signed by those who must, and nothing is changed that nobody agreed to. One
 //! pass, in bounded memory, that can be left at any bundle and gone on from there.
 
+mod certificates;
 mod change;
 mod finding;
 mod follow;
@@ -32,6 +33,7 @@ use crate::rotation::{Turn, Turns};
 use crate::tile::{Completed, Edge, WIDTH, edge_of, levels};
 use crate::trust::Trust;
 use crate::verify::{Decided, belongs};
+use certificates::Issued;
 use change::{Changed, Changes};
 use lane::{Bundle, Lanes, Reading, Step};
 
@@ -150,6 +152,7 @@ pub struct Pass<'a> {
     edge: Edge,
     open: BTreeMap<u64, Decided>,
     changes: Changes,
+    issued: Issued,
     counts: Counts,
     turns: Box<Turns>,
     resumed_from: u64,
@@ -165,7 +168,7 @@ impl<'a> Pass<'a> {
         newest: SignedCheckpoint,
         start: Start<'_>,
     ) -> Result<Self, LogError> {
-        let Kept { edge, open, changes, counts, turns, mut seen } = match start {
+        let Kept { edge, open, changes, issued, counts, turns, mut seen } = match start {
             Start::Afresh => Kept::default(),
             Start::Since(older) => Kept { seen: vec![older.clone()], ..Kept::default() },
             Start::From(kept) => kept,
@@ -185,7 +188,7 @@ impl<'a> Pass<'a> {
             seen.remove(SEEN - 1);
         }
         let (reading, resumed_from) = (Reading { mirror, size }, edge.size());
-        Ok(Self { reading, trust, edge, open, changes, counts, turns, resumed_from, seen, newest })
+        Ok(Self { reading, trust, edge, open, changes, issued, counts, turns, resumed_from, seen, newest })
     }
 
     /// Entries verified so far, those of earlier runs included.
@@ -300,9 +303,10 @@ impl<'a> Pass<'a> {
             Step::Login => self.counts.logins += 1,
             Step::Ceremony => self.counts.ceremonies += 1,
             Step::Authority => self.counts.clients += 1,
-            Step::Client(changed) => {
+            Step::Client(changed, papers) => {
                 self.counts.clients += 1;
                 self.changes.change(&changed, &self.open).map_err(wrong)?;
+                self.issued.take(&papers).map_err(|rule| LogError::Certificate { index, rule })?;
             }
             Step::Rotation(rotation) => {
                 let wrong = |rule| LogError::Rotation { index, rule };
