@@ -146,6 +146,14 @@ impl Public {
         }
     }
 
+    /// The fingerprint of the master key (BIP-32).
+    ///
+    /// # Errors
+    /// [`Error::Failed`] for an account that is none.
+    pub fn master(&self) -> Result<u32, Error> {
+        Ok(self.account()?.master())
+    }
+
     /// The account's path.
     ///
     /// # Errors
@@ -267,6 +275,12 @@ impl Seen {
     #[must_use]
     pub fn request(&self) -> &ColdRequest {
         &self.request
+    }
+
+    /// The chain it is good on, as CAIP-2 has it; `eip155:*` is any.
+    #[must_use]
+    pub fn chain(&self) -> &str {
+        &self.description.chain
     }
 
     /// SHA-256 of its bytes.

@@ -5,6 +5,7 @@ mod cold;
 pub mod command;
 mod connection;
 mod daemon;
+mod device;
 mod error;
 mod events;
 mod exit;

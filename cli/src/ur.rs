@@ -1,4 +1,4 @@
-//! Files that cross to a machine apart as text or pictures: uniform resources (BCR-2020-005) of type `bytes`, in parts of one QR
+//! What crosses to a machine apart as text or pictures: uniform resources (BCR-2020-005), our files of type `bytes`, in parts of one QR
 //! code each. Parts may be lost or come twice or in any order. What comes in is only as good as what its reader verifies.
 
 use std::path::{Path, PathBuf};
@@ -44,8 +44,8 @@ impl Form {
         }
         let text = match (self.ur, self.qr) {
             (false, false) => bytes.to_vec(),
-            (_, true) => pictures(&parts(bytes)?)?.into_bytes(),
-            (true, false) => (parts(bytes)?.join("\n") + "\n").into_bytes(),
+            (_, true) => pictures(&parts(&Message::of_bytes(BYTES, bytes))?)?.into_bytes(),
+            (true, false) => (parts(&Message::of_bytes(BYTES, bytes))?.join("\n") + "\n").into_bytes(),
         };
         match &self.out {
             Some(path) => {
@@ -58,57 +58,105 @@ impl Form {
     }
 }
 
+/// What a uniform resource holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Its type, in small letters.
+    pub kind: String,
+    /// Its CBOR.
+    pub cbor: Vec<u8>,
+}
+
+impl Message {
+    /// Bytes of a type that is nothing else.
+    pub fn of_bytes(kind: &str, bytes: &[u8]) -> Self {
+        Self { kind: kind.to_owned(), cbor: byte_string(bytes) }
+    }
+
+    /// The bytes of such a type.
+    pub fn bytes(&self) -> Option<&[u8]> {
+        of_byte_string(&self.cbor)
+    }
+}
+
+/// What was read.
+pub enum Found {
+    /// A file's own bytes.
+    Plain(Vec<u8>),
+    /// Of another type than `bytes`.
+    Typed(Message),
+}
+
 /// Reads a file, or its UR parts; `-` is standard input.
 ///
 /// # Errors
 /// [`Error::File`], [`Error::Content`].
 pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    match read_any(path)? {
+        Found::Plain(bytes) => Ok(bytes),
+        Found::Typed(Message { kind, .. }) => {
+            Err(Error::content(path, format!("is no whole UR: its type is `{kind}`, not `{BYTES}`")))
+        }
+    }
+}
+
+/// The same, or UR parts of whatever type.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_any(path: &Path) -> Result<Found, Error> {
     let bytes = file::read_or_stdin(path)?;
     let is_ur = bytes.get(..3).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"ur:"));
     if !is_ur {
-        return Ok(bytes);
+        return Ok(Found::Plain(bytes));
     }
+    let wrong = |what: &str| Error::content(path, format!("is no whole UR: {what}"));
     let text = std::str::from_utf8(&bytes).map_err(|_| Error::content(path, "is no UR"))?;
-    joined(text).map_err(|what| Error::content(path, format!("is no whole UR: {what}")))
+    let message = received(text).map_err(|what| wrong(&what))?;
+    if message.kind != BYTES {
+        return Ok(Found::Typed(message));
+    }
+    let bytes = message.bytes().ok_or_else(|| wrong("it holds something else than bytes"))?;
+    Ok(Found::Plain(bytes.to_vec()))
 }
 
-/// The parts of a file, as many as it takes; a small one has one.
-fn parts(bytes: &[u8]) -> Result<Vec<String>, Error> {
+/// The parts of a message, as many as it takes; a small one has one.
+///
+/// # Errors
+/// [`Error::Failed`].
+pub fn parts(message: &Message) -> Result<Vec<String>, Error> {
     let failed = |error: ur::ur::Error| Error::Failed(format!("it cannot be written as UR: {error}"));
-    let message = byte_string(bytes);
-    if message.len() <= PART_BYTES {
-        return Ok(vec![ur::ur::try_encode(&message, &ur::Type::Bytes).map_err(failed)?]);
+    let Message { kind, cbor } = message;
+    if cbor.len() <= PART_BYTES {
+        return Ok(vec![ur::ur::try_encode(cbor, &ur::Type::Custom(kind)).map_err(failed)?]);
     }
-    let mut encoder = ur::Encoder::bytes(&message, PART_BYTES).map_err(failed)?;
+    let mut encoder = ur::Encoder::new(cbor, PART_BYTES, kind).map_err(failed)?;
     (0..encoder.fragment_count()).map(|_| encoder.next_part().map_err(failed)).collect()
 }
 
-/// The file that parts are of, one a line.
-fn joined(text: &str) -> Result<Vec<u8>, String> {
+/// The message that parts are of, one a line.
+///
+/// # Errors
+/// What they are not.
+pub fn received(text: &str) -> Result<Message, String> {
     let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     if lines.len() > PARTS {
         return Err(format!("more than {PARTS} parts"));
     }
     let told = |error: ur::ur::Error| error.to_string();
+    let of = |kind: &str, cbor| Message { kind: kind.to_ascii_lowercase(), cbor };
     if let [one] = lines.as_slice()
-        && let (ur::ur::Kind::SinglePart, message) = ur::ur::decode(one).map_err(told)?
+        && let (ur::ur::Kind::SinglePart, cbor) = ur::ur::decode(one).map_err(told)?
     {
         let kind = one.get(3..).and_then(|rest| rest.split('/').next()).unwrap_or_default();
-        return whole(kind, &message);
+        return Ok(of(kind, cbor));
     }
     let mut decoder = ur::Decoder::default();
     for line in lines {
         decoder.receive(line).map_err(told)?;
     }
-    let message = decoder.message().map_err(told)?.ok_or("parts are missing")?;
-    whole(decoder.ur_type().unwrap_or_default(), &message)
-}
-
-fn whole(kind: &str, message: &[u8]) -> Result<Vec<u8>, String> {
-    if !kind.eq_ignore_ascii_case(BYTES) {
-        return Err(format!("its type is `{kind}`, not `{BYTES}`"));
-    }
-    of_byte_string(message).map(<[u8]>::to_vec).ok_or_else(|| "it holds something else than bytes".to_owned())
+    let cbor = decoder.message().map_err(told)?.ok_or("parts are missing")?;
+    Ok(of(decoder.ur_type().unwrap_or_default(), cbor))
 }
 
 /// A CBOR byte string (RFC 8949, 3.1), its length in the shortest form.
@@ -141,7 +189,11 @@ fn of_byte_string(message: &[u8]) -> Option<&[u8]> {
 }
 
 /// Each part as a QR code, in half blocks: two rows a line, dark on light.
-fn pictures(parts: &[String]) -> Result<String, Error> {
+/// Parts as QR codes, one below the other.
+///
+/// # Errors
+/// [`Error::Failed`] for a part that fits no code.
+pub fn pictures(parts: &[String]) -> Result<String, Error> {
     let mut text = String::new();
     for (part, number) in parts.iter().zip(1..) {
         // Upper case is what QR codes write densely (BCR-2020-005).
@@ -157,6 +209,15 @@ fn pictures(parts: &[String]) -> Result<String, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn parts(bytes: &[u8]) -> Result<Vec<String>, Error> {
+        super::parts(&Message::of_bytes(BYTES, bytes))
+    }
+
+    fn joined(text: &str) -> Result<Vec<u8>, String> {
+        let message = received(text)?;
+        message.bytes().map(<[u8]>::to_vec).ok_or_else(|| message.kind)
+    }
 
     /// The message of BCR-2020-005's test vectors ("Wolf"): its bytes come of Xoshiro256**, seeded by that word.
     const WOLF: [u8; 50] = [
@@ -211,7 +272,7 @@ mod tests {
         changed.replace_range(20..22, "ae");
         assert!(joined(&changed).is_err(), "its checksum does not hold");
         let other = WOLF_UR.replace("bytes", "crypto-psbt");
-        assert!(joined(&other).unwrap_err().contains("crypto-psbt"));
+        assert_eq!(received(&other).unwrap().kind, "crypto-psbt");
     }
 
     /// Would catch parts that join to something else in another order, or that pass for a whole when one is missing.

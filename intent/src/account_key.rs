@@ -49,6 +49,12 @@ impl AccountKey {
         Ok(Self { master: fingerprint(master), path: path.to_vec(), xpub })
     }
 
+    /// The fingerprint of the master key (BIP-32).
+    #[must_use]
+    pub fn master(&self) -> u32 {
+        u32::from_be_bytes(self.master.to_bytes())
+    }
+
     /// The steps from the seed to the account.
     #[must_use]
     pub fn path(&self) -> &[u32] {

@@ -18,6 +18,7 @@ use std::process::Command;
 
 use appliance::{Answer, chancery, run};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bitcoin::bip32::{DerivationPath, Xpriv, Xpub};
 use bitcoin::secp256k1::{Message, Secp256k1, SecretKey};
 use serde_json::{Value, json};
 use vault::{RULES, Scene, failed, refused, signer_of, transfer};
@@ -196,6 +197,130 @@ async fn where_changes_are_governed_officers_see_the_key_of_a_cold_wallet() {
     assert_eq!(released.status, 200, "{released:?}");
     let raw = released.body["signed_transaction"].as_str().unwrap();
     assert_eq!(signer_of(raw, 0, 1), made.body["address"].as_str().unwrap());
+}
+
+/// A device of another maker: an account below a master key, and nothing of this project.
+struct Device {
+    master: Xpriv,
+    account: String,
+}
+
+impl Device {
+    fn with(path: &str) -> Self {
+        let secp = Secp256k1::new();
+        let master = Xpriv::new_master(bitcoin::NetworkKind::Test, &[42; 32]).unwrap();
+        let account = master.derive_priv(&secp, &path.parse::<DerivationPath>().unwrap()).unwrap();
+        let public = Xpub::from_priv(&secp, &account);
+        Self { master, account: format!("[{}/{path}]{public}", master.fingerprint(&secp)) }
+    }
+
+    fn public(&self, scene: &Scene, of: &Value) -> String {
+        let public = json!({ "v": 1, "kind": "chancery.cold.public", "for": of, "account": self.account });
+        std::fs::write(scene.at("device.json"), public.to_string()).unwrap();
+        scene.at("device.json")
+    }
+}
+
+/// Would catch a request that a device does not understand, and a PSBT whose signatures are taken for others'.
+#[tokio::test]
+async fn a_device_of_another_maker_signs_a_psbt() {
+    let Some(scene) = Scene::open(RULES).await else { return };
+    let device = Device::with("84'/1'/0'");
+    let of = json!({ "chain": "bitcoin", "network": "regtest", "descriptor": "wpkh(@0/<0;1>/*)" });
+    let public = device.public(&scene, &of);
+    let create = ["wallet", "create", "coins", "--bitcoin", "regtest", "--cold", &public];
+    let (code, made, talk) = run(&scene.as_operator(), &create);
+    assert_eq!(code, 0, "{made} {talk}");
+    let mut psbt = payment(&Watched::of(&made), &[[0, 0], [0, 7]], [1, 0]);
+    let ask = json!({ "wallet": "coins", "payload": { "type": "bitcoin.psbt", "data": STANDARD.encode(psbt.serialize()) } });
+    let answer = scene.client.post("/v1/sign", &ask, Some("coins-1")).await;
+    let id = answer.body["request_id"].as_str().unwrap();
+    scene.approved(id).await;
+    assert_eq!(scene.export(id, "request.json", &[]).0, 0);
+    let (request, trust) = (scene.at("request.json"), scene.at("trust.json"));
+    let show = ["cold", "show", &request, "--trust", &trust, "--ur", "psbt"];
+    let (code, shown, talk) = scene.apart(&show);
+    assert_eq!((code, &shown["type"]), (0, &json!("crypto-psbt")), "{talk}");
+    let parts = shown["parts"].as_array().unwrap();
+    assert!(
+        parts.len() > 1 && parts.iter().all(|part| part.as_str().unwrap().starts_with("ur:crypto-psbt/"))
+    );
+    failed(&scene.apart(&[&show[..6], &["eth-sign-request"]].concat()), "crypto-psbt");
+
+    let signed = |psbt: &bitcoin::Psbt| std::fs::write(scene.at("answer.psbt"), psbt.serialize()).unwrap();
+    let submit = ["cold", "submit", &scene.at("answer.psbt"), "--request", &request].map(str::to_owned);
+    let submit: Vec<_> = submit.iter().map(String::as_str).collect();
+    signed(&psbt);
+    failed(&run(&scene.as_client(), &submit), "0 of 2 signatures");
+    failed(&run(&scene.as_client(), &submit[..3]), "--request");
+    psbt.sign(&device.master, &Secp256k1::new()).unwrap();
+    signed(&psbt);
+    let (code, released, talk) = run(&scene.as_client(), &submit);
+    assert_eq!(code, 0, "{released} {talk}");
+    let raw = hex::decode(&released["signed_transaction"].as_str().unwrap()[2..]).unwrap();
+    for (index, input) in psbt.inputs.iter().enumerate() {
+        let spent = &input.non_witness_utxo.as_ref().unwrap().output[0];
+        let flags = bitcoinconsensus::VERIFY_ALL_PRE_TAPROOT;
+        let (script, value) = (spent.script_pubkey.as_bytes(), spent.value.to_sat());
+        bitcoinconsensus::verify_with_flags(script, value, &raw, None, index, flags).unwrap();
+    }
+}
+
+/// Would catch an answer that is taken for another request's, and parity where `r || s` is meant.
+#[tokio::test]
+async fn a_device_of_another_maker_signs_a_transaction() {
+    let Some(scene) = Scene::open(RULES).await else { return };
+    let device = Device::with("44'/60'/0'");
+    // Ethereum's accounts are spelled as mainnet's.
+    let mut account = device.account.clone();
+    let (origin, xpub) = account.split_once(']').unwrap();
+    let mut main: Xpub = xpub.parse().unwrap();
+    main.network = bitcoin::NetworkKind::Main;
+    account = format!("{origin}]{main}");
+    let public = Device { account, ..device }.public(&scene, &json!({ "chain": "ethereum" }));
+    let create = ["wallet", "create", "vault", "--chain-id", "31337", "--index", "2", "--cold", &public];
+    let (code, made, talk) = run(&scene.as_operator(), &create);
+    assert_eq!(code, 0, "{made} {talk}");
+    let id = scene.ask(0, 1, "payment").await;
+    scene.approved(&id).await;
+    assert_eq!(scene.export(&id, "request.json", &[]).0, 0);
+    let (request, trust) = (scene.at("request.json"), scene.at("trust.json"));
+    let show = ["cold", "show", &request, "--trust", &trust, "--ur", "eth-sign-request", "--public", &public];
+    let (code, shown, talk) = scene.apart(&show);
+    assert_eq!((code, &shown["type"]), (0, &json!("eth-sign-request")), "{talk}");
+    let (_, asked) = ur::ur::decode(shown["parts"][0].as_str().unwrap()).unwrap();
+    let has = |bytes: &[u8]| asked.windows(bytes.len()).any(|window| window == bytes);
+    let uuid: Vec<u8> = hex::decode(id.replace('-', "")).unwrap();
+    let address = hex::decode(&made["address"].as_str().unwrap()[2..]).unwrap();
+    assert!(
+        has(&transfer(0, 1)) && has(&uuid) && has(&address),
+        "what the device shows: {}",
+        hex::encode(&asked)
+    );
+
+    let secp = Secp256k1::new();
+    let path: DerivationPath = "44'/60'/0'/0/2".parse().unwrap();
+    let key =
+        Xpriv::new_master(bitcoin::NetworkKind::Test, &[42; 32]).unwrap().derive_priv(&secp, &path).unwrap();
+    let digest = alloy_primitives::keccak256(transfer(0, 1));
+    let signature = secp.sign_ecdsa(&Message::from_digest(digest.0), &key.private_key).serialize_compact();
+    let answer = |uuid: &[u8]| {
+        // EIP-4527: {1: 37(request), 2: r || s || v}.
+        let cbor = [&[0xa2, 1, 0xd8, 0x25, 0x50], uuid, &[2, 0x58, 65], &signature, &[27]].concat();
+        let text = ur::ur::try_encode(&cbor, &ur::Type::Custom("eth-signature")).unwrap();
+        std::fs::write(scene.at("answer.ur"), text.to_uppercase()).unwrap();
+    };
+    let submit = ["cold", "submit", &scene.at("answer.ur"), "--request", &request].map(str::to_owned);
+    let submit: Vec<_> = submit.iter().map(String::as_str).collect();
+    answer(&[7; 16]);
+    failed(&run(&scene.as_client(), &submit), "for another one");
+    answer(&uuid);
+    let (code, released, talk) = run(&scene.as_client(), &submit);
+    assert_eq!(code, 0, "{released} {talk}");
+    assert_eq!(
+        signer_of(released["signed_transaction"].as_str().unwrap(), 0, 1),
+        made["address"].as_str().unwrap()
+    );
 }
 
 /// Would catch a wallet that only this project's own program can sign for, and a message that needs no approval and is signed at

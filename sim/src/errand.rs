@@ -280,7 +280,10 @@ impl World {
             return;
         }
         match released {
-            Ok(released) => self.seen(|account| account.released(client, key, &released)),
+            Ok(released) => {
+                machine::note(format!("{key} is brought, and released"));
+                self.seen(|account| account.released(client, key, &released));
+            }
             Err(refusal) => self.not_now(key, &refusal),
         }
     }

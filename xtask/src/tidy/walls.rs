@@ -175,7 +175,12 @@ const WALLS: &[(&str, &[&str], &str)] = &[
         "policies are evaluated in one place, stricter than Cedar alone; the prover passes its types on",
     ),
     ("cedar-policy-symcc", &["chancery-prove"], "solvers are run and believed in one place"),
-    ("ur", &["chancery-cli"], "what crosses to a machine apart is written and read in one place"),
+    (
+        "ur",
+        &["chancery-cli", "chancery-server"],
+        "what crosses to a machine apart is written and read in one place; tests of the door play a device",
+    ),
+    ("minicbor", &["chancery-cli"], "what crosses to a machine apart is written and read in one place"),
     ("qrcode", &["chancery-cli"], "what crosses to a machine apart is shown in one place"),
     (
         "age",

@@ -11,8 +11,8 @@ use crate::command::sign::{signed, write_receipt};
 use crate::connection::Connection;
 use crate::error::causes;
 use crate::http::{Api, Call};
-use crate::ur::{self, Form};
-use crate::{Error, Exit, Output};
+use crate::ur::{self, Form, Found, Message};
+use crate::{Error, Exit, Output, device};
 
 /// `chancery cold export`.
 #[derive(Args, Debug)]
@@ -49,21 +49,44 @@ impl Export {
 /// `chancery cold submit`.
 #[derive(Args, Debug)]
 #[command(after_help = "Prints what `chancery sign` prints.\n\n\
-    Examples:\n  chancery cold submit signed.json --receipt receipt.json")]
+    Examples:\n  chancery cold submit signed.json --receipt receipt.json\n  \
+    chancery cold submit answer.ur --request request.json")]
 pub struct Submit {
-    /// What `chancery cold sign` wrote, or its UR parts, one a line; `-` for standard input
+    /// What `chancery cold sign` wrote, or its UR parts, one a line; or a device's: a PSBT, `crypto-psbt`, `eth-signature`; `-` for
+    /// standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// The request that a device of another maker answers
+    #[arg(long, value_name = "FILE")]
+    request: Option<PathBuf>,
     /// Where to write the receipt
     #[arg(long, value_name = "FILE")]
     receipt: Option<PathBuf>,
 }
 
 impl Submit {
-    pub fn run(&self, connection: &Connection, output: &Output) -> Result<Exit, Error> {
-        let brought = ColdSigned::parse(&ur::read(&self.file)?).map_err(|error| {
-            Error::content(&self.file, format!("is nothing that was signed: {}", causes(&error)))
+    fn brought(&self) -> Result<ColdSigned, Error> {
+        let wrong =
+            |path: &PathBuf, what: &str, error| Error::content(path, format!("{what}: {}", causes(&error)));
+        let answer = match ur::read_any(&self.file)? {
+            Found::Plain(bytes) if bytes.starts_with(b"psbt\xff") => Message::of_bytes(device::PSBT, &bytes),
+            Found::Plain(bytes) => {
+                return ColdSigned::parse(&bytes)
+                    .map_err(|error| wrong(&self.file, "is nothing that was signed", error));
+            }
+            Found::Typed(message) => message,
+        };
+        let request = self.request.as_ref().ok_or_else(|| Error::Usage {
+            detail: format!("a device's answer (`{}`) does not name its request", answer.kind),
+            hint: "give the request's file with `--request`",
         })?;
+        let asked = ColdRequest::parse(&ur::read(request)?)
+            .map_err(|error| wrong(request, "is no request for a cold wallet", error))?;
+        device::brought(&answer, &asked)
+    }
+
+    pub fn run(&self, connection: &Connection, output: &Output) -> Result<Exit, Error> {
+        let brought = self.brought()?;
         let api = Api::open(connection, output)?;
         let id = brought.request_id.to_string();
         let answer = api.call(&Call::post(&["requests", &id, "cold"], json!(brought)))?;

@@ -13,7 +13,7 @@ use crate::cold::{Own, PUBLIC, Public, Seen};
 use crate::command::trust;
 use crate::typed::PasswordFrom;
 use crate::ur::{self, Form};
-use crate::{Error, Exit, Output, when};
+use crate::{Error, Exit, Output, device, when};
 
 /// What is read.
 #[derive(Args, Debug)]
@@ -28,21 +28,61 @@ pub struct Request {
 
 /// `chancery cold show`.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  chancery cold show request.json --trust trust.json")]
+#[command(
+    after_help = "A device of another maker is shown `crypto-psbt` (BCR-2020-006) or `eth-sign-request` (EIP-4527), once the request \
+    was verified here; `chancery cold submit ANSWER --request FILE` takes what it gives back.\n\n\
+    Examples:\n  chancery cold show request.json --trust trust.json\n  \
+    chancery cold show request.json --trust trust.json --ur psbt --qr\n  \
+    chancery cold show request.json --trust trust.json --ur eth-sign-request --public public.json"
+)]
 pub struct Show {
     #[command(flatten)]
     request: Request,
     /// The log's name and keys; without, nothing is verified, and it says so
     #[arg(long, value_name = "FILE")]
     trust: Option<PathBuf>,
+    /// Write it for a device of another maker, as UR parts, instead of showing it: `psbt` or `eth-sign-request`
+    #[arg(long, value_name = "TYPE", value_parser = ["psbt", "eth-sign-request"], requires = "trust")]
+    ur: Option<String>,
+    /// Show these parts as QR codes
+    #[arg(long, requires = "ur")]
+    qr: bool,
+    /// The wallet's public file: tells the device which of its master keys
+    #[arg(long, value_name = "FILE", requires = "ur")]
+    public: Option<PathBuf>,
 }
 
 impl Show {
     pub fn run(&self, output: &Output) -> Result<Exit, Error> {
         let trust = self.trust.as_deref().map(trust::read).transpose()?;
         let bytes = ur::read(&self.request.file)?;
-        Seen::read(&bytes, trust.as_ref(), self.request.policy.as_deref())?.show(output)?;
+        let seen = Seen::read(&bytes, trust.as_ref(), self.request.policy.as_deref())?;
+        match &self.ur {
+            None => seen.show(output)?,
+            Some(kind) => self.for_device(&seen, kind, output)?,
+        }
         Ok(Exit::Ok)
+    }
+
+    fn for_device(&self, seen: &Seen, kind: &str, output: &Output) -> Result<(), Error> {
+        seen.in_time(when::now())?;
+        let public = self.public.as_deref().map(Public::read).transpose()?;
+        let master = public.map(|public| public.master()).transpose()?;
+        let message = device::request(seen.request(), seen.chain(), master)?;
+        if message.kind != if kind == "psbt" { device::PSBT } else { device::ETH_REQUEST } {
+            return Err(Error::Usage {
+                detail: format!("the request is of the type `{}`", message.kind),
+                hint: "a PSBT is shown with `--ur psbt`, what an Ethereum wallet signs with `--ur eth-sign-request`",
+            });
+        }
+        let parts = ur::parts(&message)?;
+        if output.is_json() {
+            output.document(&json!({ "type": message.kind, "parts": parts }))
+        } else if self.qr {
+            output.bytes(ur::pictures(&parts)?.as_bytes())
+        } else {
+            parts.iter().try_for_each(|part| output.line(part))
+        }
     }
 }
 
