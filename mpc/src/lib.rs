@@ -4,6 +4,7 @@
 //! same, and who did not keep to the protocol is named. Time, transport and storage are the caller's. If this room is wrong, a key
 //! is put together outside of every policy, or a wallet is lost.
 
+pub mod bls;
 pub mod ecdsa;
 pub mod epoch;
 mod fault;

@@ -9,6 +9,7 @@ mod errand;
 mod life;
 mod machine;
 mod matrix;
+mod parties;
 mod people;
 mod setback;
 mod token;
@@ -25,6 +26,8 @@ use xtask::talk;
 const SEEDS: u64 = 10_000;
 /// Seeds that fit a normal test run.
 const QUICK_SEEDS: u64 = 150;
+/// The same, of parties.
+const QUICK_PARTIES: u64 = 60;
 
 /// Why a simulation cannot be run.
 #[derive(Debug, thiserror::Error)]
@@ -58,11 +61,23 @@ impl SimError {
     }
 }
 
+/// What is simulated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Of {
+    /// The house: store, log, walk and worker
+    House,
+    /// Parties who hold a key's shares
+    Parties,
+}
+
 /// Run the appliance on a simulated machine, and see whether it keeps its promises.
 #[derive(Debug, Parser)]
 #[command(after_help = "Examples:\n  chancery-sim --quick\n  chancery-sim --runs 100000 --first 10000\n  \
     chancery-sim --seed 4711        replay one seed and show what happened")]
 struct Args {
+    /// What is simulated
+    #[arg(long, value_enum, default_value_t = Of::House)]
+    of: Of,
     /// The size that fits a normal test run
     #[arg(long)]
     quick: bool,
@@ -84,22 +99,33 @@ struct Args {
     /// Something wrong on purpose: this must be found
     #[arg(long, value_name = "WHAT")]
     planted: Option<life::Planted>,
+    /// The same, in a party
+    #[arg(long, value_name = "WHAT")]
+    plant: Option<parties::Planted>,
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    let (house, quick) = match args.of {
+        Of::House => (true, QUICK_SEEDS),
+        Of::Parties => (false, QUICK_PARTIES),
+    };
+    let runs = args.runs.unwrap_or(if args.quick { quick } else { SEEDS });
     match args.seed {
-        Some(seed) => replay(seed, &args),
-        None => {
-            let runs = args.runs.unwrap_or(if args.quick { QUICK_SEEDS } else { SEEDS });
-            match matrix::run(args.first, runs, args.planted) {
-                Ok(row) => {
-                    talk::data(&serde_json::to_string(&row).unwrap_or_default());
-                    ExitCode::SUCCESS
-                }
-                Err(error) => failed(&error),
-            }
+        Some(seed) if house => replay(seed, &args),
+        Some(seed) => tell(seed, &parties::simulate(seed, args.plant), args.brief),
+        None if !house => {
+            let row = parties::run(args.first, runs, args.plant);
+            talk::data(&serde_json::to_string(&row).unwrap_or_default());
+            ExitCode::SUCCESS
         }
+        None => match matrix::run(args.first, runs, args.planted) {
+            Ok(row) => {
+                talk::data(&serde_json::to_string(&row).unwrap_or_default());
+                ExitCode::SUCCESS
+            }
+            Err(error) => failed(&error),
+        },
     }
 }
 
@@ -111,16 +137,18 @@ fn replay(seed: u64, args: &Args) -> ExitCode {
             .and_then(|folder| life::simulate(seed, folder.path(), args.planted)),
     };
     match told {
-        Ok(told) => {
-            if !args.brief {
-                told.lines.iter().for_each(|line| talk::data(line));
-            }
-            told.broken.iter().for_each(|what| talk::data(&format!("broken: {what}")));
-            talk::data(&format!("seed {seed}: {} lines, {}", told.lines.len(), told.hash));
-            if told.broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-        }
+        Ok(told) => tell(seed, &told, args.brief),
         Err(error) => failed(&error),
     }
+}
+
+fn tell(seed: u64, told: &life::Told, brief: bool) -> ExitCode {
+    if !brief {
+        told.lines.iter().for_each(|line| talk::data(line));
+    }
+    told.broken.iter().for_each(|what| talk::data(&format!("broken: {what}")));
+    talk::data(&format!("seed {seed}: {} lines, {}", told.lines.len(), told.hash));
+    if told.broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn failed(error: &SimError) -> ExitCode {

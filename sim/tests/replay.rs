@@ -30,3 +30,21 @@ fn what_is_planted_is_found() {
         assert!((1..=40).any(broken), "forty houses with a {planted}, and nobody missed anything");
     }
 }
+
+/// The same of parties: weather from anywhere but the seed, and looking away from parties that go on with a session after a restart,
+/// make the same nonces again, or confirm what they have not written.
+#[test]
+fn parties_replay_and_what_is_planted_in_them_is_found() {
+    let of = |seed: u32, more: &[&str]| {
+        simulate(&[&["--of", "parties", "--seed", &seed.to_string()], more].concat())
+    };
+    for seed in [1, 14, 113] {
+        let [first, second] = [(); 2].map(|()| of(seed, &[]));
+        assert!(first.status.success(), "seed {seed}: {}", String::from_utf8_lossy(&first.stdout));
+        assert_eq!(first.stdout, second.stdout, "seed {seed} replays otherwise");
+    }
+    for planted in ["goes-on", "same-dice", "says-first"] {
+        let broken = |seed: u32| !of(seed, &["--brief", "--plant", planted]).status.success();
+        assert!((1..=60).any(broken), "sixty lives with {planted}, and nobody missed anything");
+    }
+}

@@ -171,6 +171,13 @@ impl Holding {
         Ok(holding)
     }
 
+    /// The same, of a party whose counter stands there already: its disk is new, or empty again.
+    #[must_use]
+    pub fn counted(mut self, counter: u64) -> Self {
+        self.writes = self.writes.max(counter);
+        self
+    }
+
     /// Reads what was kept. `counter` is the one that cannot be set back.
     ///
     /// # Errors

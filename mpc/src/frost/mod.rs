@@ -44,6 +44,8 @@ pub trait Suite: Ciphersuite {
     const REPAIR: &'static str;
     /// Of [`Reshare`].
     const RESHARE: &'static str;
+    /// Whether [`Sign`] signs with its keys.
+    const SCHNORR: bool = true;
 }
 
 impl Suite for Ed25519 {
@@ -91,6 +93,21 @@ impl<C: Suite> Share<C> {
         let number = |count: u16| u8::try_from(count).unwrap_or_default();
         Scheme::new(number(*self.own.min_signers()), number(self.group.max_signers()))
             .map_err(|_| Fault::nobodys(Reason::Misuse))
+    }
+
+    /// Whether it is this party's.
+    pub(crate) fn is_of(&self, party: PartyId) -> bool {
+        id::<C>(party).as_ref() == Ok(self.own.identifier())
+    }
+
+    /// What all know of a party's share.
+    pub(crate) fn public(&self, party: PartyId) -> Option<frost_core::Element<C>> {
+        reshare::public(&self.group, party)
+    }
+
+    /// The number that it is.
+    pub(crate) fn secret(&self) -> Vec<u8> {
+        self.own.signing_share().serialize()
     }
 
     /// Its bytes, secret.

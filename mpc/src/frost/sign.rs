@@ -44,7 +44,8 @@ impl<C: Suite> Sign<C> {
     ) -> Result<Self, Fault> {
         let signers: BTreeSet<Id<C>> = signers.iter().map(|party| id(*party)).collect::<Result<_, _>>()?;
         let known = share.group.verifying_shares();
-        let fits = signers.len() >= usize::from(*share.own.min_signers())
+        let fits = C::SCHNORR
+            && signers.len() >= usize::from(*share.own.min_signers())
             && signers.contains(share.own.identifier())
             && signers.iter().all(|signer| known.contains_key(signer));
         if !fits {

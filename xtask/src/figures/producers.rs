@@ -121,6 +121,15 @@ pub const ASSURANCE: &[Producer<Promise>] = &[
         read: read::rows,
     },
     Producer {
+        name: "parties",
+        shows: "4: parties of a key: no nonce twice, no key lost, no mixed epochs, whatever is lost, late or set back",
+        program: Program::Binary("chancery-sim"),
+        quick: &["--of", "parties", "--quick"],
+        full: &["--of", "parties"],
+        runs: Runs::Flag,
+        read: read::rows,
+    },
+    Producer {
         name: "policy",
         shows: "7: policy decides as its model does",
         program: Program::Test { package: "chancery-enclave", target: "chancery_enclave" },
