@@ -120,6 +120,8 @@ async fn three_parties_make_a_key_and_any_two_sign_each_by_its_own_decision() {
         403,
         "request-signature-required",
     );
+    let none = parties.operator(1).get("/v1/requests?wallet=treasury").await;
+    assert!(none.body["requests"].as_array().unwrap().is_empty(), "it is not even decided: {none:?}");
     let signed = parties.sign(1, &one_ether(0), "first").await;
     assert_eq!(signed.status, 200, "{signed:?}\n{}", parties.logs());
     let digest = transfer(0, U256::from(10_u64.pow(18))).signature_hash().0;
@@ -128,7 +130,9 @@ async fn three_parties_make_a_key_and_any_two_sign_each_by_its_own_decision() {
     assert_eq!(proved(&signed, &trust), BTreeSet::from([1, 2]));
     // Party 2 walked it too: its own log, its own receipt.
     let theirs = parties.operator(2).get("/v1/requests?state=released").await;
-    assert_eq!(theirs.body["requests"].as_array().unwrap().len(), 1, "{theirs:?}");
+    let id = theirs.body["requests"][0]["request_id"].as_str().unwrap();
+    let receipt = parties.operator(2).get(&format!("/v1/requests/{id}/receipt")).await;
+    assert_eq!(proved(&receipt, &parties.trust(2).await), BTreeSet::from([1, 2]));
     let none = parties.operator(3).get("/v1/requests?wallet=treasury").await;
     assert!(none.body["requests"].as_array().unwrap().is_empty(), "party 3 was not asked: {none:?}");
 
@@ -160,7 +164,14 @@ async fn three_parties_make_a_key_and_any_two_sign_each_by_its_own_decision() {
     assert_eq!(denied.body["rules"], json!(["party 2: small-only"]), "{denied:?}");
     assert_eq!(parties.sign(1, &one_ether(1), "again").await.status, 200);
 
-    // Whoever is dead is routed around; with one alone there is nobody to sign with, and that is said soon.
+    // Whoever does not answer in time is routed around.
+    parties.signal(2, "STOP");
+    let past = parties.sign(1, &one_ether(6), "past").await;
+    parties.signal(2, "CONT");
+    assert_eq!(past.status, 200, "{past:?}\n{}", parties.logs());
+    assert_eq!(proved(&past, &trust), BTreeSet::from([1, 3]));
+
+    // Whoever is dead is too; with one alone there is nobody to sign with, and that is said soon.
     parties.kill(2);
     let around = parties.sign(1, &one_ether(2), "around").await;
     assert_eq!(around.status, 200, "{around:?}\n{}", parties.logs());

@@ -51,7 +51,7 @@ pub(crate) struct Matter<'a> {
     pub digest: [u8; 32],
 }
 
-/// Signs with the others. What other signers decided comes with it where the client asked here.
+/// Signs with the others. What every other signer decided comes with it, proved in that one's log.
 ///
 /// # Errors
 /// [`Code::PartyRefused`], [`Code::PartiesUnavailable`], [`Code::PartiesFailed`], and what keeps this party itself from signing.
@@ -70,7 +70,7 @@ pub(crate) async fn sign(matter: Matter<'_>, seat: Seat) -> Result<(Sealed, Vec<
     }
     match seat {
         Seat::Head => matter.head(parties).await,
-        Seat::Member(member) => matter.member(parties, member).await.map(|sealed| (sealed, Vec::new())),
+        Seat::Member(member) => matter.member(parties, member).await,
     }
 }
 
@@ -113,13 +113,15 @@ impl Matter<'_> {
     ) -> Result<(Sealed, Vec<PartyDecision>), Refusal> {
         let mut left = self.others(parties)?;
         let needed = usize::from(self.shared.share.threshold).saturating_sub(1);
+        let own = self.proved().await?;
         loop {
             while agreed.len() < needed {
                 self.gather(parties, &mut left, needed, agreed).await?;
             }
             let mut nonces: BTreeMap<_, _> = agreed.iter().map(|(party, yes)| (*party, yes.nonce)).collect();
             nonces.insert(parties.me, fresh_nonce()?);
-            let mut absent = self.begin(parties, &nonces).await;
+            let decisions = agreed.values().map(|yes| yes.decision.clone()).chain([own.clone()]).collect();
+            let mut absent = self.begin(parties, &nonces, decisions).await;
             if absent.is_empty() {
                 let broken = match self.session(parties, &nonces).await {
                     Ok(sealed) => {
@@ -171,7 +173,7 @@ impl Matter<'_> {
         while let Some(answer) = asking.join_next().await {
             let Ok((party, answer)) = answer else { continue };
             match answer {
-                Ok(Ok(yes)) => match self.holds(parties, party, &yes) {
+                Ok(Ok(yes)) => match self.holds(parties, party, &yes.decision) {
                     Ok(()) => drop(agreed.insert(party, yes)),
                     Err(reason) => {
                         tracing::error!(%party, reason, "a party's word does not hold");
@@ -193,20 +195,28 @@ impl Matter<'_> {
     }
 
     /// Whether the party's own log holds that it allowed just this.
-    fn holds(&self, parties: &Parties, party: PartyId, yes: &Consent) -> Result<(), String> {
-        if yes.decision.party() != Some(party.get()) {
+    fn holds(&self, parties: &Parties, party: PartyId, decision: &PartyDecision) -> Result<(), String> {
+        if decision.party() != Some(party.get()) {
             return Err("it is another party's".to_owned());
         }
         let trust = &parties.peer(party).map_err(|refusal| refusal.to_string())?.trust;
-        yes.decision.verify(self.decision, trust).map(drop).map_err(|error| error.to_string())
+        decision.verify(self.decision, trust).map(drop).map_err(|error| error.to_string())
     }
 
     /// Has everybody sit down; answers who did not.
-    async fn begin(self, parties: &Arc<Parties>, nonces: &BTreeMap<PartyId, Digest>) -> BTreeSet<PartyId> {
+    async fn begin(
+        self,
+        parties: &Arc<Parties>,
+        nonces: &BTreeMap<PartyId, Digest>,
+        decisions: Vec<PartyDecision>,
+    ) -> BTreeSet<PartyId> {
         let told: BTreeMap<u8, Digest> = nonces.iter().map(|(party, nonce)| (party.get(), *nonce)).collect();
         let mut telling = JoinSet::new();
         for party in nonces.keys().copied().filter(|party| *party != parties.me) {
-            let (there, begin) = (Arc::clone(parties), Begin { id: self.id, nonces: told.clone() });
+            let (there, begin) = (
+                Arc::clone(parties),
+                Begin { id: self.id, nonces: told.clone(), decisions: decisions.clone() },
+            );
             telling.spawn(async move {
                 let told = there.ask::<()>(party, Call::Begin, &begin, limit::PARTY_ROUND_MS).await;
                 (party, matches!(told, Ok(Ok(()))))
@@ -229,7 +239,11 @@ impl Matter<'_> {
         });
     }
 
-    async fn member(self, parties: &Arc<Parties>, member: Member) -> Result<Sealed, Refusal> {
+    async fn member(
+        self,
+        parties: &Arc<Parties>,
+        member: Member,
+    ) -> Result<(Sealed, Vec<PartyDecision>), Refusal> {
         let gone = || Refusal::new(Code::PartiesFailed, "the party that asked gave it up");
         let Member { mut expected, consent } = member;
         let nonce = fresh_nonce()?;
@@ -239,13 +253,15 @@ impl Matter<'_> {
         let mut begun = HashSet::new();
         loop {
             let order = timeout_at(until, expected.orders.recv()).await;
-            let Ok(Some(Order::Begin(nonces))) = order else { return Err(gone()) };
+            let Ok(Some(Order::Begin(nonces, mut decisions))) = order else { return Err(gone()) };
             self.admissible(parties, expected.from, &nonces, nonce)?;
+            decisions.retain(|decision| decision.party() != Some(parties.me.get()));
+            self.all_decided(parties, &nonces, &decisions)?;
             if !begun.insert(joint_nonce(&nonces)) {
                 return Err(Refusal::new(Code::PartiesFailed, "a session was asked for twice"));
             }
             match self.session(parties, &nonces).await {
-                Ok(sealed) => return Ok(sealed),
+                Ok(sealed) => return Ok((sealed, decisions)),
                 Err(broken) => {
                     tracing::warn!(request = %self.id, %broken, "a session of several parties broke off");
                 }
@@ -268,6 +284,29 @@ impl Matter<'_> {
             && nonces.keys().all(|party| *party == parties.me || others.contains(party));
         let detail = "the session is none that this party takes part in";
         if sound { Ok(()) } else { Err(Refusal::new(Code::Forbidden, detail)) }
+    }
+
+    /// Whether each other signer's log holds that it allowed just this.
+    fn all_decided(
+        &self,
+        parties: &Parties,
+        nonces: &BTreeMap<PartyId, Digest>,
+        decisions: &[PartyDecision],
+    ) -> Result<(), Refusal> {
+        let others = nonces.keys().filter(|party| **party != parties.me);
+        let held = others.map(|party| {
+            let theirs = decisions.iter().find(|decision| decision.party() == Some(party.get()));
+            self.holds(parties, *party, theirs.ok_or("it is missing")?)
+        });
+        let count = nonces.len().saturating_sub(1);
+        match held.collect::<Result<Vec<()>, String>>() {
+            Ok(_) if decisions.len() == count => Ok(()),
+            Ok(_) => Err(Refusal::new(Code::Forbidden, "a decision is there of a party that does not sign")),
+            Err(reason) => {
+                tracing::error!(request = %self.id, reason, "another signer's word does not hold");
+                Err(Refusal::new(Code::Forbidden, "another signer's word does not hold"))
+            }
+        }
     }
 
     /// This party's decision, proved in its own log: without it no other party signs.
