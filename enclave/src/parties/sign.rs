@@ -8,12 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chancery_audit::{self as audit, Appended, Digest, PartyDecision, Verdict};
-use chancery_core::{Code, IdempotencyKey, Payload, RequestId, SignRequest, WalletId, limit};
+use chancery_core::{Code, RequestId, limit};
 use chancery_hsm::{Message, Sealed};
-use chancery_identity::{Fields, Message as HttpMessage, Vouched};
 use chancery_mpc::{Outcome, PartyId, Terms, ecdsa};
-use serde::Deserialize;
-use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
@@ -24,8 +21,6 @@ use super::{CONSENT_MS, Parties, Shared, fresh_nonce, joint_nonce, key_name, sch
 use crate::house::House;
 use crate::kept::Kept;
 use crate::refusal::Refusal;
-use crate::start::Enclave;
-use crate::walk;
 
 /// The last step of a signature: whoever has taken it may have enabled others to finish alone.
 const LAST_STEP: u8 = 3;
@@ -388,85 +383,4 @@ fn unsigned() -> Refusal {
 /// [`Code::RequestSignatureRequired`].
 pub(crate) fn require_signature(is_signed: bool) -> Result<(), Refusal> {
     if is_signed { Ok(()) } else { Err(unsigned()) }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Body {
-    wallet: WalletId,
-    payload: Payload,
-}
-
-impl Enclave {
-    /// Walks a client's request that another party brought, and answers once it is decided: yes with the decision proved, or why
-    /// not. The walk goes on to its end.
-    pub(super) async fn asked(
-        &self,
-        parties: &Arc<Parties>,
-        from: PartyId,
-        ask: Ask,
-    ) -> Result<Consent, Refusal> {
-        let expected = parties.waiting.expect(from, ask.id)?;
-        let (vouched, request) = self.testified(parties, from, &ask)?;
-        let (consent, agreed) = oneshot::channel();
-        let member = Member { expected, consent };
-        let (there, house) = (self.clone(), Arc::clone(self.house()));
-        let walking = tokio::spawn(async move {
-            there.run(async move { walk::join(&house, vouched, request, member).await }).await
-        });
-        if let Ok(consent) = agreed.await {
-            return Ok(consent);
-        }
-        match walking.await {
-            Ok(Err(refusal)) => Err(refusal),
-            _ => Err(Refusal::new(Code::RequestInProgress, "this was signed before, or is being signed")),
-        }
-    }
-
-    /// What the client itself signed, seen with this party's own eyes.
-    fn testified(
-        &self,
-        parties: &Parties,
-        from: PartyId,
-        ask: &Ask,
-    ) -> Result<(Vouched, SignRequest), Refusal> {
-        let refused = |reason: String| {
-            tracing::info!(%from, reason, "a request that another party brought was refused");
-            Refusal::new(Code::RequestSignatureInvalid, Code::RequestSignatureInvalid.title())
-        };
-        let signed = &ask.signed;
-        if !parties.peer(from)?.is_called(&signed.authority) {
-            return Err(refused("it was for somebody else than who brought it".to_owned()));
-        }
-        let link = parties.link.get().ok_or_else(|| refused("the link is not open".to_owned()))?;
-        let client = link.client(signed.certificate.as_bytes()).map_err(refused)?;
-        let body = signed.body.as_bytes();
-        let message = HttpMessage {
-            method: "POST",
-            authority: &signed.authority,
-            path: "/v1/sign",
-            idempotency_key: ask.idempotency_key.as_str(),
-            body,
-        };
-        let [input, signature, digest] = fields(signed, body);
-        let fields = Fields { signature_input: &input, signature: &signature, content_digest: &digest };
-        let now = self.house().clock.now()?;
-        let vouched = client.vouch(message, &fields, now).map_err(|error| refused(error.to_string()))?;
-        let Body { wallet, payload } =
-            serde_json::from_slice(body).map_err(|error| refused(error.to_string()))?;
-        let idempotency_key: IdempotencyKey = ask.idempotency_key.clone();
-        let request = SignRequest { tenant: client.tenant().clone(), wallet, idempotency_key, payload };
-        Ok((vouched, request))
-    }
-}
-
-/// The fields as they came with the request: what is kept of them says all.
-fn fields(signed: &audit::RequestSignature, body: &[u8]) -> [String; 3] {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
-    [
-        format!("sig={}", signed.parameters),
-        format!("sig=:{}:", STANDARD.encode(signed.signature.as_bytes())),
-        format!("sha-256=:{}:", STANDARD.encode(Digest::of(body).as_bytes())),
-    ]
 }
