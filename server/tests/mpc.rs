@@ -5,6 +5,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::print_stdout,
     reason = "test code"
 )]
 
@@ -20,7 +21,7 @@ use std::time::{Duration, Instant};
 use administrators::Administrators;
 use alloy_consensus::SignableTransaction as _;
 use alloy_primitives::{Address, U256};
-use appliance::{Answer, one_ether, transfer, treasury};
+use appliance::{Answer, chancery, one_ether, read, run, transfer, treasury};
 use bitcoin::secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
 use bitcoin::secp256k1::{Message, Secp256k1};
 use chancery_audit::Trust;
@@ -65,6 +66,36 @@ fn proved(answer: &Answer, trust: &Trust) -> BTreeSet<u8> {
 
 fn refused(answer: &Answer, status: u16, code: &str) {
     assert_eq!((answer.status, answer.code()), (status, code), "{answer:?}");
+}
+
+/// The same as people see it: who answers, and the receipt verified with nothing but the trust file.
+fn by_command_line(parties: &Parties, signed: &Answer) {
+    if chancery().is_none() {
+        return;
+    }
+    let appliance = parties.appliance(1);
+    let operator = appliance.client_directory("operator", "op");
+    let at = |name: &str| appliance.at(name).to_str().unwrap().to_owned();
+    let (code, status, talk) = run(&operator, &["mpc", "status"]);
+    assert_eq!((code, &status["peers"][1]["reachable"]), (0, &json!(true)), "{status} {talk}");
+    let (code, shown, talk) = read(&operator, &["mpc", "status"]);
+    assert!(code == 0 && shown.contains("treasury") && shown.contains("2-of-3"), "{shown} {talk}");
+    assert_eq!(run(&operator, &["mpc", "ban", "list"]).1, json!({"bans": []}));
+    assert_eq!(run(&operator, &["mpc", "identity", "--out", &at("own.json")]).0, 0);
+    let own: Value = serde_json::from_slice(&std::fs::read(at("own.json")).unwrap()).unwrap();
+    assert_eq!((&own, &own["party"]), (&status["identity"], &json!(1)));
+    assert_eq!(run(&operator, &["trust", "fetch", "--out", &at("trust.json")]).0, 0);
+    std::fs::write(at("receipt.json"), signed.body["receipt"].to_string()).unwrap();
+    let verify = ["receipt", "verify", &at("receipt.json"), "--trust", &at("trust.json")];
+    let (code, told, talk) = read(&operator, &verify);
+    assert!(code == 0 && told.contains("party 2 allowed exactly this for itself"), "{told} {talk}");
+    // Its two ports 0 are one address to it; of the parties there is nothing to say.
+    let (_, found, talk) = run(&operator, &["serve-config", "check", &at("chancery.toml")]);
+    let mpc = |finding: &&Value| finding["key"].as_str().unwrap().starts_with("mpc");
+    assert!(
+        code == 0 && !found["findings"].as_array().unwrap().iter().any(|one| mpc(&one)),
+        "{found} {talk}"
+    );
 }
 
 /// Would catch a party that signs without having decided, on another's word or with a share that was changed; a key that one party
@@ -120,7 +151,11 @@ async fn three_parties_make_a_key_and_any_two_sign_each_by_its_own_decision() {
         403,
         "request-signature-required",
     );
+    let none = parties.operator(1).get("/v1/requests?wallet=treasury").await;
+    assert!(none.body["requests"].as_array().unwrap().is_empty(), "it is not even decided: {none:?}");
+    let asked = Instant::now();
     let signed = parties.sign(1, &one_ether(0), "first").await;
+    println!("  a signature of two parties, with its receipt: {} ms", asked.elapsed().as_millis());
     assert_eq!(signed.status, 200, "{signed:?}\n{}", parties.logs());
     let digest = transfer(0, U256::from(10_u64.pow(18))).signature_hash().0;
     assert_eq!(signer(&signed, digest), address);
@@ -128,9 +163,13 @@ async fn three_parties_make_a_key_and_any_two_sign_each_by_its_own_decision() {
     assert_eq!(proved(&signed, &trust), BTreeSet::from([1, 2]));
     // Party 2 walked it too: its own log, its own receipt.
     let theirs = parties.operator(2).get("/v1/requests?state=released").await;
-    assert_eq!(theirs.body["requests"].as_array().unwrap().len(), 1, "{theirs:?}");
+    let id = theirs.body["requests"][0]["request_id"].as_str().unwrap();
+    let receipt = parties.operator(2).get(&format!("/v1/requests/{id}/receipt")).await;
+    assert_eq!(proved(&receipt, &parties.trust(2).await), BTreeSet::from([1, 2]));
     let none = parties.operator(3).get("/v1/requests?wallet=treasury").await;
     assert!(none.body["requests"].as_array().unwrap().is_empty(), "party 3 was not asked: {none:?}");
+
+    by_command_line(&parties, &signed);
 
     // A receipt without the other party, or with another's word for it, shows nothing.
     let receipt = &signed.body["receipt"];
@@ -160,7 +199,14 @@ async fn three_parties_make_a_key_and_any_two_sign_each_by_its_own_decision() {
     assert_eq!(denied.body["rules"], json!(["party 2: small-only"]), "{denied:?}");
     assert_eq!(parties.sign(1, &one_ether(1), "again").await.status, 200);
 
-    // Whoever is dead is routed around; with one alone there is nobody to sign with, and that is said soon.
+    // Whoever does not answer in time is routed around.
+    parties.signal(2, "STOP");
+    let past = parties.sign(1, &one_ether(6), "past").await;
+    parties.signal(2, "CONT");
+    assert_eq!(past.status, 200, "{past:?}\n{}", parties.logs());
+    assert_eq!(proved(&past, &trust), BTreeSet::from([1, 3]));
+
+    // Whoever is dead is too; with one alone there is nobody to sign with, and that is said soon.
     parties.kill(2);
     let around = parties.sign(1, &one_ether(2), "around").await;
     assert_eq!(around.status, 200, "{around:?}\n{}", parties.logs());

@@ -134,7 +134,7 @@ impl Propose {
             Some(certificate) => certificate,
             None => {
                 let told = nonces.iter().map(|(party, nonce)| (party.get(), *nonce)).collect();
-                let begin = Begin { id: self.id, nonces: told };
+                let begin = Begin { id: self.id, nonces: told, decisions: Vec::new() };
                 self.of_each::<()>(parties, Call::Begin, &begin, limit::PARTY_ROUND_MS).await?;
                 self.deal(house, parties, &nonces).await.map_err(Broken::refusal)?
             }
@@ -370,7 +370,7 @@ async fn take_part(
 ) -> Result<(), Refusal> {
     let until = Instant::now() + Duration::from_millis(limit::PARTY_SIGN_MS);
     let gone = || Refusal::new(Code::PartiesFailed, "the party that proposed it gave it up");
-    let Ok(Some(Order::Begin(nonces))) = timeout_at(until, expected.orders.recv()).await else {
+    let Ok(Some(Order::Begin(nonces, _))) = timeout_at(until, expected.orders.recv()).await else {
         return Err(gone());
     };
     if nonces.get(&parties.me) != Some(&nonce) {

@@ -3,6 +3,7 @@
 //! decoded, decided and recorded by each that signs, and a key is one once all have said that they keep their share.
 //! If this is wrong, one party alone has the others sign, or a key is lost.
 
+mod asked;
 mod catch_up;
 mod make;
 mod node;

@@ -8,12 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chancery_audit::{self as audit, Appended, Digest, PartyDecision, Verdict};
-use chancery_core::{Code, IdempotencyKey, Payload, RequestId, SignRequest, WalletId, limit};
+use chancery_core::{Code, RequestId, limit};
 use chancery_hsm::{Message, Sealed};
-use chancery_identity::{Fields, Message as HttpMessage, Vouched};
 use chancery_mpc::{Outcome, PartyId, Terms, ecdsa};
-use serde::Deserialize;
-use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
@@ -24,8 +21,6 @@ use super::{CONSENT_MS, Parties, Shared, fresh_nonce, joint_nonce, key_name, sch
 use crate::house::House;
 use crate::kept::Kept;
 use crate::refusal::Refusal;
-use crate::start::Enclave;
-use crate::walk;
 
 /// The last step of a signature: whoever has taken it may have enabled others to finish alone.
 const LAST_STEP: u8 = 3;
@@ -51,7 +46,7 @@ pub(crate) struct Matter<'a> {
     pub digest: [u8; 32],
 }
 
-/// Signs with the others. What other signers decided comes with it where the client asked here.
+/// Signs with the others. What every other signer decided comes with it, proved in that one's log.
 ///
 /// # Errors
 /// [`Code::PartyRefused`], [`Code::PartiesUnavailable`], [`Code::PartiesFailed`], and what keeps this party itself from signing.
@@ -70,7 +65,7 @@ pub(crate) async fn sign(matter: Matter<'_>, seat: Seat) -> Result<(Sealed, Vec<
     }
     match seat {
         Seat::Head => matter.head(parties).await,
-        Seat::Member(member) => matter.member(parties, member).await.map(|sealed| (sealed, Vec::new())),
+        Seat::Member(member) => matter.member(parties, member).await,
     }
 }
 
@@ -113,13 +108,15 @@ impl Matter<'_> {
     ) -> Result<(Sealed, Vec<PartyDecision>), Refusal> {
         let mut left = self.others(parties)?;
         let needed = usize::from(self.shared.share.threshold).saturating_sub(1);
+        let own = self.proved().await?;
         loop {
             while agreed.len() < needed {
                 self.gather(parties, &mut left, needed, agreed).await?;
             }
             let mut nonces: BTreeMap<_, _> = agreed.iter().map(|(party, yes)| (*party, yes.nonce)).collect();
             nonces.insert(parties.me, fresh_nonce()?);
-            let mut absent = self.begin(parties, &nonces).await;
+            let decisions = agreed.values().map(|yes| yes.decision.clone()).chain([own.clone()]).collect();
+            let mut absent = self.begin(parties, &nonces, decisions).await;
             if absent.is_empty() {
                 let broken = match self.session(parties, &nonces).await {
                     Ok(sealed) => {
@@ -171,7 +168,7 @@ impl Matter<'_> {
         while let Some(answer) = asking.join_next().await {
             let Ok((party, answer)) = answer else { continue };
             match answer {
-                Ok(Ok(yes)) => match self.holds(parties, party, &yes) {
+                Ok(Ok(yes)) => match self.holds(parties, party, &yes.decision) {
                     Ok(()) => drop(agreed.insert(party, yes)),
                     Err(reason) => {
                         tracing::error!(%party, reason, "a party's word does not hold");
@@ -193,20 +190,28 @@ impl Matter<'_> {
     }
 
     /// Whether the party's own log holds that it allowed just this.
-    fn holds(&self, parties: &Parties, party: PartyId, yes: &Consent) -> Result<(), String> {
-        if yes.decision.party() != Some(party.get()) {
+    fn holds(&self, parties: &Parties, party: PartyId, decision: &PartyDecision) -> Result<(), String> {
+        if decision.party() != Some(party.get()) {
             return Err("it is another party's".to_owned());
         }
         let trust = &parties.peer(party).map_err(|refusal| refusal.to_string())?.trust;
-        yes.decision.verify(self.decision, trust).map(drop).map_err(|error| error.to_string())
+        decision.verify(self.decision, trust).map(drop).map_err(|error| error.to_string())
     }
 
     /// Has everybody sit down; answers who did not.
-    async fn begin(self, parties: &Arc<Parties>, nonces: &BTreeMap<PartyId, Digest>) -> BTreeSet<PartyId> {
+    async fn begin(
+        self,
+        parties: &Arc<Parties>,
+        nonces: &BTreeMap<PartyId, Digest>,
+        decisions: Vec<PartyDecision>,
+    ) -> BTreeSet<PartyId> {
         let told: BTreeMap<u8, Digest> = nonces.iter().map(|(party, nonce)| (party.get(), *nonce)).collect();
         let mut telling = JoinSet::new();
         for party in nonces.keys().copied().filter(|party| *party != parties.me) {
-            let (there, begin) = (Arc::clone(parties), Begin { id: self.id, nonces: told.clone() });
+            let (there, begin) = (
+                Arc::clone(parties),
+                Begin { id: self.id, nonces: told.clone(), decisions: decisions.clone() },
+            );
             telling.spawn(async move {
                 let told = there.ask::<()>(party, Call::Begin, &begin, limit::PARTY_ROUND_MS).await;
                 (party, matches!(told, Ok(Ok(()))))
@@ -229,7 +234,11 @@ impl Matter<'_> {
         });
     }
 
-    async fn member(self, parties: &Arc<Parties>, member: Member) -> Result<Sealed, Refusal> {
+    async fn member(
+        self,
+        parties: &Arc<Parties>,
+        member: Member,
+    ) -> Result<(Sealed, Vec<PartyDecision>), Refusal> {
         let gone = || Refusal::new(Code::PartiesFailed, "the party that asked gave it up");
         let Member { mut expected, consent } = member;
         let nonce = fresh_nonce()?;
@@ -239,13 +248,15 @@ impl Matter<'_> {
         let mut begun = HashSet::new();
         loop {
             let order = timeout_at(until, expected.orders.recv()).await;
-            let Ok(Some(Order::Begin(nonces))) = order else { return Err(gone()) };
+            let Ok(Some(Order::Begin(nonces, mut decisions))) = order else { return Err(gone()) };
             self.admissible(parties, expected.from, &nonces, nonce)?;
+            decisions.retain(|decision| decision.party() != Some(parties.me.get()));
+            self.all_decided(parties, &nonces, &decisions)?;
             if !begun.insert(joint_nonce(&nonces)) {
                 return Err(Refusal::new(Code::PartiesFailed, "a session was asked for twice"));
             }
             match self.session(parties, &nonces).await {
-                Ok(sealed) => return Ok(sealed),
+                Ok(sealed) => return Ok((sealed, decisions)),
                 Err(broken) => {
                     tracing::warn!(request = %self.id, %broken, "a session of several parties broke off");
                 }
@@ -268,6 +279,29 @@ impl Matter<'_> {
             && nonces.keys().all(|party| *party == parties.me || others.contains(party));
         let detail = "the session is none that this party takes part in";
         if sound { Ok(()) } else { Err(Refusal::new(Code::Forbidden, detail)) }
+    }
+
+    /// Whether each other signer's log holds that it allowed just this.
+    fn all_decided(
+        &self,
+        parties: &Parties,
+        nonces: &BTreeMap<PartyId, Digest>,
+        decisions: &[PartyDecision],
+    ) -> Result<(), Refusal> {
+        let others = nonces.keys().filter(|party| **party != parties.me);
+        let held = others.map(|party| {
+            let theirs = decisions.iter().find(|decision| decision.party() == Some(party.get()));
+            self.holds(parties, *party, theirs.ok_or("it is missing")?)
+        });
+        let count = nonces.len().saturating_sub(1);
+        match held.collect::<Result<Vec<()>, String>>() {
+            Ok(_) if decisions.len() == count => Ok(()),
+            Ok(_) => Err(Refusal::new(Code::Forbidden, "a decision is there of a party that does not sign")),
+            Err(reason) => {
+                tracing::error!(request = %self.id, reason, "another signer's word does not hold");
+                Err(Refusal::new(Code::Forbidden, "another signer's word does not hold"))
+            }
+        }
     }
 
     /// This party's decision, proved in its own log: without it no other party signs.
@@ -349,85 +383,4 @@ fn unsigned() -> Refusal {
 /// [`Code::RequestSignatureRequired`].
 pub(crate) fn require_signature(is_signed: bool) -> Result<(), Refusal> {
     if is_signed { Ok(()) } else { Err(unsigned()) }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Body {
-    wallet: WalletId,
-    payload: Payload,
-}
-
-impl Enclave {
-    /// Walks a client's request that another party brought, and answers once it is decided: yes with the decision proved, or why
-    /// not. The walk goes on to its end.
-    pub(super) async fn asked(
-        &self,
-        parties: &Arc<Parties>,
-        from: PartyId,
-        ask: Ask,
-    ) -> Result<Consent, Refusal> {
-        let expected = parties.waiting.expect(from, ask.id)?;
-        let (vouched, request) = self.testified(parties, from, &ask)?;
-        let (consent, agreed) = oneshot::channel();
-        let member = Member { expected, consent };
-        let (there, house) = (self.clone(), Arc::clone(self.house()));
-        let walking = tokio::spawn(async move {
-            there.run(async move { walk::join(&house, vouched, request, member).await }).await
-        });
-        if let Ok(consent) = agreed.await {
-            return Ok(consent);
-        }
-        match walking.await {
-            Ok(Err(refusal)) => Err(refusal),
-            _ => Err(Refusal::new(Code::RequestInProgress, "this was signed before, or is being signed")),
-        }
-    }
-
-    /// What the client itself signed, seen with this party's own eyes.
-    fn testified(
-        &self,
-        parties: &Parties,
-        from: PartyId,
-        ask: &Ask,
-    ) -> Result<(Vouched, SignRequest), Refusal> {
-        let refused = |reason: String| {
-            tracing::info!(%from, reason, "a request that another party brought was refused");
-            Refusal::new(Code::RequestSignatureInvalid, Code::RequestSignatureInvalid.title())
-        };
-        let signed = &ask.signed;
-        if !parties.peer(from)?.is_called(&signed.authority) {
-            return Err(refused("it was for somebody else than who brought it".to_owned()));
-        }
-        let link = parties.link.get().ok_or_else(|| refused("the link is not open".to_owned()))?;
-        let client = link.client(signed.certificate.as_bytes()).map_err(refused)?;
-        let body = signed.body.as_bytes();
-        let message = HttpMessage {
-            method: "POST",
-            authority: &signed.authority,
-            path: "/v1/sign",
-            idempotency_key: ask.idempotency_key.as_str(),
-            body,
-        };
-        let [input, signature, digest] = fields(signed, body);
-        let fields = Fields { signature_input: &input, signature: &signature, content_digest: &digest };
-        let now = self.house().clock.now()?;
-        let vouched = client.vouch(message, &fields, now).map_err(|error| refused(error.to_string()))?;
-        let Body { wallet, payload } =
-            serde_json::from_slice(body).map_err(|error| refused(error.to_string()))?;
-        let idempotency_key: IdempotencyKey = ask.idempotency_key.clone();
-        let request = SignRequest { tenant: client.tenant().clone(), wallet, idempotency_key, payload };
-        Ok((vouched, request))
-    }
-}
-
-/// The fields as they came with the request: what is kept of them says all.
-fn fields(signed: &audit::RequestSignature, body: &[u8]) -> [String; 3] {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
-    [
-        format!("sig={}", signed.parameters),
-        format!("sig=:{}:", STANDARD.encode(signed.signature.as_bytes())),
-        format!("sha-256=:{}:", STANDARD.encode(Digest::of(body).as_bytes())),
-    ]
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use chancery_audit::Digest;
+use chancery_audit::{Digest, PartyDecision};
 use chancery_core::{Code, RequestId, limit};
 use chancery_mpc::PartyId;
 use tokio::sync::{mpsc, oneshot};
@@ -14,8 +14,8 @@ use crate::refusal::Refusal;
 
 /// What whoever asked wants now.
 pub(super) enum Order {
-    /// To begin, with these parts of the nonce.
-    Begin(BTreeMap<PartyId, Digest>),
+    /// To begin, with these parts of the nonce, after these decisions.
+    Begin(BTreeMap<PartyId, Digest>, Vec<PartyDecision>),
     /// To give up.
     Cancel,
 }
@@ -68,7 +68,7 @@ impl Waiting {
             .nonces
             .into_iter()
             .map(|(party, nonce)| Ok((PartyId::try_from(party).map_err(no_party)?, nonce)));
-        self.tell((from, begin.id), Order::Begin(nonces.collect::<Result<_, Refusal>>()?))
+        self.tell((from, begin.id), Order::Begin(nonces.collect::<Result<_, Refusal>>()?, begin.decisions))
     }
 
     /// Passes on that it is given up. Where nothing waits any more, that is the same.

@@ -117,6 +117,9 @@ pub(super) struct Begin {
     pub id: RequestId,
     /// Who takes part, and each one's part of the nonce.
     pub nonces: BTreeMap<u8, Digest>,
+    /// Of a signature: what each of them decided, so that every signer sees it of every other.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub decisions: Vec<PartyDecision>,
 }
 
 /// [`Call::Cancel`].

@@ -46,6 +46,7 @@ tests![
     wrap::a_key_that_was_brought_from_outside_wraps_nothing,
     wrap::a_secret_is_encrypted_anew_under_another_key,
     wrap::a_wrapped_secret_is_left_in_no_memory,
+    wrap::a_counter_only_grows_and_outlives_its_worker,
     seeds::derived_keys_are_those_of_the_library_and_sign,
     seeds::a_seed_is_left_in_no_memory,
     seeds::the_cost_of_opening_a_seed_is_measured,

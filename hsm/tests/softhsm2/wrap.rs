@@ -125,3 +125,21 @@ pub async fn a_wrapped_secret_is_left_in_no_memory() {
     drop(planted);
     hsm.stop().await;
 }
+
+/// Would catch a counter that forgets, is another's, or can be set back by whoever asks.
+pub async fn a_counter_only_grows_and_outlives_its_worker() {
+    let place = Place::with_token().await;
+    let hsm = place.start().await;
+    let (ours, other) = (KeyId::fresh(), KeyId::fresh());
+    assert_eq!(hsm.count(ours).await.unwrap(), 0);
+    for (to, is) in [(3, 3), (2, 3), (3, 3), (u64::MAX - 1, u64::MAX - 1)] {
+        hsm.raise(ours, to).await.unwrap();
+        assert_eq!(hsm.count(ours).await.unwrap(), is, "raised to {to}");
+    }
+    assert_eq!(hsm.count(other).await.unwrap(), 0);
+    hsm.stop().await;
+    let hsm = Hsm::start(place.settings(Mode::Production), pin(PIN)).await.unwrap();
+    assert_eq!(hsm.count(ours).await.unwrap(), u64::MAX - 1);
+    assert!(hsm.destroy(ours).await.is_err(), "it is no key");
+    hsm.stop().await;
+}

@@ -208,6 +208,8 @@ impl Way {
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .http2_prior_knowledge()
+            .http2_keep_alive_interval(Duration::from_millis(limit::PARTY_ROUND_MS))
+            .http2_keep_alive_timeout(Duration::from_millis(limit::PARTY_ROUND_MS))
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .pool_max_idle_per_host(1)

@@ -93,6 +93,12 @@ impl Parties {
         self.appliance(number).trust().await
     }
 
+    pub fn signal(&self, number: usize, signal: &str) {
+        let id = self.appliance(number).running().child.id().to_string();
+        let status = Command::new("kill").args(["-s", signal, &id]).status().unwrap();
+        assert!(status.success());
+    }
+
     pub fn kill(&mut self, number: usize) {
         self.appliances[number - 1].kill();
     }

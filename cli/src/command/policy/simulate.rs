@@ -278,7 +278,7 @@ fn unknown(bundle: &Bundle, name: &str) -> Error {
 
 /// `daily=500`.
 fn tier(text: &str) -> Result<Tier, String> {
-    Tier::ALL.into_iter().find(|tier| tier.as_str() == text).ok_or_else(|| "hsm, hd or cold".to_owned())
+    Tier::ALL.into_iter().find(|tier| tier.as_str() == text).ok_or_else(|| "hsm, hd, cold or mpc".to_owned())
 }
 
 fn on_solana(text: &str) -> Result<(Cluster, solana::Pubkey), String> {
