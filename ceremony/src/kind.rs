@@ -60,6 +60,35 @@ impl Kind {
         }
     }
 
+    /// The kind of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
+    /// What it is for, for people who choose one.
+    #[must_use]
+    pub fn purpose(self) -> &'static str {
+        match self {
+            Self::Initialise => "A new token, its keys, shares of a backup key, a backup",
+            Self::Backup => "A backup of the keys that the token has by now",
+            Self::Restore => "A backup into a new token",
+            Self::Reshare => "The same backup key to other custodians",
+            Self::RotateBackupKey => "Another backup key, and a backup under it",
+            Self::RotateLogKey => {
+                "Other keys for the log, which those before vouch for; no daemon serves meanwhile"
+            }
+            Self::RotateKek => {
+                "Other keys to encrypt under, every secret encrypted anew, a backup; no daemon serves meanwhile"
+            }
+            Self::RotateTlsKey => "Another key for the door's certificate",
+            Self::SeedShares => {
+                "The seed of one HD wallet to custodians, in words (SLIP-39); no daemon serves meanwhile"
+            }
+            Self::Destroy => "The end of keys",
+        }
+    }
+
     /// What is done, in this order.
     #[must_use]
     pub fn acts(self) -> &'static [Act] {

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use chancery_ceremony::{Backup, Custodian, Kind, Person, PlannedKey, Role, SCRIPT, Script, Shares, Source};
 use chancery_core::KeyId;
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde_json::json;
 
 use crate::{Error, Exit, Output, file, when};
@@ -18,8 +19,8 @@ use crate::{Error, Exit, Output, file, when};
 )]
 pub struct Plan {
     /// What for
-    #[arg(value_name = "KIND")]
-    kind: What,
+    #[arg(value_name = "KIND", value_parser = kinds())]
+    kind: Kind,
     /// The appliance's configuration
     #[arg(long, value_name = "FILE", default_value = "chancery.toml")]
     config: PathBuf,
@@ -55,46 +56,10 @@ pub struct Plan {
     backup: Option<PathBuf>,
 }
 
-/// A kind of ceremony.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum What {
-    /// A new token, its keys, shares of a backup key, a backup
-    Initialise,
-    /// A backup of the keys that the token has by now
-    Backup,
-    /// A backup into a new token
-    Restore,
-    /// The same backup key to other custodians
-    Reshare,
-    /// Another backup key, and a backup under it
-    RotateBackupKey,
-    /// Other keys for the log, which those before vouch for; no daemon serves meanwhile
-    RotateLogKey,
-    /// Other keys to encrypt under, every secret encrypted anew, a backup; no daemon serves meanwhile
-    RotateKek,
-    /// Another key for the door's certificate
-    RotateTlsKey,
-    /// The seed of one HD wallet to custodians, in words (SLIP-39); no daemon serves meanwhile
-    SeedShares,
-    /// The end of keys
-    Destroy,
-}
-
-impl What {
-    fn kind(self) -> Kind {
-        match self {
-            Self::Initialise => Kind::Initialise,
-            Self::Backup => Kind::Backup,
-            Self::Restore => Kind::Restore,
-            Self::Reshare => Kind::Reshare,
-            Self::RotateBackupKey => Kind::RotateBackupKey,
-            Self::RotateLogKey => Kind::RotateLogKey,
-            Self::RotateKek => Kind::RotateKek,
-            Self::RotateTlsKey => Kind::RotateTlsKey,
-            Self::SeedShares => Kind::SeedShares,
-            Self::Destroy => Kind::Destroy,
-        }
-    }
+/// Reads a kind of ceremony by its name.
+fn kinds() -> impl TypedValueParser<Value = Kind> {
+    let named = |kind: Kind| PossibleValue::new(kind.as_str()).help(kind.purpose());
+    PossibleValuesParser::new(Kind::ALL.map(named)).try_map(|name| Kind::named(&name).ok_or("no such kind"))
 }
 
 pub fn pair(text: &str) -> Result<(String, String), String> {
@@ -104,7 +69,7 @@ pub fn pair(text: &str) -> Result<(String, String), String> {
 
 impl Plan {
     pub fn run(&self, output: &Output) -> Result<Exit, Error> {
-        let (config, kind) = (super::configuration(&self.config)?, self.kind.kind());
+        let (config, kind) = (super::configuration(&self.config)?, self.kind);
         let person = |role| move |key: &String| Person { role, key: key.clone() };
         let signers = self.operator.iter().map(person(Role::Operator));
         let signers = signers.chain(self.witness.iter().map(person(Role::Witness))).collect();
