@@ -302,7 +302,7 @@ impl<'o> Api<'o> {
             let error = match self.runtime.block_on(self.listen_once(call, &mut last, &mut take)) {
                 // Every stream has its time, and says where the next one goes on.
                 Ok(()) => {
-                    self.runtime.block_on(tokio::time::sleep(SHORTEST_PAUSE));
+                    self.runtime.block_on(async { tokio::time::sleep(SHORTEST_PAUSE).await });
                     continue;
                 }
                 Err(error) => error,
@@ -312,7 +312,7 @@ impl<'o> Api<'o> {
                 return Err(error);
             };
             self.output.say(&format!("{}; trying again in {} s", error.chain(), pause.as_secs_f32()));
-            self.runtime.block_on(tokio::time::sleep(pause.max(SHORTEST_PAUSE)));
+            self.runtime.block_on(async { tokio::time::sleep(pause.max(SHORTEST_PAUSE)).await });
         }
     }
 
