@@ -9,6 +9,7 @@ mod canonical;
 mod certificate;
 mod checkpoint;
 mod cold;
+mod commitment;
 mod cosignature;
 mod digest;
 mod endorsement;
@@ -54,6 +55,7 @@ pub use cold::{
     COLD_REQUEST_BYTES, COLD_SIGNED_BYTES, ColdError, ColdRequest, ColdSigned, ColdSigning, RequestKind,
     SignedKind, waits_for_signature,
 };
+pub use commitment::{Salt, intent_commitment, request_digest};
 pub use cosignature::Cosignature;
 pub use digest::{Digest, HexBytes, HexError, V1};
 pub use endorsement::{Endorsed, Endorsement, EndorsementError, Endorsers};
@@ -71,8 +73,7 @@ pub use parties::{KeyShare, PartyDecision, PartyError, PartyIdentity, PartyIdent
 pub use proof::{ProofError, Proven, TlogProof};
 pub use receipt::{Approved, RECEIPT_BYTES, Receipt, ReceiptError, signing_commitment};
 pub use record::{
-    Algorithm, Ceremony, Decision, End, Outcome, Policy, Record, RecordError, Salt, Stream, Verdict, Wallet,
-    intent_commitment, request_digest,
+    Algorithm, Ceremony, Decision, End, Outcome, Policy, Record, RecordError, Stream, Verdict, Wallet,
 };
 pub use request_signature::RequestSignature;
 pub use rotation::{LogKeys, Retired, Rotation, Turn, Vouched};

@@ -8,11 +8,12 @@ use serde_json::Value;
 
 use crate::approval::{Approval, ApprovalError};
 use crate::canonical::refuse_repeated_names;
+use crate::commitment::Salt;
 use crate::digest::{Digest, HexBytes, V1};
 use crate::note::NoteError;
 use crate::parties::{PartyDecision, PartyError};
 use crate::proof::ProofError;
-use crate::record::{Decision, Outcome, Salt};
+use crate::record::{Decision, Outcome};
 use crate::request_signature::RequestSignature;
 
 /// LIMIT: a receipt, in bytes: a payload and an intent of the longest, in hexadecimal and with room for escapes.

@@ -1,15 +1,15 @@
 //! What a log entry says, format 1: canonical JSON of one of eleven kinds. No personal data and no secrets: a decision
 //! commits to its intent by a salted hash. Reading is strict: bytes that would be written otherwise are refused.
 
-use chancery_core::{ClientId, Payload, RequestId, SignRequest, Tenant, Tier, UnixMillis, WalletId, limit};
+use chancery_core::{ClientId, RequestId, Tenant, Tier, UnixMillis, WalletId, limit};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::AuditError;
 use crate::approval::{Approval, Review};
-use crate::canonical::{canonical, encode, numbers_are_exact};
+use crate::canonical::{encode, numbers_are_exact};
 use crate::certificate::{ClientAdded, ClientAuthority, ClientRevoked};
-use crate::digest::{Digest, HexBytes, V1};
+use crate::digest::{Digest, V1};
 use crate::endorsement::Endorsement;
 use crate::login::Login;
 use crate::merkle::{Hash, leaf_hash};
@@ -85,12 +85,12 @@ pub struct Decision {
     pub signers: Vec<HexBytes>,
     /// The payload's wire name, such as `ethereum.transaction`.
     pub payload: String,
-    /// What was asked: see [`request_digest`].
+    /// What was asked: see [`request_digest`](crate::request_digest).
     pub request_digest: Digest,
     /// What was, or would have been, signed: the digest itself, or what commits to several
     /// ([`signing_commitment`](crate::signing_commitment)).
     pub signing_digest: Digest,
-    /// Commits to the decoded intent: see [`intent_commitment`].
+    /// Commits to the decoded intent: see [`intent_commitment`](crate::intent_commitment).
     pub intent_commitment: Digest,
     /// What was decided.
     pub outcome: Verdict,
@@ -453,82 +453,6 @@ impl Record {
     pub fn leaf_hash(&self) -> Result<Hash, AuditError> {
         Ok(leaf_hash(&self.body()?))
     }
-}
-
-/// What a client asked, in one value: `SHA-256(JCS({v: 1, tenant, client, wallet, idempotency_key, payload}))`, the
-/// payload in its wire form. An idempotency key stands for exactly one such digest.
-///
-/// # Errors
-/// [`AuditError::Number`] where a typed-data document holds a number beyond ±(2^53 - 1): canonical JSON would round
-/// it, and two requests would share a digest. Such numbers are written as text.
-pub fn request_digest(client: &ClientId, request: &SignRequest) -> Result<Digest, AuditError> {
-    digest_of_request(&Asked {
-        v: V1,
-        tenant: &request.tenant,
-        client,
-        wallet: &request.wallet,
-        idempotency_key: request.idempotency_key.as_str(),
-        payload: &request.payload,
-    })
-}
-
-#[derive(Serialize)]
-pub(crate) struct Asked<'a> {
-    pub v: V1,
-    pub tenant: &'a Tenant,
-    pub client: &'a ClientId,
-    pub wallet: &'a WalletId,
-    pub idempotency_key: &'a str,
-    pub payload: &'a Payload,
-}
-
-pub(crate) fn digest_of_request(asked: &Asked<'_>) -> Result<Digest, AuditError> {
-    if let Payload::EthereumTypedData { document } = asked.payload {
-        canonical(document)?;
-    }
-    Ok(Digest::of(&encode(asked)?))
-}
-
-/// The random bytes that keep an intent from being guessed from its commitment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "HexBytes", into = "HexBytes")]
-pub struct Salt([u8; 16]);
-
-impl Salt {
-    /// A salt of these bytes, which must be fresh and random for every request.
-    #[must_use]
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(bytes)
-    }
-
-    /// The 16 bytes.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
-}
-
-impl TryFrom<HexBytes> for Salt {
-    type Error = &'static str;
-    fn try_from(bytes: HexBytes) -> Result<Self, &'static str> {
-        bytes.as_bytes().try_into().map(Self).map_err(|_| "a salt is 16 bytes")
-    }
-}
-
-impl From<Salt> for HexBytes {
-    fn from(salt: Salt) -> Self {
-        salt.0.as_slice().into()
-    }
-}
-
-/// `SHA-256(salt || JCS(intent))`: what the leaf holds in place of the intent.
-///
-/// # Errors
-/// [`AuditError::Number`] where the intent holds a number that canonical JSON would round.
-pub fn intent_commitment(salt: &Salt, intent: &Value) -> Result<Digest, AuditError> {
-    let mut bytes = salt.0.to_vec();
-    bytes.extend(canonical(intent)?);
-    Ok(Digest::of(&bytes))
 }
 
 #[cfg(test)]

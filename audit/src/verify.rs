@@ -11,14 +11,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::approval::{Act, Matter, Spoken};
 use crate::checkpoint::SignedCheckpoint;
+use crate::commitment::{Asked, digest_of_request, intent_commitment};
 use crate::digest::Digest;
 use crate::digest::V1;
 use crate::merkle::Hash;
 use crate::proof::{ProofError, TlogProof};
 use crate::receipt::{Approved, Receipt, ReceiptError, signing_commitment};
-use crate::record::{
-    Algorithm, Asked, Decision, End, Outcome, Record, Verdict, digest_of_request, intent_commitment,
-};
+use crate::record::{Algorithm, Decision, End, Outcome, Record, Verdict};
 use crate::trust::Trust;
 
 /// What a receipt proved. Made only by [`verify`].

@@ -2,7 +2,6 @@
 //! change that breaks an expectation is seen. Read strictly: a case that cannot be understood is a finding.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
 use alloy_primitives::{Address, U256};
 use cedar_policy::Policy;
@@ -15,6 +14,7 @@ use chancery_intent::{Account, IntentError, ethereum};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
+use crate::answer::{Answer, Expected, TestResult};
 use crate::bundle::Bundle;
 use crate::chain::{forms, is_appliance, is_bitcoin, is_solana, occurs, usual};
 use crate::error::{FindingCode, Findings, Text};
@@ -23,7 +23,7 @@ use crate::explain::Explanation;
 use crate::fact::Question;
 use crate::limit::{Limit, SupposedSpending};
 use crate::manifest;
-use crate::name::{RESERVED, RuleName};
+use crate::name::RESERVED;
 use crate::obligation::{Declared, Met};
 use crate::registry::{self, Registry};
 use crate::rule::Rule;
@@ -42,71 +42,6 @@ const DEFAULT_SCRIPT: &str = "script-";
 const DEFAULT_PUBKEY: &str = "11111111111111111111111111111111";
 /// All the satoshi there will ever be.
 pub(crate) const MOST_SATOSHI: u64 = 2_100_000_000_000_000;
-
-/// What one test case gave.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct TestResult {
-    /// The case's name.
-    pub name: String,
-    /// Its file in the bundle.
-    pub file: String,
-    /// Its line there.
-    pub line: u32,
-    /// Whether it went as expected.
-    pub passed: bool,
-    /// The expected answer.
-    pub expected: Expected,
-    /// The expected rules, where the case names them.
-    pub expected_rules: Option<Vec<String>>,
-    /// What came of it.
-    #[serde(flatten)]
-    pub answer: Answer,
-}
-
-/// What a case expects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-pub enum Expected {
-    /// A decision by the rules.
-    Outcome(Outcome),
-    /// That decoding refuses the payload before any rule is asked, with this code where the case names one.
-    Refused {
-        /// The code.
-        refused: Option<Code>,
-    },
-}
-
-impl fmt::Display for Expected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Outcome(outcome) => outcome.fmt(f),
-            Self::Refused { refused: None } => f.write_str("refused"),
-            Self::Refused { refused: Some(code) } => write!(f, "refused ({code})"),
-        }
-    }
-}
-
-/// What came of a case.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Answer {
-    /// What the bundle said.
-    Evaluation(Evaluation),
-    /// The code with which decoding refused it.
-    Refused(Code),
-}
-
-impl fmt::Display for Answer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Evaluation(said) => {
-                let rules: Vec<_> = said.rules.iter().map(RuleName::as_str).collect();
-                write!(f, "{} ({})", said.outcome, rules.join(", "))
-            }
-            Self::Refused(code) => write!(f, "refused ({code})"),
-        }
-    }
-}
 
 /// A case ready to run.
 #[derive(Debug)]
@@ -652,16 +587,7 @@ impl Case {
             Ok(said) => Answer::Evaluation(said),
             Err(code) => Answer::Refused(code),
         };
-        let passed = match (&answer, self.expected) {
-            (Answer::Evaluation(said), Expected::Outcome(outcome)) => {
-                let named = || said.rules.iter().map(|rule| rule.as_str().to_owned()).collect();
-                said.outcome == outcome && self.rules.as_ref().is_none_or(|rules| *rules == named())
-            }
-            (Answer::Refused(code), Expected::Refused { refused }) => {
-                refused.is_none_or(|expected| expected == *code)
-            }
-            _ => false,
-        };
+        let passed = self.expected.is_met(&answer, self.rules.as_ref());
         TestResult {
             name: self.name.clone(),
             file: self.file.clone(),

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::bundle::Bundle;
 use crate::limit::Limit;
-use crate::registry::Price;
+use crate::registry::{Price, time_text};
 
 /// What sort of thing changed, in the order that is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -179,7 +179,7 @@ impl Bundle {
         }
         for delegation in self.officers.delegations() {
             let name = format!("{} to {}", delegation.from, delegation.to);
-            put(Part::Delegation, &name, format!("until {}", delegation.until));
+            put(Part::Delegation, &name, format!("until {}", time_text(delegation.until)));
         }
         for (part, members) in [(Part::ClientGroup, &self.clients), (Part::WalletGroup, &self.wallets)] {
             for (group, members) in by_group(members) {
@@ -233,7 +233,8 @@ fn described(officer: &Registered) -> String {
     let clients = list(officer.clients.iter().map(ClientId::as_str).collect());
     let mut lines = vec![format!("roles: {roles}; groups: {groups}; clients: {clients}")];
     if let Some(Enrolment { code_sha256, until }) = &officer.enrolment {
-        lines.push(format!("sets a password with the code {} until {until}", hex::encode(code_sha256)));
+        let (code, until) = (hex::encode(code_sha256), time_text(*until));
+        lines.push(format!("sets a password with the code {code} until {until}"));
     }
     for Credential { id, key, held } in &officer.credentials {
         lines.push(format!("credential {} {key} held in {held}", String::from(id.clone())));
@@ -260,7 +261,7 @@ fn priced(price: &Price) -> String {
     let (whole, fraction) = text.split_at(text.len().saturating_sub(8));
     let fraction = fraction.trim_end_matches('0');
     let point = if fraction.is_empty() { "" } else { "." };
-    format!("{whole}{point}{fraction} USD until {}", price.expires)
+    format!("{whole}{point}{fraction} USD until {}", time_text(price.expires))
 }
 
 impl fmt::Display for Difference {
@@ -299,8 +300,8 @@ mod tests {
     #[test]
     fn prices_are_written_as_they_are_read() {
         let price = |usd: u64| priced(&Price { usd: U256::from(usd), expires: UnixMillis(0) });
-        assert_eq!(price(315_025_000_000), "3150.25 USD until 0");
-        assert_eq!(price(1), "0.00000001 USD until 0");
-        assert_eq!(price(100_000_000), "1 USD until 0");
+        assert_eq!(price(315_025_000_000), "3150.25 USD until 1970-01-01T00:00:00Z");
+        assert_eq!(price(1), "0.00000001 USD until 1970-01-01T00:00:00Z");
+        assert_eq!(price(100_000_000), "1 USD until 1970-01-01T00:00:00Z");
     }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use chancery_core::Code;
 use serde::{Deserialize, Serialize};
 
-use crate::case::TestResult;
+use crate::answer::TestResult;
 
 /// LIMIT: findings reported for one bundle; the rest is only counted.
 pub const FINDINGS: usize = 200;

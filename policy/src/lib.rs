@@ -2,6 +2,7 @@
 //! compiled once and asked many times. Pure but for reading a bundle's folder. It trusts the intent it is given and what
 //! `Spending` answers. If it is wrong, keys sign what nobody allowed.
 
+mod answer;
 mod bundle;
 mod call;
 mod case;
@@ -31,8 +32,8 @@ mod tested;
 mod units;
 mod words;
 
+pub use answer::{Answer, Expected, TestResult};
 pub use bundle::{Bundle, RuleSummary};
-pub use case::{Answer, Expected, TestResult};
 pub use decide::{Asked, Decision, Permit, decide};
 pub use diff::{Change, Difference, Part};
 pub use error::{BundleError, Finding, FindingCode, PolicyError};

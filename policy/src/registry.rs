@@ -160,6 +160,12 @@ pub(crate) fn parse_time(text: &str) -> Option<UnixMillis> {
     i64::try_from(at.unix_timestamp_nanos().div_euclid(1_000_000)).ok().map(UnixMillis)
 }
 
+/// A time as RFC 3339 text; one that no calendar has, as milliseconds.
+pub(crate) fn time_text(time: UnixMillis) -> String {
+    let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(time.0) * 1_000_000).ok();
+    at.and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_else(|| format!("{time} ms"))
+}
+
 /// Where an entry of the manifest goes wrong.
 struct Entry<'a, 'f> {
     at: Text<'a>,

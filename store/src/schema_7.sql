@@ -10,7 +10,7 @@ CREATE TABLE share (
     sealed      BLOB NOT NULL,
     certificate BLOB
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX share_by_wallet ON share (tenant, wallet, epoch);
+CREATE INDEX share_by_wallet ON share (tenant, wallet, epoch, created_ms);
 CREATE TRIGGER share_starts BEFORE INSERT ON share
     WHEN NEW.certificate IS NOT NULL
     BEGIN SELECT RAISE(ABORT, 'a share is kept before it is certified'); END;
