@@ -190,7 +190,7 @@ impl Error {
             Self::Usage { hint, .. } => Some((*hint).to_owned()),
             Self::Program { hint, .. } => Some(hint.clone()),
             Self::Unreachable { .. } => {
-                Some("is `chanceryd` running, and is `--url` its address?".to_owned())
+                Some("is `chanceryd` running, is `--url` its address, is the certificate good?".to_owned())
             }
             Self::Problem(problem) => problem.hint().map(str::to_owned),
             Self::File { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {

@@ -114,7 +114,10 @@ fn production_takes_its_pin_from_a_credential() {
     let config = state.config();
     assert!(config.mode.is_production());
     assert_eq!((config.policy.keys, config.policy.signatures), (vec![key.trim().to_owned()], 1));
-    assert!(matches!(config.hsm.pin, SecretSource::Credential(_)));
+    // An appliance that is installed by the page on operation finds its PIN.
+    let unit = include_str!("../../packaging/chanceryd.service");
+    let given = |name: &str| unit.contains(&format!("LoadCredentialEncrypted={name}\n"));
+    assert!(matches!(&config.hsm.pin, SecretSource::Credential(name) if given(name)));
 }
 
 #[test]

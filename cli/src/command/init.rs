@@ -29,8 +29,8 @@ const SOFTHSM_MODULES: &[&str] = &[
 ];
 /// The label of a token made here.
 const SOFTHSM_TOKEN: &str = "chancery";
-/// The systemd credential that carries a production PIN.
-const PIN_CREDENTIAL: &str = "chancery-hsm-pin";
+/// The systemd credential that carries a production PIN, as `packaging/chanceryd.service` loads it.
+const PIN_CREDENTIAL: &str = "hsm-pin";
 /// The clients made at once, in days.
 const CLIENT_DAYS: u32 = 90;
 

@@ -16,7 +16,8 @@ use crate::{Error, Exit, Output, error::causes, when};
 #[derive(Args, Debug)]
 #[command(
     after_help = "What is not proved counts as a failure, whether an example was found or the solver ran out of time. An \
-    example is a test case: paste it into `tests/` and it fails until the bundle is mended.\n\n\
+    example is a test case: paste it into `tests/` and it fails until the bundle is mended; where the mended \
+    one is to wait for somebody, let it expect `pending`.\n\n\
     Exit codes: 0 when all is proved, 1 when something is not, 7 without a solver.\n\nExamples:\n  \
     chancery policy prove policies/treasury --rules\n  chancery policy prove policies/draft --against policies/treasury\n  \
     chancery policy prove policies/draft --against-in-force --solver /usr/bin/cvc5 --json"
