@@ -9,7 +9,7 @@ use crate::AuditError;
 use crate::approval::{Approval, Review};
 use crate::canonical::{encode, numbers_are_exact};
 use crate::certificate::{ClientAdded, ClientAuthority, ClientRevoked};
-use crate::digest::{Digest, V1};
+use crate::digest::{Digest, HexBytes, V1};
 use crate::endorsement::Endorsement;
 use crate::login::Login;
 use crate::merkle::{Hash, leaf_hash};

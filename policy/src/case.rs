@@ -11,7 +11,7 @@ use chancery_intent::change::SEAL;
 use chancery_intent::model::{self, Description, Effect, Fee, Kind, Method};
 use chancery_intent::solana::{self, Cluster};
 use chancery_intent::{Account, IntentError, ethereum};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use toml::Spanned;
 
 use crate::answer::{Answer, Expected, TestResult};

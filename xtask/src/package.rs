@@ -18,6 +18,8 @@ struct Package {
     programs: &'static [&'static str],
     /// A file of the repository: from where, to where.
     files: &'static [(&'static str, &'static str)],
+    /// A folder of the repository with all that is below it: from where, to where.
+    folders: &'static [(&'static str, &'static str)],
     unit: &'static str,
     postinst: &'static str,
     /// After `Depends`: other fields of the control file.
@@ -35,6 +37,8 @@ const APPLIANCE: Package = Package {
         ("CHANGELOG.md", "usr/share/doc/chancery/CHANGELOG.md"),
         ("LICENSE", "usr/share/doc/chancery/copyright"),
     ],
+    // What the README and the alerts point to.
+    folders: &[("docs", "usr/share/doc/chancery/docs")],
     unit: "chanceryd.service",
     // The user before the service knows it, and systemd's new view of its units. An appliance that runs is not restarted:
     // when that is right is its operator's to say.
@@ -61,6 +65,7 @@ const WITNESS: Package = Package {
         ("CHANGELOG.md", "usr/share/doc/chancery-witness/CHANGELOG.md"),
         ("LICENSE", "usr/share/doc/chancery-witness/copyright"),
     ],
+    folders: &[],
     unit: "chancery-witness.service",
     // The folder that `chancery-witness init` makes its own in, before the unit has made it.
     postinst: "#!/bin/sh
@@ -112,6 +117,9 @@ impl Package {
         let root = stage.path();
         for (from, to) in self.files {
             place(&tree.root.join(from), &root.join(to), 0o644)?;
+        }
+        for (from, to) in self.folders {
+            place_all(&tree.root.join(from), &root.join(to))?;
         }
         for program in self.programs {
             let to = root.join("usr/bin").join(program);
@@ -166,7 +174,7 @@ impl Package {
         let name = self.name;
         let made =
             [format!("usr/share/man/man1/{name}.1"), format!("usr/share/bash-completion/completions/{name}")];
-        let placed = self.files.iter().map(|(_, to)| (*to).to_owned());
+        let placed = self.files.iter().chain(self.folders).map(|(_, to)| (*to).to_owned());
         for file in made.into_iter().chain(placed) {
             let there = fs::metadata(place.path().join(&file)).is_ok_and(|file| file.len() > 0);
             if !there {
@@ -225,6 +233,15 @@ fn folder(root: &Path, below: &str) -> Result<PathBuf, Stop> {
 fn place(from: &Path, to: &Path, mode: u32) -> Result<(), Stop> {
     let bytes = fs::read(from).map_err(Stop::file(from))?;
     put(to, &bytes, mode)
+}
+
+fn place_all(from: &Path, to: &Path) -> Result<(), Stop> {
+    for entry in fs::read_dir(from).map_err(Stop::file(from))? {
+        let path = entry.map_err(Stop::file(from))?.path();
+        let to = to.join(path.file_name().unwrap_or_default());
+        if path.is_dir() { place_all(&path, &to)? } else { place(&path, &to, 0o644)? }
+    }
+    Ok(())
 }
 
 fn write(to: &Path, text: &str, mode: u32) -> Result<(), Stop> {
