@@ -16,7 +16,7 @@ use toml::Spanned;
 
 use crate::answer::{Answer, Expected, TestResult};
 use crate::bundle::Bundle;
-use crate::chain::{forms, is_appliance, is_bitcoin, is_solana, occurs, usual};
+use crate::chain::{MOST_SATOSHI, forms, is_appliance, is_bitcoin, is_solana, occurs, usual};
 use crate::error::{FindingCode, Findings, Text};
 use crate::evaluate::{Evaluation, Outcome};
 use crate::explain::Explanation;
@@ -40,8 +40,6 @@ const DEFAULT_ACCOUNT: &str = "0x0000000000000000000000000000000000000000";
 const DEFAULT_SCRIPT: &str = "script-";
 /// Nobody's account on Solana: the system program's address.
 const DEFAULT_PUBKEY: &str = "11111111111111111111111111111111";
-/// All the satoshi there will ever be.
-pub(crate) const MOST_SATOSHI: u64 = 2_100_000_000_000_000;
 
 /// A case ready to run.
 #[derive(Debug)]

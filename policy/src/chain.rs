@@ -4,6 +4,9 @@
 use chancery_intent::change::NAMESPACE;
 use chancery_intent::model::Kind;
 
+/// All the satoshi there will ever be.
+pub(crate) const MOST_SATOSHI: u64 = 2_100_000_000_000_000;
+
 /// Whether a chain is a Bitcoin network's.
 pub(crate) fn is_bitcoin(chain: &str) -> bool {
     chain.starts_with("bip122:")

@@ -255,7 +255,7 @@ impl Claim<'_> {
             .registry
             .assets
             .get(&coin)
-            .map_or(i64::MAX, |coin| coin.policy_units(U256::from(case::MOST_SATOSHI)));
+            .map_or(i64::MAX, |coin| coin.policy_units(U256::from(chain::MOST_SATOSHI)));
         let effect = match self.kind() {
             Kind::Transfer => {
                 format!(
