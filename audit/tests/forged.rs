@@ -314,12 +314,12 @@ async fn what_governs_changes_is_remembered_from_run_to_run() {
     let older = Kept::parse(&serde_json::to_vec(&older).unwrap(), &written.trust).unwrap();
     assert_eq!(older.size(), 0);
     assert!(format!("{older:?}").contains("SignedCheckpoint"), "{older:?}");
-    let error = written.verify(Start::From(older), &mut Vec::new()).unwrap_err();
+    let error = written.verify(Start::From(Box::new(older)), &mut Vec::new()).unwrap_err();
     assert_eq!(error.reason(), Some(Reason::ChangeUnfounded));
 
     let kept = Kept::parse(&state, &written.trust).unwrap();
     assert_eq!(kept.size(), 1);
-    let error = written.verify(Start::From(kept), &mut Vec::new()).unwrap_err();
+    let error = written.verify(Start::From(Box::new(kept)), &mut Vec::new()).unwrap_err();
     assert_eq!(error.reason(), Some(Reason::ChangeUnfounded));
     assert_eq!(error.to_string(), "entry 1: the policy in force asks for a decision about it");
 }

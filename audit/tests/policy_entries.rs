@@ -142,7 +142,7 @@ async fn what_was_verified_under_other_policy_keys_is_verified_again() {
     written.verify(&careless, Start::Afresh, &mut state).unwrap();
     let again = |trust: &Trust, state: &[u8]| {
         let kept = Kept::parse(state, trust).unwrap();
-        written.verify(trust, Start::From(kept), &mut Vec::new())
+        written.verify(trust, Start::From(Box::new(kept)), &mut Vec::new())
     };
     assert_eq!(again(&careless, &state).unwrap().resumed_from, 302);
     assert_eq!(again(&strict, &state).unwrap_err().reason(), Some(Reason::PolicyUnsigned));

@@ -188,7 +188,7 @@ async fn an_auditor_is_never_shown_another_log() {
     })
     .unwrap();
     let parse = || Kept::parse(&kept, &trust).unwrap();
-    try_all("resumed", &files, |path, bytes| ends(path, bytes, Start::From(parse())));
+    try_all("resumed", &files, |path, bytes| ends(path, bytes, Start::From(Box::new(parse()))));
     try_all("state", &BTreeMap::from([("state".to_owned(), kept.clone())]), |_, bytes| {
         match Kept::parse(&bytes, &trust) {
             Err(_) => End::Refused,

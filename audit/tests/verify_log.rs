@@ -183,7 +183,7 @@ async fn a_verification_can_be_left_at_any_bundle_and_comes_to_the_same_end() {
     assert_eq!(kept.iter().map(|(verified, _)| *verified).collect::<Vec<_>>(), [0, 256, 512, 560]);
     let go_on = |bytes: &[u8]| {
         let kept = Kept::parse(bytes, &trust).unwrap();
-        verify_log(&mirror, &trust, Start::From(kept), &mut |_| Ok(())).unwrap()
+        verify_log(&mirror, &trust, Start::From(Box::new(kept)), &mut |_| Ok(())).unwrap()
     };
     for (verified, bytes) in &kept {
         let report = go_on(bytes);
@@ -231,8 +231,9 @@ async fn every_checkpoint_that_was_seen_binds_the_log() {
         Kept::parse(&kept, &trust).unwrap()
     };
     let kept = stopped_at_once(one.path(), Start::Afresh);
-    let kept = stopped_at_once(two.path(), Start::From(kept));
-    let error = verify_log(&Folder::at(&tiles(two.path())), &trust, Start::From(kept), &mut |_| Ok(()));
+    let kept = stopped_at_once(two.path(), Start::From(Box::new(kept)));
+    let error =
+        verify_log(&Folder::at(&tiles(two.path())), &trust, Start::From(Box::new(kept)), &mut |_| Ok(()));
     assert!(matches!(error.unwrap_err(), LogError::Rewritten { older: 300 }));
 }
 

@@ -233,7 +233,7 @@ mod tests {
         let answer = received(SIGNATURE).unwrap().cbor;
         assert!(eth_signature(&answer[..answer.len() - 1]).is_err());
         let mut unknown = answer.clone();
-        *unknown.iter_mut().nth(1).unwrap() = 9;
+        *unknown.get_mut(1).unwrap() = 9;
         assert!(eth_signature(&unknown).is_err());
     }
 }

@@ -216,7 +216,7 @@ mod tests {
 
     fn joined(text: &str) -> Result<Vec<u8>, String> {
         let message = received(text)?;
-        message.bytes().map(<[u8]>::to_vec).ok_or_else(|| message.kind)
+        message.bytes().map(<[u8]>::to_vec).ok_or(message.kind)
     }
 
     /// The message of BCR-2020-005's test vectors ("Wolf"): its bytes come of Xoshiro256**, seeded by that word.

@@ -55,7 +55,7 @@ pub enum Start<'a> {
     /// At the first entry, and the log must hold the entries of this older checkpoint first.
     Since(&'a SignedCheckpoint),
     /// Where an earlier one came to.
-    From(Kept),
+    From(Box<Kept>),
 }
 
 /// Entries, by their kind.
@@ -171,7 +171,7 @@ impl<'a> Pass<'a> {
         let Kept { edge, open, changes, issued, counts, turns, mut seen } = match start {
             Start::Afresh => Kept::default(),
             Start::Since(older) => Kept { seen: vec![older.clone()], ..Kept::default() },
-            Start::From(kept) => kept,
+            Start::From(kept) => *kept,
         };
         let size = newest.size();
         if let Some(older) = seen.last().filter(|older| older.size() > size) {

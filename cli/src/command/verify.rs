@@ -113,7 +113,7 @@ impl Verify {
         let roots = self.tsa_ca.as_deref().map(roots).transpose()?;
         let start = match (&older, self.kept(&trust, output)?) {
             (Some(older), _) => Start::Since(older),
-            (None, Some(kept)) => Start::From(kept),
+            (None, Some(kept)) => Start::From(Box::new(kept)),
             (None, None) => Start::Afresh,
         };
         let mirror = self.place.mirror(connection, output)?;

@@ -53,12 +53,15 @@ pub fn unsigned_transaction(psbt: &[u8]) -> Result<Vec<u8>, IntentError> {
     psbt::Psbt::read(psbt).map(|psbt| ::bitcoin::consensus::serialize(&psbt.transaction))
 }
 
-/// The ECDSA signatures in a PSBT before its inputs are finalised (BIP-174, `PSBT_IN_PARTIAL_SIG`), input by input: the public
-/// key, compressed SEC 1, and `r || s`. Nothing is verified.
+/// A public key, compressed SEC 1, and an ECDSA signature by it, `r || s`.
+pub type PartialSignature = ([u8; 33], [u8; 64]);
+
+/// The ECDSA signatures in a PSBT before its inputs are finalised (BIP-174, `PSBT_IN_PARTIAL_SIG`), input by input. Nothing is
+/// verified.
 ///
 /// # Errors
 /// As [`unsigned_transaction`].
-pub fn partial_signatures(psbt: &[u8]) -> Result<Vec<Vec<([u8; 33], [u8; 64])>>, IntentError> {
+pub fn partial_signatures(psbt: &[u8]) -> Result<Vec<Vec<PartialSignature>>, IntentError> {
     let of = |input: &psbt::Input| {
         let signatures = input.signatures.iter();
         signatures.map(|(key, ecdsa)| (key.inner.serialize(), ecdsa.signature.serialize_compact())).collect()
