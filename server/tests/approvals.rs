@@ -38,7 +38,7 @@ struct Officer {
 }
 
 /// Ann, Bob and Cy approve for the treasury, Rex vetoes for risk; Dee would approve too, but holds the client's key; Eve is
-/// in the bundle and in no group.
+/// in the bundle and in no group, Gus in both.
 struct Scene {
     appliance: Appliance,
     client: Peer,
@@ -46,13 +46,14 @@ struct Scene {
     officers: Vec<(&'static str, Officer)>,
 }
 
-const PEOPLE: [(&str, &str, &str); 6] = [
+const PEOPLE: [(&str, &str, &str); 7] = [
     ("ann", "groups = [\"treasury\"]", ""),
     ("bob", "groups = [\"treasury\"]", ""),
     ("cy", "groups = [\"treasury\"]", ""),
     ("dee", "groups = [\"treasury\"]", "clients = [\"backend\"]"),
     ("rex", "groups = [\"risk\"]", ""),
     ("eve", "", ""),
+    ("gus", "groups = [\"treasury\", \"risk\"]", ""),
 ];
 
 impl Scene {
@@ -311,6 +312,22 @@ async fn expired_and_stale_requests_are_not_released() {
     assert_eq!(anew.body["missing"][0]["needs"][0]["have"], 1, "{anew:?}");
     let last = scene.say("ann", &id, "approve", "treasury").await;
     assert_eq!(last.body["state"], "released", "{last:?}");
+}
+
+/// Would catch a later group that is heard before the earlier one is done, and one person who counts for two.
+#[tokio::test]
+async fn groups_follow_each_other_and_nobody_counts_twice() {
+    let staged = |text: String| text.replace("\"treasury, 2\"", "\"treasury, 2 then risk, 1\"");
+    let Some(scene) = Scene::with(staged).await else { return };
+    let id = scene.pending(0, 50, "large").await;
+    refused(&scene.say("rex", &id, "approve", "risk").await, 403, "approval-not-asked");
+    assert_eq!(scene.say("ann", &id, "approve", "treasury").await.body["state"], "pending");
+    let second = scene.say("gus", &id, "approve", "treasury").await;
+    let needs = json!([{"need": "quorum", "group": "risk", "needed": 1, "have": 0}]);
+    assert_eq!((second.status, &second.body["missing"][0]["needs"]), (200, &needs), "{second:?}");
+    refused(&scene.say("bob", &id, "approve", "treasury").await, 403, "approval-not-asked");
+    refused(&scene.say("gus", &id, "approve", "risk").await, 409, "already-exists");
+    assert_eq!(scene.say("rex", &id, "approve", "risk").await.body["state"], "released");
 }
 
 /// Would catch a request that waits for its delay for ever, one that does not wait for it, and limits that are not asked again.
