@@ -38,7 +38,7 @@ pub struct Sheet {
     pub brought: Option<Source>,
     /// What it would do, as policy read it.
     pub intent: Value,
-    /// What it still needs, as last recorded.
+    /// What it still needs: as last recorded, or [as it is now](Enclave::up_to_date).
     pub missing: Vec<Value>,
     /// The bundle in force, which the word must be under.
     pub bundle: Digest,
@@ -99,6 +99,22 @@ impl Enclave {
         let sheet = self.sheet(officer, row)?;
         let brought = enact::brought(&self.house().store, officer.tenant(), &sheet.payload)?;
         Ok(Sheet { brought, ..sheet })
+    }
+
+    /// A sheet with what its request needs after all that was said so far. Where the bundle in force reads the request otherwise, or
+    /// would not have it wait, that stays as it was recorded.
+    ///
+    /// # Errors
+    /// Whatever keeps clock or store from answering.
+    pub async fn up_to_date(&self, sheet: Sheet) -> Result<Sheet, Refusal> {
+        let (house, row) = (Arc::clone(self.house()), sheet.row.clone());
+        let missing = self.run(async move {
+            match Waiting::of(row, &house.books) {
+                Ok(waiting) => waiting.missing(&house.books).await,
+                Err(_) => Ok(None),
+            }
+        });
+        Ok(Sheet { missing: missing.await?.unwrap_or(sheet.missing), ..sheet })
     }
 
     /// Hears an officer's word about a pending request, and walks the request on where it was the last one needed.

@@ -191,6 +191,8 @@ async fn two_of_three_release_a_payment_and_nothing_else_does() {
         json!({"need": "quorum", "group": "treasury", "needed": 2, "have": 1})
     );
     refused(&scene.say("ann", &id, "approve", "treasury").await, 409, "already-exists");
+    // The next one is told so, and what the request holds is not counted twice for it.
+    assert_eq!(scene.sheet("bob", &id).await["missing"], first.body["missing"]);
 
     // Who holds the client's key, who is in no group, for another group than one's own, and a group nobody asked.
     refused(&scene.say("dee", &id, "approve", "treasury").await, 403, "self-approval");
@@ -325,6 +327,11 @@ async fn groups_follow_each_other_and_nobody_counts_twice() {
     let second = scene.say("gus", &id, "approve", "treasury").await;
     let needs = json!([{"need": "quorum", "group": "risk", "needed": 1, "have": 0}]);
     assert_eq!((second.status, &second.body["missing"][0]["needs"]), (200, &needs), "{second:?}");
+    assert_eq!(
+        scene.sheet("rex", &id).await["missing"][0]["needs"],
+        needs,
+        "rex is told that it is his turn"
+    );
     refused(&scene.say("bob", &id, "approve", "treasury").await, 403, "approval-not-asked");
     refused(&scene.say("gus", &id, "approve", "risk").await, 409, "already-exists");
     assert_eq!(scene.say("rex", &id, "approve", "risk").await.body["state"], "released");

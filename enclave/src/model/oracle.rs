@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::world::{
     Ask, Atom, Body, Bundle, COIN, COLD, CONTRACTS, Effect, End, FEE, ITEMS, Key, Kind, Limit, Measure,
-    PEOPLE, Rule, Step, Who,
+    PEOPLE, Rule, Step, TOKEN, Who,
 };
 
 const MOST: i128 = i64::MAX as i128;
@@ -48,8 +48,8 @@ struct Counter {
 
 struct Request {
     ask: Ask,
-    /// Whether the payload reads as movements of one registered token, or as those of many that nobody knows.
-    known_items: bool,
+    /// Whether its token was registered when it was asked.
+    registered: bool,
     /// The idempotency key still stands for it.
     named: bool,
     at: i64,
@@ -146,10 +146,10 @@ impl Oracle {
         }
         let holds = if state == State::Denied { BTreeMap::new() } else { held(&bundle, ask, now) };
         let ready = if waits_for_signature(&said) { vec![self.bundle.clone()] } else { Vec::new() };
-        let known_items = self.known_items(ask);
+        let registered = self.is_registered(ask);
         self.requests.push(Request {
             ask: ask.clone(),
-            known_items,
+            registered,
             named: true,
             at: now,
             state,
@@ -169,7 +169,7 @@ impl Oracle {
     fn bring(&mut self, number: usize, end: End) -> Said {
         let Some(request) = self.requests.get(number) else { return Said::Nothing };
         match request.state {
-            State::Pending(_) if request.known_items != self.known_items(&request.ask) => {
+            State::Pending(_) if request.registered != self.is_registered(&request.ask) => {
                 return Said::Refused("approval-stale");
             }
             State::Pending(_) if request.ask.wallet != COLD => return Said::Refused("cold-not-ready"),
@@ -192,9 +192,14 @@ impl Oracle {
         said
     }
 
-    fn known_items(&self, ask: &Ask) -> bool {
-        matches!(ask.body, Body::Items { .. })
-            && self.in_force.as_ref().is_some_and(|bundle| bundle.assets[ITEMS].is_some())
+    /// Whether the token of a request is registered now: its intent names a registered one otherwise.
+    fn is_registered(&self, ask: &Ask) -> bool {
+        let asset = match ask.body {
+            Body::Token { .. } | Body::Approve { .. } => TOKEN,
+            Body::Items { .. } => ITEMS,
+            Body::Message | Body::Coin { .. } => return false,
+        };
+        self.in_force.as_ref().is_some_and(|bundle| bundle.assets[asset].is_some())
     }
 
     /// A pending request, decided again as of now: what it holds is measured anew.

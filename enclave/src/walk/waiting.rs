@@ -9,8 +9,9 @@ use chancery_core::{Code, Payload, SignRequest, UnixMillis, limit};
 use chancery_identity::Officer;
 use chancery_identity::officer::OfficerRole;
 use chancery_identity::webauthn::{Assertion, Base64Url, CredentialKey};
-use chancery_policy::{Decision, Evaluation, Met, Standing};
+use chancery_policy::{Decision, Evaluation, Met, Outcome, Standing};
 use chancery_store::{ApprovalRow, RequestRow, RequestState, Tx};
+use serde_json::Value;
 
 use super::understood::hold;
 use super::{Brought, Recorded, Understood};
@@ -88,6 +89,18 @@ enum Written {
     Waits(Box<Evaluation>),
     /// Another bundle is in force by now; nothing was written.
     Stale,
+}
+
+/// How a look at what is missing ends: never in a commit.
+enum Looked {
+    Saw(Box<Evaluation>),
+    Failed(Refusal),
+}
+
+impl<E: Into<Refusal>> From<E> for Looked {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
 }
 
 impl Waiting {
@@ -226,6 +239,26 @@ impl Waiting {
                 let detail = "another bundle came into force meanwhile: look again what it says";
                 Err(Refusal::new(Code::ApprovalStale, detail).of(id))
             }
+        }
+    }
+
+    /// What it waits for after all that was said so far, or nothing where policy would not have it wait any more. Nothing is written.
+    ///
+    /// # Errors
+    /// Whatever keeps clock or store from answering.
+    pub async fn missing(self, books: &Books) -> Result<Option<Vec<Value>>, Refusal> {
+        let now = books.clock.now()?;
+        let looked = books.store.write(move |tx| {
+            // What it holds would count twice. It holds it again once this is undone, as it always is.
+            tx.give_back(self.row.id)?;
+            let (_, met) = self.met(tx, now)?;
+            let decision = self.understood.judge(tx, now, &met);
+            Err::<(), _>(Looked::Saw(Box::new(decision.evaluation().clone())))
+        });
+        match looked.await {
+            Err(Looked::Saw(seen)) if seen.outcome == Outcome::Pending => needs(&seen.missing).map(Some),
+            Err(Looked::Failed(refusal)) => Err(refusal),
+            _ => Ok(None),
         }
     }
 

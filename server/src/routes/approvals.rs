@@ -48,7 +48,7 @@ pub(crate) struct Sheet {
     /// What it would do: the `intent` of the challenge.
     #[schema(value_type = Object)]
     intent: Value,
-    /// What it needed when it was asked.
+    /// What it still needs, after all that was said so far.
     #[schema(value_type = Vec<Object>)]
     missing: Vec<Value>,
     /// The bundle in force: the `bundle` of the challenge.
@@ -154,8 +154,12 @@ pub(crate) async fn list(
     Query(Page { after, limit }): Query<Page>,
 ) -> Result<Json<Sheets>, Problem> {
     let (after, limit) = (after.map(|text| name("after", &text)).transpose()?, rows(limit)?);
-    let (page, next) = blocking(move || enclave.approvals(&officer, after, limit)).await?;
-    let approvals = page.into_iter().map(Sheet::from).collect();
+    let there = enclave.clone();
+    let (page, next) = blocking(move || there.approvals(&officer, after, limit)).await?;
+    let mut approvals = Vec::with_capacity(page.len());
+    for sheet in page {
+        approvals.push(enclave.up_to_date(sheet).await?.into());
+    }
     Ok(Json(Sheets { approvals, next: next.map(|id| id.to_string()) }))
 }
 
@@ -173,8 +177,9 @@ pub(crate) async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<Sheet>, Problem> {
     let id = name("id", &id)?;
-    let sheet = blocking(move || enclave.approval(&officer, id)).await?;
-    Ok(Json(sheet.into()))
+    let there = enclave.clone();
+    let sheet = blocking(move || there.approval(&officer, id)).await?;
+    Ok(Json(enclave.up_to_date(sheet).await?.into()))
 }
 
 /// Approve or veto. After the last approval the request is signed before this answers.
