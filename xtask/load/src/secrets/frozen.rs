@@ -70,8 +70,12 @@ fn thread_of(line: &str) -> Option<u32> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// The process of a thread that is still there.
+/// The process of a thread that is still there. One that ended and was not waited for yet has no memory any more.
 fn process_of(thread: u32) -> Option<u32> {
     let status = fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
+    let state = status.lines().find_map(|line| line.strip_prefix("State:"))?.trim();
+    if state.starts_with(['Z', 'X']) {
+        return None;
+    }
     status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()
 }
