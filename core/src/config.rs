@@ -2,6 +2,7 @@
 //! Relative paths are relative to the file's own folder.
 
 mod mpc;
+mod rules;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{ClientId, Mode, Tenant, limit};
 
 pub use mpc::{Mpc, MpcPeer};
+pub use rules::{Broken, Rule};
 
 /// The whole file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,6 +172,12 @@ pub enum SecretSource {
     File(PathBuf),
 }
 
+impl SecretSource {
+    fn path(&mut self) -> Option<&mut PathBuf> {
+        if let Self::File(path) = self { Some(path) } else { None }
+    }
+}
+
 /// How policy bundles are taken in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -274,142 +282,46 @@ pub enum ConfigError {
     #[error("{0}")]
     Syntax(#[from] toml::de::Error),
     /// Well-formed, but not allowed.
-    #[error("`{key}` {rule}")]
-    Rule {
-        /// The key.
-        key: &'static str,
-        /// What it must be.
-        rule: &'static str,
-    },
+    #[error("{0}")]
+    Rules(Broken),
 }
 
 impl Config {
     /// Parses the file's text; relative paths are taken from `base`.
     ///
     /// # Errors
-    /// [`ConfigError`] names the key and the rule it breaks.
+    /// [`ConfigError`] names each key whose rule is broken.
     pub fn parse(text: &str, base: &Path) -> Result<Self, ConfigError> {
-        let mut config: Self = toml::from_str(text)?;
-        let rule = |holds: bool, key, rule| if holds { Ok(()) } else { Err(ConfigError::Rule { key, rule }) };
-        rule(config.version == 1, "version", "must be 1")?;
-        rule(
-            config.tls.client_ca.is_some() || config.tls.crl.is_empty(),
-            "tls.crl",
-            "must be left out with `tls.client_ca`: the appliance signs the list of its own authority itself",
-        )?;
-        rule((1..=64).contains(&config.hsm.sessions), "hsm.sessions", "must be 1 to 64")?;
-        rule((1..=65_536).contains(&config.hsm.queue), "hsm.queue", "must be 1 to 65536")?;
-        rule((100..=60_000).contains(&config.hsm.call_ms), "hsm.call_ms", "must be 100 to 60000")?;
-        for Rate { per_second, burst } in [config.rate.client, config.rate.wallet] {
-            rule(per_second > 0 && burst > 0, "rate", "must be above zero")?;
-        }
-        rule((1..=86_400).contains(&config.officers.session_s), "officers.session_s", "must be 1 to 86400")?;
-        rule(config.store.reserve_mib > 0, "store.reserve_mib", "must be above zero")?;
-        rule((1..=600_000).contains(&config.policy.proof_ms), "policy.proof_ms", "must be 1 to 600000")?;
-        let policy = &config.policy;
-        rule(policy.keys.len() <= limit::POLICY_KEYS, "policy.keys", "must be at most 16")?;
-        rule(
-            policy.signatures <= policy.keys.len() && (policy.signatures > 0 || policy.keys.is_empty()),
-            "policy.signatures",
-            "must be 1 to as many as there are `policy.keys`",
-        )?;
-        rule(
-            !config.log.origin.is_empty()
-                && config.log.origin.len() <= 255
-                && config.log.origin.bytes().all(|b| b.is_ascii_graphic() && b != b'+'),
-            "log.origin",
-            "must be a schema-less URL: 1 to 255 visible characters without `+`",
-        )?;
-        let witnesses = &config.log.witness;
-        rule(witnesses.len() <= limit::WITNESSES, "log.witness", "must be at most 16")?;
-        rule(
-            config.log.cosignatures <= witnesses.len(),
-            "log.cosignatures",
-            "must not be more than there are witnesses",
-        )?;
-        rule(
-            witnesses.iter().all(|witness| is_web(&witness.url)),
-            "log.witness.url",
-            "must begin with https:// or http://",
-        )?;
-        let authorities = &config.log.timestamp;
-        rule(authorities.len() <= limit::TIMESTAMP_AUTHORITIES, "log.timestamp", "must be at most 4")?;
-        rule(
-            authorities.iter().all(|authority| is_web(&authority.url) && !authority.url.contains('@')),
-            "log.timestamp.url",
-            "must begin with https:// or http:// and hold no password",
-        )?;
-        rule(
-            authorities.iter().all(|authority| (1..=604_800).contains(&authority.every_s)),
-            "log.timestamp.every_s",
-            "must be 1 to 604800",
-        )?;
-        config.webhooks_are_sound()?;
-        if let Some(mpc) = &mut config.mpc {
-            mpc.settle(base)?;
-        }
-        rule(
-            config.listen.ops.ip().is_loopback() || !config.mode.is_production(),
-            "listen.ops",
-            "must be a loopback address in production",
-        )?;
-        if let SecretSource::File(_) = config.hsm.pin {
-            rule(!config.mode.is_production(), "hsm.pin", "must be a `credential` or `fd` in production")?;
-        }
-        rule(
-            config.policy.signatures > 0 || !config.mode.is_production(),
-            "policy.keys",
-            "must name who signs bundles in production",
-        )?;
-        for path in [
-            &mut config.tls.certificate,
-            &mut config.tls.key,
-            &mut config.store.directory,
-            &mut config.log.directory,
-        ] {
-            *path = base.join(&*path);
-        }
-        for path in [&mut config.policy.solver, &mut config.tls.client_ca].into_iter().flatten() {
-            *path = base.join(&*path);
-        }
-        for path in config.tls.crl.iter_mut().chain(config.log.timestamp.iter_mut().map(|one| &mut one.ca)) {
-            *path = base.join(&*path);
-        }
-        for path in config.webhook.iter_mut().filter_map(|webhook| webhook.ca.as_mut()) {
-            *path = base.join(&*path);
-        }
-        let secrets = config.webhook.iter_mut().map(|webhook| &mut webhook.secret);
-        for source in secrets.chain([&mut config.hsm.pin]) {
-            if let SecretSource::File(path) = source {
-                *path = base.join(&*path);
-            }
-        }
-        Ok(config)
+        let (config, broken) = Self::examine(text, base)?;
+        if broken.is_empty() { Ok(config) } else { Err(ConfigError::Rules(broken)) }
     }
 
-    fn webhooks_are_sound(&self) -> Result<(), ConfigError> {
-        let production = self.mode.is_production();
-        let all = |key, rule, holds: &dyn Fn(&Webhook) -> bool| match self.webhook.iter().all(holds) {
-            true => Ok(()),
-            false => Err(ConfigError::Rule { key, rule }),
-        };
-        let named = |webhook: &Webhook| {
-            let same = self.webhook.iter().filter(|other| other.name == webhook.name).count();
-            same == 1 && webhook.name.parse::<ClientId>().is_ok()
-        };
-        if self.webhook.len() > limit::WEBHOOKS {
-            return Err(ConfigError::Rule { key: "webhook", rule: "must be at most 16" });
+    /// Parses as [`Self::parse`] does, and hands out what breaks the rules beside what they leave to look at.
+    ///
+    /// # Errors
+    /// Where the text is no configuration at all.
+    pub fn examine(text: &str, base: &Path) -> Result<(Self, Broken), toml::de::Error> {
+        let mut config: Self = toml::from_str(text)?;
+        let broken = rules::broken_by(&config);
+        config.rebase(base);
+        Ok((config, broken))
+    }
+
+    /// Takes relative paths from `base`.
+    fn rebase(&mut self, base: &Path) {
+        let settle = |path: &mut PathBuf| *path = base.join(&*path);
+        settle(&mut self.tls.certificate);
+        settle(&mut self.tls.key);
+        self.tls.client_ca.iter_mut().chain(&mut self.tls.crl).for_each(settle);
+        settle(&mut self.store.directory);
+        settle(&mut self.log.directory);
+        self.log.timestamp.iter_mut().map(|authority| &mut authority.ca).for_each(settle);
+        self.hsm.pin.path().into_iter().for_each(settle);
+        self.policy.solver.iter_mut().for_each(settle);
+        for webhook in &mut self.webhook {
+            webhook.ca.iter_mut().chain(webhook.secret.path()).for_each(settle);
         }
-        all("webhook.name", "must be a name, and each another", &named)?;
-        all("webhook.url", "must begin with https:// or http:// and hold no password", &|webhook| {
-            is_web(&webhook.url) && !webhook.url.contains('@')
-        })?;
-        all("webhook.url", "must begin with https:// in production", &|webhook| {
-            webhook.url.starts_with("https://") || !production
-        })?;
-        all("webhook.secret", "must be a `credential` or `fd` in production", &|webhook| {
-            !matches!(webhook.secret, SecretSource::File(_)) || !production
-        })
+        self.mpc.iter_mut().flat_map(|mpc| &mut mpc.peer).map(|peer| &mut peer.identity).for_each(settle);
     }
 
     /// The tenant of an appliance that serves one.
@@ -417,10 +329,6 @@ impl Config {
     pub fn tenant(&self) -> Tenant {
         Tenant::default()
     }
-}
-
-fn is_web(url: &str) -> bool {
-    url.starts_with("https://") || url.starts_with("http://")
 }
 
 fn default_every_s() -> u64 {
@@ -443,137 +351,4 @@ fn default_proof_ms() -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GOOD: &str = r#"
-        version = 1
-        mode = "development"
-        listen = { api = "127.0.0.1:8443", ops = "127.0.0.1:9443" }
-        tls = { certificate = "pki/server.pem", key = "pki/server-key.pem", client_ca = "pki/ca.pem", crl = ["pki/ca.crl"] }
-        store = { directory = "store" }
-        log = { origin = "localhost/chancery", directory = "log" }
-        [hsm]
-        module = "/usr/lib/softhsm/libsofthsm2.so"
-        token = "chancery"
-        pin = { file = "hsm/pin" }
-    "#;
-
-    #[test]
-    fn paths_follow_the_file() {
-        let config = Config::parse(GOOD, Path::new("/srv/c")).unwrap();
-        assert_eq!(config.tls.key, Path::new("/srv/c/pki/server-key.pem"));
-        assert_eq!(config.tls.crl, [Path::new("/srv/c/pki/ca.crl")]);
-        assert_eq!(config.hsm.pin, SecretSource::File("/srv/c/hsm/pin".into()));
-    }
-
-    #[test]
-    fn lists_of_no_authority_are_refused() {
-        let without = GOOD.replace(", client_ca = \"pki/ca.pem\"", "");
-        let error = Config::parse(&without, Path::new("/")).unwrap_err();
-        assert!(error.to_string().starts_with("`tls.crl`"), "{error}");
-        let neither = without.replace(", crl = [\"pki/ca.crl\"]", "");
-        assert_eq!(Config::parse(&neither, Path::new("/")).unwrap().tls.client_ca, None);
-    }
-
-    #[test]
-    fn production_refuses_what_development_allows() {
-        let error = Config::parse(&GOOD.replace("development", "production"), Path::new("/")).unwrap_err();
-        assert_eq!(error.to_string(), "`hsm.pin` must be a `credential` or `fd` in production");
-        let open = GOOD
-            .replace("development", "production")
-            .replace("{ file = \"hsm/pin\" }", "{ fd = 3 }")
-            .replace("127.0.0.1:9443", "0.0.0.0:9443");
-        assert!(Config::parse(&open, Path::new("/")).is_err());
-        let alone = open.replace("0.0.0.0", "127.0.0.1");
-        let error = Config::parse(&alone, Path::new("/")).unwrap_err();
-        assert_eq!(error.to_string(), "`policy.keys` must name who signs bundles in production");
-        let signed = format!("{alone}\n[policy]\nkeys = [\"ann\"]\nsignatures = 1\n");
-        assert!(Config::parse(&signed, Path::new("/")).is_ok());
-    }
-
-    #[test]
-    fn signatures_are_as_many_as_there_can_be() {
-        for bad in ["signatures = 1", "keys = [\"ann\"]", "keys = [\"ann\"]\nsignatures = 2"] {
-            let error = Config::parse(&format!("{GOOD}\n[policy]\n{bad}\n"), Path::new("/")).unwrap_err();
-            assert!(error.to_string().starts_with("`policy.signatures`"), "{bad}: {error}");
-        }
-    }
-
-    #[test]
-    fn a_quorum_that_can_never_be_met_is_refused() {
-        let with = |log: &str| {
-            let inline = "log = { origin = \"localhost/chancery\", directory = \"log\" }";
-            let text = GOOD.replace(inline, "") + "[log]\norigin = \"o\"\ndirectory = \"log\"\n" + log;
-            Config::parse(&text, Path::new("/"))
-        };
-        let one = "[[log.witness]]\nurl = \"http://127.0.0.1:1\"\nkey = \"k\"\n";
-        assert_eq!(with(&format!("cosignatures = 1\n{one}")).unwrap().log.cosignatures, 1);
-        let error = with(&format!("cosignatures = 2\n{one}")).unwrap_err();
-        assert_eq!(error.to_string(), "`log.cosignatures` must not be more than there are witnesses");
-        assert!(with(&one.replace("http:", "ftp:")).is_err());
-    }
-
-    #[test]
-    fn an_authority_is_asked_within_bounds_and_without_a_password() {
-        let with = |authority: &str| {
-            let log = format!("directory = \"log\", timestamp = [{{ {authority} }}] }}");
-            Config::parse(&GOOD.replace("directory = \"log\" }", &log), Path::new("/srv/c"))
-        };
-        let good = "url = \"http://127.0.0.1:1\", ca = \"tsa.pem\"";
-        let config = with(good).unwrap();
-        assert_eq!(
-            (&*config.log.timestamp[0].ca, config.log.timestamp[0].every_s),
-            (Path::new("/srv/c/tsa.pem"), 3_600)
-        );
-        assert!(with(&format!("{good}, every_s = 604800")).is_ok());
-        for bad in [
-            format!("{good}, every_s = 0"),
-            format!("{good}, every_s = 604801"),
-            good.replace("http:", "ftp:"),
-            good.replace("127", "a:b@127"),
-            [good; 5].join(" }, { "),
-        ] {
-            let error = with(&bad).unwrap_err().to_string();
-            assert!(error.starts_with("`log.timestamp"), "{bad}: {error}");
-        }
-    }
-
-    #[test]
-    fn a_webhook_is_named_once_and_in_production_told_over_tls() {
-        let hook = |name: &str, url: &str, secret: &str| {
-            format!("\n[[webhook]]\nname = \"{name}\"\nurl = \"{url}\"\nsecret = {secret}\n")
-        };
-        let file = "{ file = \"hook\" }";
-        let good = hook("ledger", "http://127.0.0.1:1", file);
-        let config = Config::parse(&format!("{GOOD}{good}"), Path::new("/srv/c")).unwrap();
-        assert_eq!(config.webhook[0].secret, SecretSource::File("/srv/c/hook".into()));
-        for (hooks, key) in [
-            (format!("{good}{good}"), "webhook.name"),
-            (hook("a b", "http://127.0.0.1:1", file), "webhook.name"),
-            (hook("ledger", "ftp://127.0.0.1:1", file), "webhook.url"),
-            (hook("ledger", "https://a:b@127.0.0.1:1", file), "webhook.url"),
-        ] {
-            let error = Config::parse(&format!("{GOOD}{hooks}"), Path::new("/")).unwrap_err().to_string();
-            assert!(error.starts_with(&format!("`{key}`")), "{hooks}: {error}");
-        }
-        let production =
-            GOOD.replace("development", "production").replace("{ file = \"hsm/pin\" }", "{ fd = 3 }")
-                + "[policy]\nkeys = [\"ann\"]\nsignatures = 1\n";
-        for (hooks, key) in
-            [(good, "webhook.url"), (hook("ledger", "https://127.0.0.1:1", file), "webhook.secret")]
-        {
-            let error =
-                Config::parse(&format!("{production}{hooks}"), Path::new("/")).unwrap_err().to_string();
-            assert!(error.starts_with(&format!("`{key}`")), "{hooks}: {error}");
-        }
-        let sound = hook("ledger", "https://127.0.0.1:1", "{ fd = 4 }");
-        assert!(Config::parse(&format!("{production}{sound}"), Path::new("/")).is_ok());
-    }
-
-    #[test]
-    fn unknown_keys_and_versions_are_refused() {
-        assert!(Config::parse(&GOOD.replace("token =", "tokn ="), Path::new("/")).is_err());
-        assert!(Config::parse(&GOOD.replace("version = 1", "version = 2"), Path::new("/")).is_err());
-    }
-}
+mod tests;

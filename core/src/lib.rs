@@ -2,6 +2,7 @@
 //! Pure data: no I/O, no cryptography. Everything here is parsed once at the edge; a value that exists is valid.
 //! If this is wrong, two rooms can disagree about what was asked.
 
+mod causes;
 mod certificate;
 mod change;
 mod clock;
@@ -14,6 +15,7 @@ mod request;
 mod taproot;
 mod tier;
 
+pub use causes::causes;
 pub use certificate::{Role, Serial, Subject, SubjectError};
 pub use change::Change;
 pub use clock::{Clock, ClockError, ManualClock, SystemClock, UnixMillis};

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use chancery_audit::{AuditError, EndorsementError};
-use chancery_core::{ClockError, Code, RequestId};
+use chancery_core::{ClockError, Code, RequestId, causes};
 use chancery_hsm::HsmError;
 use chancery_identity::IdentityError;
 use chancery_intent::IntentError;
@@ -72,14 +72,7 @@ impl Refusal {
 
     /// A fault of this appliance: the cause is logged, the asker is told the code and when to come back.
     pub(crate) fn fault(code: Code, cause: &(dyn std::error::Error + 'static)) -> Self {
-        let mut chain = cause.to_string();
-        let mut next = cause.source();
-        while let Some(source) = next {
-            chain.push_str(": ");
-            chain.push_str(&source.to_string());
-            next = source.source();
-        }
-        tracing::error!(%code, cause = chain, "refused for a fault of this appliance");
+        tracing::error!(%code, cause = causes(cause), "refused for a fault of this appliance");
         let refusal = Self::new(code, code.title());
         if code.status() == 503 { refusal.retry_after(2) } else { refusal }
     }

@@ -11,7 +11,7 @@ use chancery_audit::{
     Archive, AuditError, RootsError, Timestamp, TimestampError, TimestampQuery, TimestampRoots, Trust, aside,
 };
 use chancery_core::config;
-use chancery_core::{Clock, ClockError, UnixMillis, limit};
+use chancery_core::{Clock, ClockError, UnixMillis, causes, limit};
 
 use tokio::task::JoinSet;
 
@@ -170,7 +170,11 @@ pub(crate) fn stamp_for_ever(stamping: &Arc<Stamping>, clock: &Arc<dyn Clock>, b
                     Ok(()) => PERIOD,
                     Err(error) => {
                         authority.fails.store(true, Ordering::Release);
-                        tracing::warn!(authority = authority.post.url, %error, "no timestamp was had");
+                        tracing::warn!(
+                            authority = authority.post.url,
+                            error = causes(&error),
+                            "no timestamp was had"
+                        );
                         PAUSE.min(authority.every)
                     }
                 };

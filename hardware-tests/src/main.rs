@@ -12,7 +12,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use chancery_core::config::{self, SecretSource};
-use chancery_core::limit;
+use chancery_core::{causes, limit};
 use chancery_hsm::conformance::{Bench, Outcome, Rate};
 use chancery_hsm::{Algorithm, NewToken, Token, init_token};
 use chancery_secret::{Pin, harden_process};
@@ -109,9 +109,9 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
         (Some(file), _) => SecretSource::File(file.clone()),
         (None, fd) => SecretSource::Fd(fd.unwrap_or(-1)),
     };
-    let pin = Pin::read(&source).map_err(|error| chain(&error))?;
+    let pin = Pin::read(&source).map_err(|error| causes(&error))?;
     if let Some(Task::Init { so_pin_file }) = &arguments.task {
-        let so_pin = Pin::read(&SecretSource::File(so_pin_file.clone())).map_err(|error| chain(&error))?;
+        let so_pin = Pin::read(&SecretSource::File(so_pin_file.clone())).map_err(|error| causes(&error))?;
         let token = init(arguments, &so_pin, &pin)?;
         writeln!(io::stdout(), "token `{}`, serial number {}", token.label, token.serial)?;
         return Ok(true);
@@ -176,15 +176,4 @@ fn again(arguments: &Arguments) -> io::Error {
         Ok(me) => Command::new(me).args(std::env::args_os().skip(1)).envs(environment).exec(),
         Err(error) => error,
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }

@@ -1,6 +1,7 @@
 //! One question to one solver process: can this policy ever hold, or ever fail? A process that was late or confused is left
 //! to die, and the next question gets a new one.
 
+use chancery_core::causes;
 use std::time::Duration;
 
 use cedar_policy::{Policy, Request, RequestEnv, Schema};
@@ -10,7 +11,7 @@ use cedar_policy_symcc::{CedarSymCompiler, CompiledPolicy};
 use chancery_policy::Never;
 
 use crate::ProveError;
-use crate::solver::{Solver, causes};
+use crate::solver::Solver;
 
 /// LIMIT: the longest that one question may be given.
 pub const LONGEST: Duration = Duration::from_secs(3_600);

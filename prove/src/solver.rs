@@ -1,6 +1,7 @@
 //! The solver's program: `cvc5`, or what speaks like it. It reads SMT-LIB on its standard input and gets nothing else: no
 //! arguments that a bundle could choose, no environment, no files. It is trusted to say `unsat` only of what is.
 
+use chancery_core::causes;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -67,15 +68,4 @@ impl Solver {
         LocalSolver::from_command(&mut command)
             .map_err(|error| ProveError::Solver { path: self.path.clone(), what: causes(&error) })
     }
-}
-
-/// An error and its causes in one line.
-pub(crate) fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

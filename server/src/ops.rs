@@ -12,7 +12,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use chancery_core::{Code, limit};
+use chancery_core::{Code, causes, limit};
 use http::header::CONTENT_TYPE;
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
@@ -26,7 +26,7 @@ use tower::ServiceExt;
 use crate::ServerError;
 use crate::door::{self, Paced, Protocol, Pulse, Wire};
 use crate::problem::Problem;
-use crate::telemetry::{METRICS_TYPE, Metrics, chain};
+use crate::telemetry::{METRICS_TYPE, Metrics};
 
 /// One part of the appliance, and whether it can work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -96,7 +96,7 @@ impl Ops {
                     }
                     (Ok(_), Err(_)) => {}
                     (Err(error), _) => {
-                        tracing::warn!(target: "ops", reason = chain(&error), "no connection can be accepted now");
+                        tracing::warn!(target: "ops", reason = causes(&error), "no connection can be accepted now");
                         sleep(Duration::from_millis(50)).await;
                     }
                 },

@@ -49,7 +49,7 @@ impl Problem {
     /// A defect of ours. The chain of causes goes to the log with the request id; the wire says `internal` alone.
     #[must_use]
     pub fn internal(error: &dyn std::error::Error) -> Self {
-        Self::new(Code::Internal).detail(crate::telemetry::chain(error))
+        Self::new(Code::Internal).detail(chancery_core::causes(error))
     }
 
     /// What is particular to this occurrence. Never sent with status 500.

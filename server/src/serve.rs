@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use chancery_core::config::Config;
-use chancery_core::{Clock, SystemClock};
+use chancery_core::{Clock, SystemClock, causes};
 use chancery_enclave::Enclave;
 use chancery_secret::{Pin, Protection, harden_process, protection};
 use tokio::sync::watch;
@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::door::{Certificates, Door, Listening, Settings, raise_open_files};
 use crate::ops::{Component, Ops};
 use crate::party::PartyLink;
-use crate::telemetry::{Metrics, chain, start_logging};
+use crate::telemetry::{Metrics, start_logging};
 use crate::{routes, setup};
 
 /// What is logged when `CHANCERY_LOG` does not say.
@@ -163,6 +163,6 @@ fn stopping() -> Result<watch::Receiver<bool>, setup::Failure> {
 async fn told(mut stopping: watch::Receiver<bool>) {
     // An error means that nobody can say so any more, which ends serving as well.
     if let Err(error) = stopping.wait_for(|stop| *stop).await {
-        tracing::warn!(reason = chain(&error), "stopping for want of a signal handler");
+        tracing::warn!(reason = causes(&error), "stopping for want of a signal handler");
     }
 }

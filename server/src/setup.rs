@@ -4,11 +4,10 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use chancery_core::causes;
 use chancery_core::config::Config;
 use chancery_core::config::SecretSource;
 use chancery_secret::Pin;
-
-use crate::telemetry::chain;
 
 /// Why a command failed: told once, at its end.
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
@@ -18,7 +17,7 @@ pub(crate) fn report(result: Result<(), Failure>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tell(&format!("chanceryd: {}", chain(&*error)));
+            tell(&format!("chanceryd: {}", causes(&*error)));
             ExitCode::FAILURE
         }
     }
@@ -38,7 +37,7 @@ pub(crate) fn read_config(path: &Path) -> Result<Config, Failure> {
 }
 
 pub(crate) fn read_pin(source: &SecretSource) -> Result<Pin, Failure> {
-    Pin::read(source).map_err(|error| format!("no PIN: {}", chain(&error)).into())
+    Pin::read(source).map_err(|error| format!("no PIN: {}", causes(&error)).into())
 }
 
 /// The executable that also runs the HSM worker.

@@ -3,7 +3,6 @@
 //! One access line per request: id, peer, method, matched path, status, code, time. Never a body, a header, a raw path
 //! or a secret. Labels come from fixed sets and declared routes, so the number of series is bounded.
 
-use std::fmt::Write as _;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -41,18 +40,6 @@ pub fn start_logging(filter: &str) -> Result<(), ServerError> {
         .with_env_filter(filter)
         .try_init()
         .map_err(ServerError::Logging)
-}
-
-/// An error with all its causes on one line.
-#[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let _ = write!(text, ": {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -286,11 +273,5 @@ mod tests {
         drop(open);
         assert!(metrics.encode().contains("chancery_connections{protocol=\"h2\"} 0"));
         assert!(resident_bytes() > 1_000_000, "this process is larger than that");
-    }
-
-    #[test]
-    fn a_chain_names_every_cause() {
-        let error = ServerError::Logging(Box::new(std::io::Error::other("inner")));
-        assert_eq!(chain(&error), "logging cannot be started: inner");
     }
 }

@@ -4,13 +4,13 @@
 use std::path::{Path, PathBuf};
 
 use chancery_audit::{CosignerKey, EVENTS, Endorsers, PartyIdentity, TimestampRoots};
-use chancery_core::config::{Config, SecretSource};
+use chancery_core::causes;
+use chancery_core::config::{Config, Rule, SecretSource};
 use clap::Subcommand;
 use serde::Serialize;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::error::causes;
 use crate::{Error, Exit, Output, file, pki, when};
 
 /// A certificate that ends within this time is warned about, in milliseconds.
@@ -112,9 +112,12 @@ fn check(path: &Path) -> Result<Vec<Finding>, Error> {
     let mut findings = Findings::default();
     let text = file::read_text(path)?;
     let base = path.parent().unwrap_or(Path::new(""));
-    match Config::parse(&text, base) {
+    match Config::examine(&text, base) {
         Err(error) => findings.add(Level::Error, "chancery.toml", error.to_string().trim_end()),
-        Ok(config) => {
+        Ok((config, broken)) => {
+            for Rule { key, rule } in broken.iter() {
+                findings.add(Level::Error, key, rule);
+            }
             listen(&config, &mut findings);
             tls(&config, &mut findings);
             folders(&config, &mut findings);

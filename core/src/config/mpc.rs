@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::ConfigError;
+use super::Broken;
 use crate::limit;
 
 /// This party, and the others.
@@ -40,34 +40,27 @@ pub struct MpcPeer {
 }
 
 impl Mpc {
-    /// Checks the rules, and takes paths from `base`.
-    pub(super) fn settle(&mut self, base: &Path) -> Result<(), ConfigError> {
-        let rule = |holds: bool, key, rule| if holds { Ok(()) } else { Err(ConfigError::Rule { key, rule }) };
+    pub(super) fn rules(&self, broken: &mut Broken) {
         let numbers: BTreeSet<u8> = self.peer.iter().map(|peer| peer.party).chain([self.party]).collect();
-        rule(
+        broken.unless(
             numbers.iter().all(|number| (1..=limit::PARTIES).contains(number)),
             "mpc.party",
             "must be 1 to 16",
-        )?;
-        rule(
+        );
+        broken.unless(
             numbers.len() == self.peer.len() + 1,
             "mpc.peer.party",
             "must be another number for each party",
-        )?;
-        for peer in &mut self.peer {
-            rule(
-                peer.url.starts_with("https://") && !peer.url.contains('@'),
-                "mpc.peer.url",
-                "must begin with https:// and hold no password",
-            )?;
-            rule(
-                (1..=16).contains(&peer.hosts.len()) && peer.hosts.iter().all(|host| !host.is_empty()),
-                "mpc.peer.hosts",
-                "must be 1 to 16 names",
-            )?;
-            peer.identity = base.join(&peer.identity);
-        }
-        Ok(())
+        );
+        broken.unless(
+            self.peer.iter().all(|peer| peer.url.starts_with("https://") && !peer.url.contains('@')),
+            "mpc.peer.url",
+            "must begin with https:// and hold no password",
+        );
+        let named = |peer: &MpcPeer| {
+            (1..=16).contains(&peer.hosts.len()) && peer.hosts.iter().all(|host| !host.is_empty())
+        };
+        broken.unless(self.peer.iter().all(named), "mpc.peer.hosts", "must be 1 to 16 names");
     }
 }
 
@@ -75,7 +68,7 @@ impl Mpc {
 mod tests {
     use super::*;
 
-    fn settled(party: u8, peers: &[(u8, &str, &str)]) -> Result<Mpc, ConfigError> {
+    fn broken(party: u8, peers: &[(u8, &str, &str)]) -> Broken {
         let peer = |(party, url, host): &(u8, &str, &str)| MpcPeer {
             party: *party,
             url: (*url).to_owned(),
@@ -84,16 +77,16 @@ mod tests {
             may_propose: false,
         };
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut mpc = Mpc { party, listen, peer: peers.iter().map(peer).collect() };
-        mpc.settle(Path::new("/srv/c")).map(|()| mpc)
+        let mut broken = Broken::default();
+        Mpc { party, listen, peer: peers.iter().map(peer).collect() }.rules(&mut broken);
+        broken
     }
 
     /// Would catch two parties that are told apart by nobody.
     #[test]
     fn parties_have_numbers_of_their_own() {
         let good = (2, "https://b.example:1", "b.example");
-        let mpc = settled(1, &[good]).unwrap();
-        assert_eq!(mpc.peer[0].identity, Path::new("/srv/c/parties/2.json"));
+        assert!(broken(1, &[good]).is_empty());
         for (party, peers) in [
             (0, vec![good]),
             (17, vec![good]),
@@ -103,7 +96,7 @@ mod tests {
             (1, vec![(2, "https://a:b@b.example", "b.example")]),
             (1, vec![(2, "https://b.example", "")]),
         ] {
-            assert!(settled(party, &peers).is_err(), "{party} {peers:?}");
+            assert_eq!(broken(party, &peers).iter().count(), 1, "{party} {peers:?}");
         }
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use chancery_audit::{EVENTS, aside};
-use chancery_core::{Tenant, UnixMillis, config, limit};
+use chancery_core::{Tenant, UnixMillis, causes, config, limit};
 use chancery_secret::{Pin, PinError, SecretBytes, SecretError};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
@@ -272,7 +272,8 @@ async fn insist(house: Arc<House>, at: usize, event: Event) {
         };
         webhook.fails.store(posted.is_err(), Ordering::Release);
         let Err(error) = posted else { return };
-        tracing::warn!(webhook = webhook.name, index = event.index, %error, "an event was not taken");
+        let error = causes(&error);
+        tracing::warn!(webhook = webhook.name, index = event.index, error, "an event was not taken");
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }

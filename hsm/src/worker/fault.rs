@@ -17,12 +17,19 @@ impl From<Error> for Fault {
     }
 }
 
-/// The function and the CKR name, such as `C_Sign: KeyHandleInvalid`.
+/// The function and the CKR name, such as `C_Sign: KeyHandleInvalid`; what an operator must put right is said in words too.
 pub(crate) fn name(error: &Error) -> String {
-    match error {
-        Error::Pkcs11(value, function) => format!("C_{function:?}: {value:?}"),
-        other => other.to_string(),
-    }
+    let Error::Pkcs11(value, function) = error else { return error.to_string() };
+    let name = format!("C_{function:?}: {value:?}");
+    let words = match value {
+        RvError::PinIncorrect => "the PIN is wrong; it is not tried again",
+        RvError::PinInvalid | RvError::PinLenRange => "the PIN is none that this token takes",
+        RvError::PinExpired => "the PIN has expired",
+        RvError::PinLocked => "the PIN is locked",
+        RvError::UserPinNotInitialized => "the token has no user PIN yet",
+        _ => return name,
+    };
+    format!("{words} ({name})")
 }
 
 /// The return value, when there is one.

@@ -25,7 +25,7 @@ use axum::Router;
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use chancery_core::{Clock, Code, Mode, config, limit};
+use chancery_core::{Clock, Code, Mode, causes, config, limit};
 use chancery_enclave::Issued;
 use rustls_pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -44,7 +44,7 @@ pub(crate) use wire::Wire;
 
 use crate::ServerError;
 use crate::rate::Limiter;
-use crate::telemetry::{Metrics, chain};
+use crate::telemetry::Metrics;
 use lobby::{Crowd, Lobby};
 use reception::{Guest, Proof, Reception};
 use renewal::Gauges;
@@ -237,7 +237,7 @@ async fn next(
             Ok((socket, address)) => return (socket, address, slot),
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(target: "door", reason = chain(&error), "no connection can be accepted now");
+                tracing::warn!(target: "door", reason = causes(&error), "no connection can be accepted now");
                 lobby.make_room();
                 sleep(REST).await;
             }
@@ -323,7 +323,7 @@ impl Hall {
         };
         let threshold = self.reception.certificates.threshold();
         let peer = threshold.authority.authenticate(&chain_of, now).inspect_err(|error| {
-            tracing::info!(target: "door", reason = chain(error), "a peer was refused");
+            tracing::info!(target: "door", reason = causes(error), "a peer was refused");
             metrics.handshake_failed("certificate");
         });
         let peer = peer.ok()?;

@@ -12,7 +12,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::MatchedPath;
 use axum::response::{IntoResponse, Response};
-use chancery_core::{Clock, Code, RequestId, UnixMillis, limit};
+use chancery_core::{Clock, Code, RequestId, UnixMillis, causes, limit};
 use chancery_identity::{Authority, Peer};
 use http::{HeaderMap, Request};
 use hyper::body::Incoming;
@@ -31,7 +31,7 @@ use super::tls::Threshold;
 use super::vouched::vouched;
 use crate::problem::{Problem, settle};
 use crate::rate::Limiter;
-use crate::telemetry::{Access, Metrics, chain};
+use crate::telemetry::{Access, Metrics};
 
 /// What all connections share.
 pub(crate) struct Reception {
@@ -89,7 +89,7 @@ impl Guest {
         let mut proof = self.proof.lock().unwrap_or_else(PoisonError::into_inner);
         if now > proof.at.plus_ms(limit::IDENTITY_MS) || !Arc::ptr_eq(&by, &proof.by) {
             let peer = by.authenticate(&self.chain, now).map_err(|error| {
-                tracing::info!(target: "door", reason = chain(&error), peer = %proof.peer, "a peer lost its identity");
+                tracing::info!(target: "door", reason = causes(&error), peer = %proof.peer, "a peer lost its identity");
                 error.code()
             })?;
             *proof = Proof { peer: Arc::new(peer), at: now, by };

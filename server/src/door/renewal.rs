@@ -10,7 +10,7 @@ use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use chancery_core::{Clock, Mode, UnixMillis, config, limit};
+use chancery_core::{Clock, Mode, UnixMillis, causes, config, limit};
 use chancery_enclave::Issued;
 use chancery_identity::Dates;
 use prometheus_client::collector::Collector;
@@ -23,7 +23,6 @@ use tokio::time::sleep;
 use super::credentials::{Credentials, Digested};
 use super::tls::Threshold;
 use crate::ServerError;
-use crate::telemetry::chain;
 
 const LOOK_EVERY: Duration = Duration::from_millis(limit::CERTIFICATES_MS);
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
@@ -110,7 +109,7 @@ impl Certificates {
     pub fn standing(&self) -> (bool, String) {
         let Ok(now) = self.clock.now() else { return (false, "the clock is not to be trusted".to_owned()) };
         let threshold = self.threshold();
-        let ended = threshold.authority.in_force(now).err().map(|error| chain(&error)).or_else(|| {
+        let ended = threshold.authority.in_force(now).err().map(|error| causes(&error)).or_else(|| {
             (!threshold.server.hold(now)).then(|| "the server's certificate has ended".to_owned())
         });
         let mut detail = ended.clone().unwrap_or_else(|| "in date".to_owned());
@@ -132,7 +131,7 @@ impl Certificates {
             let looking = Arc::clone(&self);
             // Files may lie on a slow disk. A panic in there would end the looking in silence otherwise.
             if let Err(error) = tokio::task::spawn_blocking(move || looking.look(asked)).await {
-                tracing::error!(target: "door", reason = chain(&error), "the certificates could not be looked at");
+                tracing::error!(target: "door", reason = causes(&error), "the certificates could not be looked at");
             }
         }
     }
@@ -161,7 +160,7 @@ impl Certificates {
                     self.in_force.send_replace(Arc::new(threshold));
                     tracing::info!(target: "door", "new certificates are in force");
                 }
-                Err(error) => files.refuse(digest, now, chain(&error)),
+                Err(error) => files.refuse(digest, now, causes(&error)),
             }
         }
         let threshold = self.threshold();
@@ -184,7 +183,7 @@ impl Certificates {
                 self.in_force.send_replace(Arc::new(threshold));
             }
             Err(error) => {
-                let reason = chain(&error);
+                let reason = causes(&error);
                 tracing::error!(target: "door", reason, "what the appliance took back is not in force");
             }
         }

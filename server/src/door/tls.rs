@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use chancery_core::{UnixMillis, limit};
+use chancery_core::{UnixMillis, causes, limit};
 use chancery_identity::{Authority, Dates};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
@@ -17,8 +17,6 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use tokio_rustls::TlsAcceptor;
-
-use crate::telemetry::chain;
 
 /// The names of HTTP/2 and HTTP/1.1 in ALPN (RFC 7301), in the order the door prefers them.
 pub(crate) const H2: &[u8] = b"h2";
@@ -109,8 +107,12 @@ impl ClientCertVerifier for Doorkeeper {
         };
         let now_ms = i64::try_from(now.as_secs().saturating_mul(1_000)).unwrap_or(i64::MAX);
         let chain_of: Vec<_> = std::iter::once(end_entity).chain(intermediates).cloned().collect();
-        self.authority.authenticate(&chain_of, UnixMillis(now_ms)).map_err(|error| refused(chain(&error)))?;
-        self.webpki.verify_client_cert(end_entity, intermediates, now).map_err(|error| refused(chain(&error)))
+        self.authority
+            .authenticate(&chain_of, UnixMillis(now_ms))
+            .map_err(|error| refused(causes(&error)))?;
+        self.webpki
+            .verify_client_cert(end_entity, intermediates, now)
+            .map_err(|error| refused(causes(&error)))
     }
 
     fn verify_tls12_signature(

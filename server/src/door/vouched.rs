@@ -2,7 +2,7 @@
 //! hold is refused: all refusals are the same, and the reason is in the log. If this is wrong, somebody who only forwards
 //! requests asks in a client's name.
 
-use chancery_core::{Code, UnixMillis};
+use chancery_core::{Code, UnixMillis, causes};
 use chancery_identity::{Fields, Message, Peer, Vouched, authority_of, is_named_by};
 use http::header::HOST;
 use http::request::Parts;
@@ -10,7 +10,6 @@ use http::{HeaderMap, HeaderName};
 
 use super::tls::Threshold;
 use crate::problem::Problem;
-use crate::telemetry::chain;
 
 const SIGNATURE_INPUT: HeaderName = HeaderName::from_static("signature-input");
 const SIGNATURE: HeaderName = HeaderName::from_static("signature");
@@ -65,7 +64,7 @@ fn verified(
         idempotency_key: only(&parts.headers, &IDEMPOTENCY_KEY)?,
         body,
     };
-    client.vouch(message, &fields, now).map_err(|error| chain(&error))
+    client.vouch(message, &fields, now).map_err(|error| causes(&error))
 }
 
 /// The one value of a header that must be there once.

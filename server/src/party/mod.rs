@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use chancery_core::{Clock, Code, config, limit};
+use chancery_core::{Clock, Code, causes, config, limit};
 use chancery_enclave::{Call, Carried, Enclave, Link, LinkPeer};
 use chancery_identity::node::LINK_MS;
 use chancery_identity::{Client, Peer};
@@ -31,7 +31,6 @@ use crate::ServerError;
 use crate::door::{self, Certificates, HANDSHAKE, Paced, Protocol, Pulse, Wire};
 use crate::problem::Problem;
 use crate::setup::Failure;
-use crate::telemetry::chain;
 use tls::{Own, Pins};
 
 /// How often this party's certificate is made anew.
@@ -125,7 +124,7 @@ impl PartyLink {
                     }
                     (Ok(_), Err(_)) => {}
                     (Err(error), _) => {
-                        tracing::warn!(target: "party", reason = chain(&error), "no connection can be accepted now");
+                        tracing::warn!(target: "party", reason = causes(&error), "no connection can be accepted now");
                         sleep(Duration::from_millis(50)).await;
                     }
                 },
@@ -248,7 +247,7 @@ impl Link for Outwards {
     fn call(&self, party: u8, call: Call, body: Vec<u8>, within: Duration) -> Carried<'_> {
         Box::pin(async move {
             let way = self.ways.get(&party).ok_or("no such party")?;
-            way.call(call, body, within).await.map_err(|error| chain(&*error))
+            way.call(call, body, within).await.map_err(|error| causes(&*error))
         })
     }
 
@@ -258,7 +257,7 @@ impl Link for Outwards {
         match authority.authenticate(&[CertificateDer::from(certificate)], now) {
             Ok(Peer::Client(client)) => Ok(client),
             Ok(other) => Err(format!("`{other}` is no client")),
-            Err(error) => Err(chain(&error)),
+            Err(error) => Err(causes(&error)),
         }
     }
 }

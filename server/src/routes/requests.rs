@@ -48,7 +48,7 @@ pub(crate) async fn show(
     Anyone(peer): Anyone,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let listed = visible(enclave.clone(), &peer, &id).await?;
+    let listed = enclave.listed_now(visible(enclave.clone(), &peer, &id).await?).await?;
     let signed = enclave.signed(&listed).await?;
     let request = Request::from(listed);
     Ok(match signed {
