@@ -107,14 +107,20 @@ impl Enclave {
     /// # Errors
     /// Whatever keeps clock or store from answering.
     pub async fn up_to_date(&self, sheet: Sheet) -> Result<Sheet, Refusal> {
-        let (house, row) = (Arc::clone(self.house()), sheet.row.clone());
-        let missing = self.run(async move {
+        let missing = self.missing_now(sheet.row.clone()).await?;
+        Ok(Sheet { missing: missing.unwrap_or(sheet.missing), ..sheet })
+    }
+
+    /// What a request needs after all that was said so far, if it waits for something.
+    pub(crate) async fn missing_now(&self, row: RequestRow) -> Result<Option<Vec<Value>>, Refusal> {
+        let house = Arc::clone(self.house());
+        self.run(async move {
             match Waiting::of(row, &house.books) {
                 Ok(waiting) => waiting.missing(&house.books).await,
                 Err(_) => Ok(None),
             }
-        });
-        Ok(Sheet { missing: missing.await?.unwrap_or(sheet.missing), ..sheet })
+        })
+        .await
     }
 
     /// Hears an officer's word about a pending request, and walks the request on where it was the last one needed.

@@ -92,6 +92,17 @@ impl Enclave {
         self.listed(self.row(tenant, id)?)
     }
 
+    /// A request with what it needs after all that was said so far; otherwise as [`Self::up_to_date`].
+    ///
+    /// # Errors
+    /// Whatever keeps clock or store from answering.
+    pub async fn listed_now(&self, mut listed: Listed) -> Result<Listed, Refusal> {
+        if let Some(missing) = self.missing_now(listed.row.clone()).await? {
+            listed.decision.missing = missing;
+        }
+        Ok(listed)
+    }
+
     /// What was released under a request, if anything was.
     ///
     /// # Errors

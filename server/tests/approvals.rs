@@ -19,6 +19,8 @@ use std::time::Duration;
 use alloy_consensus::SignableTransaction as _;
 use alloy_primitives::U256;
 use appliance::{Answer, Appliance, EXCHANGE, Peer, chancery, run, treasury};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chancery_audit::{Act, Digest, Matter};
 use chancery_core::{ClientId, Tenant, WalletId};
 use passkey::Passkey;
@@ -390,17 +392,18 @@ async fn officers_and_auditors_use_the_command_line() {
     let mut bundle = treasury();
     let mut manifest = bundle["files"]["bundle.toml"].as_str().unwrap().to_owned();
     manifest += &format!("\n[webauthn]\nrp_id = \"chancery.example\"\norigins = [\"{ORIGIN}\"]\n");
-    for name in ["ann", "bob"] {
-        let file = appliance.at(&format!("{name}.passkey"));
-        let made = Command::new(chancery().unwrap())
-            .args(["officer", "passkey", name, "--rp-id", "chancery.example", "--origin", ORIGIN, "--out"])
-            .arg(&file)
-            .output()
-            .unwrap();
-        assert!(made.status.success(), "{made:?}");
-        manifest +=
-            &String::from_utf8(made.stdout).unwrap().replace("groups = []", "groups = [\"treasury\"]");
-    }
+    let made = Command::new(chancery().unwrap())
+        .args(["officer", "passkey", "ann", "--rp-id", "chancery.example", "--origin", ORIGIN, "--out"])
+        .arg(appliance.at("ann.passkey"))
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    manifest += &String::from_utf8(made.stdout).unwrap().replace("groups = []", "groups = [\"treasury\"]");
+    let elsewhere = Passkey::fresh("chancery.example", ORIGIN);
+    manifest += &format!(
+        "\n[[officer]]\nid = \"bob\"\nroles = [\"approver\"]\ngroups = [\"treasury\"]\n{}",
+        elsewhere.entry()
+    );
     bundle["files"]["bundle.toml"] = manifest.into();
     appliance.furnish("treasury", &bundle).await;
     let client = appliance.peer("client", "backend");
@@ -412,25 +415,41 @@ async fn officers_and_auditors_use_the_command_line() {
 
     let (code, listed, talk) = run(&ann, &["approval", "list"]);
     assert_eq!((code, listed["approvals"].as_array().unwrap().len()), (0, 1), "{talk}");
+    let words = format!("send 50 ETH to exchange ({EXCHANGE})");
+    assert_eq!(listed["approvals"][0]["words"][0], words, "{listed}");
     let (code, shown, talk) = run(&ann, &["approval", "show", id]);
     assert_eq!(code, 0, "{talk}");
-    let words = format!("send 50 ETH to exchange ({EXCHANGE})");
     assert_eq!(shown["words"][0], words, "{shown}");
     let (code, _, talk) =
         run(&ann, &["approval", "approve", id, "--group", "treasury", "--passkey", &at("ann.passkey")]);
     assert_eq!(code, 2, "nobody was asked: {talk}");
-    let say = |client: &Path, passkey: &str| {
-        run(client, &["approval", "approve", id, "--group", "treasury", "--passkey", passkey, "--yes"])
+    let say = |client: &Path, with: &str, file: &str| {
+        run(client, &["approval", "approve", id, "--group", "treasury", with, file, "--yes"])
     };
-    let (code, _, talk) = say(&bob, &at("ann.passkey"));
+    let (code, _, talk) = say(&bob, "--passkey", &at("ann.passkey"));
     assert!(code != 0 && talk.contains("assertion-invalid"), "{talk}");
-    let (code, said, talk) = say(&ann, &at("ann.passkey"));
+    let first = client.get(&format!("/v1/requests/{id}")).await.body["missing"].clone();
+    let (code, said, talk) = say(&ann, "--passkey", &at("ann.passkey"));
     assert_eq!((code, &said["state"]), (0, &json!("pending")), "{talk}");
+    let left = client.get(&format!("/v1/requests/{id}")).await.body["missing"].clone();
+    assert!(left == said["missing"] && left != first, "the client is told of now: {first} {left} {said}");
 
-    // The second with an assertion from elsewhere, over the challenge that was printed.
+    // The second with an assertion as a browser elsewhere makes it, over the challenge that was printed.
     let (_, options, _) = run(&bob, &["approval", "challenge", id, "--group", "treasury"]);
     assert_eq!(options["userVerification"], "required", "{options}");
-    let (code, said, talk) = say(&bob, &at("bob.passkey"));
+    let made = |challenge: &[u8; 32]| {
+        let made = elsewhere.assert(challenge);
+        let browser = json!({ "id": made["credential"], "type": "public-key", "response": {
+            "clientDataJSON": made["client_data"], "authenticatorData": made["authenticator_data"],
+            "signature": made["signature"],
+        } });
+        std::fs::write(at("assertion.json"), browser.to_string()).unwrap();
+        say(&bob, "--assertion", &at("assertion.json"))
+    };
+    let (code, _, talk) = made(&[7; 32]);
+    assert!(code != 0 && talk.contains("assertion-invalid"), "over another challenge: {talk}");
+    let challenge = URL_SAFE_NO_PAD.decode(options["challenge"].as_str().unwrap()).unwrap();
+    let (code, said, talk) = made(&challenge.try_into().unwrap());
     assert_eq!((code, &said["state"]), (0, &json!("released")), "{talk}");
 
     let auditor = appliance.client_directory("auditor", "aud");

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal, stdin};
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -20,7 +21,7 @@ use serde_json::{Value, json};
 use super::request::time_cell;
 use super::sign::missing;
 use crate::connection::Connection;
-use crate::http::{Api, Call};
+use crate::http::{Answer, Api, Call};
 use crate::output::cell;
 use crate::passkey::{Passkey, assertion};
 use crate::recheck::recheck;
@@ -115,7 +116,7 @@ struct Sheet {
 /// A request that was decoded here, under a bundle that was compiled here.
 struct Seen {
     sheet: Sheet,
-    bundle: Bundle,
+    bundle: Rc<Bundle>,
     description: Description,
     assumed: Vec<String>,
     /// What another bundle would have otherwise, computed here.
@@ -127,10 +128,10 @@ impl Approval {
         let api = Api::open(connection, output)?;
         match self {
             Self::List { limit } => list(&api, *limit, output),
-            Self::Show { id } => Seen::fetch(&api, *id)?.show(output),
+            Self::Show { id } => Desk::new(&api).fetch(*id)?.show(output),
             Self::Challenge { id, group, veto } => {
                 let act = if *veto { Act::Veto } else { Act::Approve };
-                Seen::fetch(&api, *id)?.options(act, group, output)
+                Desk::new(&api).fetch(*id)?.options(act, group, output)
             }
             Self::Approve(speak) => speak.run(Act::Approve, &api, output),
             Self::Veto(speak) => speak.run(Act::Veto, &api, output),
@@ -139,7 +140,18 @@ impl Approval {
 }
 
 fn list(api: &Api<'_>, limit: usize, output: &Output) -> Result<Exit, Error> {
-    let rows = api.pages("approvals", &["approvals"], &[], limit)?;
+    let mut rows = api.pages("approvals", &["approvals"], &[], limit)?;
+    let mut desk = Desk::new(api);
+    for row in &mut rows {
+        let (name, said) = match desk.words(row) {
+            Ok(words) => ("words", json!(words)),
+            // One that says something else than it does must not hide the others.
+            Err(error) => ("distrust", json!(error.chain())),
+        };
+        if let Some(members) = row.as_object_mut() {
+            members.insert(name.to_owned(), said);
+        }
+    }
     if output.is_json() {
         output.document(&json!({ "approvals": rows }))?;
         return Ok(Exit::Ok);
@@ -152,35 +164,63 @@ fn list(api: &Api<'_>, limit: usize, output: &Output) -> Result<Exit, Error> {
             cell(row, "/wallet"),
             cell(row, "/groups"),
             missing(row.get("missing")).join("; or "),
+            match row.get("distrust") {
+                None => texts(row.get("words")).join("; "),
+                Some(_) => format!("DO NOT APPROVE: {}", cell(row, "/distrust")),
+            },
         ]
     };
     let rows: Vec<_> = rows.iter().map(row).collect();
-    output.table(["REQUEST", "TIME", "CLIENT", "WALLET", "YOUR GROUPS", "MISSING"], &rows)?;
+    output.table(["REQUEST", "TIME", "CLIENT", "WALLET", "YOUR GROUPS", "MISSING", "DOES"], &rows)?;
     Ok(Exit::Ok)
 }
 
-impl Seen {
-    fn fetch(api: &Api<'_>, id: RequestId) -> Result<Self, Error> {
-        let id_text = id.to_string();
-        let read = |path: &[&str]| -> Result<_, Error> {
-            let answer = api.call(&Call::get(path))?;
-            let document = answer.json()?;
-            Ok((answer, document))
-        };
-        let (answer, document) = read(&["approvals", &id_text])?;
+/// What many requests are looked at with: read and compiled once.
+struct Desk<'a> {
+    api: &'a Api<'a>,
+    in_force: Option<(Digest, Rc<Bundle>)>,
+    keys: BTreeMap<WalletId, Vec<u8>>,
+}
+
+impl<'a> Desk<'a> {
+    fn new(api: &'a Api<'a>) -> Self {
+        Self { api, in_force: None, keys: BTreeMap::new() }
+    }
+
+    fn read(&self, path: &[&str]) -> Result<(Answer, Value), Error> {
+        let answer = self.api.call(&Call::get(path))?;
+        let document = answer.json()?;
+        Ok((answer, document))
+    }
+
+    fn fetch(&mut self, id: RequestId) -> Result<Seen, Error> {
+        let (answer, document) = self.read(&["approvals", &id.to_string()])?;
         let sheet: Sheet =
             serde_json::from_value(document).map_err(|_| answer.unexpected("is not a request to approve"))?;
         if sheet.request_id != id {
             return Err(answer.unexpected("is another request"));
         }
-        let (answer, document) = read(&["requests", &id_text])?;
+        let (bundle, description, assumed) = self.decode(&sheet)?;
+        let differences = differences(&sheet, &bundle)?;
+        Ok(Seen { sheet, bundle, description, assumed, differences })
+    }
+
+    /// What a listed request does, in words.
+    fn words(&mut self, row: &Value) -> Result<Vec<String>, Error> {
+        let sheet: Sheet = serde_json::from_value(row.clone())
+            .map_err(|_| Error::Failed("it is not a request to approve".to_owned()))?;
+        let (bundle, description, _) = self.decode(&sheet)?;
+        Ok(bundle.words(&description))
+    }
+
+    /// Decodes the payload here; what the server says must be the same.
+    fn decode(&mut self, sheet: &Sheet) -> Result<(Rc<Bundle>, Description, Vec<String>), Error> {
+        let (answer, document) = self.read(&["requests", &sheet.request_id.to_string()])?;
         let digest: Digest = answer
             .text(&document, "/signing_digest")?
             .parse()
             .map_err(|_| answer.unexpected("has no signing digest"))?;
-        let (answer, document) = read(&["wallets", sheet.wallet.as_str()])?;
-        let key = hex::decode(answer.text(&document, "/public_key")?)
-            .map_err(|_| answer.unexpected("has no public key"))?;
+        let key = self.key(&sheet.wallet)?;
         let found =
             recheck(&sheet.payload, &sheet.intent, digest.as_bytes(), Some(&key)).map_err(|what| {
                 Error::Failed(format!(
@@ -189,19 +229,46 @@ impl Seen {
             })?;
         let description = serde_json::from_value(sheet.intent.clone())
             .map_err(|_| answer.unexpected("holds an intent of another format"))?;
+        Ok((self.bundle(&sheet.bundle)?, description, found.assumed))
+    }
 
-        let (answer, document) = read(&["policy", &sheet.bundle.to_string()])?;
+    fn key(&mut self, wallet: &WalletId) -> Result<Vec<u8>, Error> {
+        if let Some(key) = self.keys.get(wallet) {
+            return Ok(key.clone());
+        }
+        let (answer, document) = self.read(&["wallets", wallet.as_str()])?;
+        let key = hex::decode(answer.text(&document, "/public_key")?)
+            .map_err(|_| answer.unexpected("has no public key"))?;
+        self.keys.insert(wallet.clone(), key.clone());
+        Ok(key)
+    }
+
+    fn bundle(&mut self, hash: &Digest) -> Result<Rc<Bundle>, Error> {
+        if let Some((known, bundle)) = &self.in_force
+            && known == hash
+        {
+            return Ok(Rc::clone(bundle));
+        }
+        let (answer, document) = self.read(&["policy", &hash.to_string()])?;
         let source: Source = serde_json::from_value(json!({ "files": document.get("files") }))
             .map_err(|_| answer.unexpected("has no bundle's files"))?;
         let bundle = Bundle::compile(&source)
             .map_err(|error| Error::Failed(format!("the bundle in force does not compile here: {error}")))?;
-        if bundle.hash() != sheet.bundle.to_string() {
+        if bundle.hash() != hash.to_string() {
             return Err(answer.unexpected("has files that are not those of its hash"));
         }
-        let differences = differences(&sheet, &bundle)?;
-        Ok(Self { sheet, bundle, description, assumed: found.assumed, differences })
+        let bundle = Rc::new(bundle);
+        self.in_force = Some((*hash, Rc::clone(&bundle)));
+        Ok(bundle)
     }
+}
 
+/// The texts of a list.
+fn texts(list: Option<&Value>) -> Vec<&str> {
+    list.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+impl Seen {
     fn show(&self, output: &Output) -> Result<Exit, Error> {
         let Sheet { request_id, state, client, wallet, expires_ms, missing: needs, groups, bundle, .. } =
             &self.sheet;
@@ -240,10 +307,13 @@ impl Seen {
     fn challenge(&self, act: Act, group: &str) -> Result<[u8; 32], Error> {
         let Sheet { request_id, client, wallet, intent, bundle, groups, .. } = &self.sheet;
         if !groups.iter().any(|known| known == group) {
-            let groups = groups.join("`, `");
-            return Err(Error::Failed(format!(
-                "you can speak for `{groups}` about this request, not for `{group}`"
-            )));
+            return Err(Error::Failed(match &groups[..] {
+                [] => "you speak for none of the groups about this request".to_owned(),
+                some => {
+                    let some = some.join("`, `");
+                    format!("you can speak for `{some}` about this request, not for `{group}`")
+                }
+            }));
         }
         let tenant = Tenant::default();
         let matter = Matter::new(act, group, &tenant, *request_id, client, wallet, intent, bundle);
@@ -290,7 +360,7 @@ fn differences(sheet: &Sheet, in_force: &Bundle) -> Result<Vec<String>, Error> {
 
 impl Speak {
     fn run(&self, act: Act, api: &Api<'_>, output: &Output) -> Result<Exit, Error> {
-        let seen = Seen::fetch(api, self.id)?;
+        let seen = Desk::new(api).fetch(self.id)?;
         let challenge = seen.challenge(act, &self.group)?;
         if !output.is_json() {
             seen.show(output)?;
