@@ -6,7 +6,7 @@ use std::path::Path as File;
 
 use chancery_audit::{ColdRequest, Digest, Trust, V1, Verified};
 use chancery_ceremony::{ColdSeed, HARDENED, Path};
-use chancery_core::{UnixMillis, WalletId};
+use chancery_core::{UnixMillis, WalletId, causes};
 use chancery_intent::bitcoin::{Network, OWN_KEY, Wallet};
 use chancery_intent::model::Description;
 use chancery_intent::{AccountKey, Signing};
@@ -14,7 +14,6 @@ use chancery_policy::{Bundle, Source};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::error::causes;
 use crate::recheck::{is_bitcoin, recheck, stated_wallet};
 use crate::{Error, Output, file, when};
 

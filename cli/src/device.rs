@@ -3,13 +3,12 @@
 //! What comes back proves itself to the appliance. If this is wrong, a device shows something else, or signs nothing.
 
 use chancery_audit::{ColdRequest, ColdSigned, Digest, HexBytes, SignedKind, TlogProof, V1};
-use chancery_core::Payload;
+use chancery_core::{Payload, causes};
 use chancery_intent::{address_of, bitcoin};
 use minicbor::data::Tag;
 use minicbor::{Decoder, Encoder};
 
 use crate::Error;
-use crate::error::causes;
 use crate::ur::Message;
 
 /// The UR type of a PSBT.

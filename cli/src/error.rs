@@ -1,6 +1,7 @@
 //! Why a command did not do what was asked: each error has one exit code, one stable text code for `--json`, and
 //! where there is one a hint at the next step. Never holds a secret: keys and PINs are read and written, not shown.
 
+use chancery_core::causes;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -38,6 +39,16 @@ pub enum Error {
         /// Why.
         #[source]
         source: reqwest::Error,
+    },
+    /// The server ended TLS: the certificate is none that it admits.
+    #[error(
+        "`{url}` does not admit this client: its certificate was revoked, has ended or is of another authority (TLS alert: {alert:?})"
+    )]
+    NotAdmitted {
+        /// The server.
+        url: String,
+        /// What it said.
+        alert: rustls::AlertDescription,
     },
     /// No answer in time.
     #[error("no answer from `{url}` within {} ms", limit.as_millis())]
@@ -85,6 +96,14 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with it.
         what: String,
+    },
+    /// A secret could not be read from where it is handed over.
+    #[error("no {what}: {why}")]
+    Unread {
+        /// The secret's kind, such as `password`.
+        what: String,
+        /// Why.
+        why: String,
     },
     /// A certificate could not be made.
     #[error("cannot make the certificate")]
@@ -134,11 +153,13 @@ impl Error {
             Self::Usage { .. } | Self::Name(_) => Exit::Usage,
             Self::Failed(_) | Self::Ceremony(_) => Exit::Failed,
             Self::Problem(problem) => problem.exit(),
+            Self::NotAdmitted { .. } => Exit::Refused,
             Self::Unreachable { .. } | Self::Timeout { .. } | Self::Answer { .. } => Exit::Unavailable,
             Self::Tls { .. }
             | Self::Web(_)
             | Self::File { .. }
             | Self::Content { .. }
+            | Self::Unread { .. }
             | Self::Certificate(_)
             | Self::Random(_)
             | Self::Program { .. }
@@ -154,10 +175,11 @@ impl Error {
             Self::Failed(_) => "check-failed",
             Self::Ceremony(error) => error.code(),
             Self::Problem(problem) => &problem.code,
+            Self::NotAdmitted { .. } => "not-admitted",
             Self::Unreachable { .. } => "unreachable",
             Self::Timeout { .. } => "timeout",
             Self::Answer { .. } => "unexpected-answer",
-            Self::Tls { .. } | Self::Content { .. } => "local-content",
+            Self::Tls { .. } | Self::Content { .. } | Self::Unread { .. } => "local-content",
             Self::Program { .. } => "program-failed",
             Self::Web(_) | Self::File { .. } | Self::Certificate(_) | Self::Random(_) | Self::Output(_) => {
                 "local-io"
@@ -192,6 +214,9 @@ impl Error {
             Self::Unreachable { .. } => {
                 Some("is `chanceryd` running, is `--url` its address, is the certificate good?".to_owned())
             }
+            Self::NotAdmitted { .. } => Some(
+                "`chancery client show` prints what the certificate says and how long it lasts".to_owned(),
+            ),
             Self::Problem(problem) => problem.hint().map(str::to_owned),
             Self::File { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
                 Some("nothing was overwritten: choose another place, or remove it first".to_owned())
@@ -232,18 +257,4 @@ fn member(name: &str, value: &Value) -> Vec<String> {
             std::iter::once(format!("{name}:")).chain(lines).collect()
         }
     }
-}
-
-/// An error and its causes in one line; a cause whose text its effect repeats is said once.
-pub fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let link = error.to_string();
-        if !text.ends_with(&link) {
-            text = format!("{text}: {link}");
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use chancery_core::IdempotencyKey;
+use chancery_core::{IdempotencyKey, causes};
 use chancery_identity::Message;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Method, Url};
+use rustls::AlertDescription;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -23,6 +24,18 @@ const ANSWER_BYTES: usize = 24 * 1024 * 1024;
 const SILENCE: Duration = Duration::from_secs(15);
 /// However soon the server wants to be asked again.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// How a server says that it does not take the client's certificate (RFC 8446, 6.2); `chanceryd` always says the first.
+const OF_CERTIFICATES: [AlertDescription; 8] = [
+    AlertDescription::AccessDenied,
+    AlertDescription::BadCertificate,
+    AlertDescription::CertificateExpired,
+    AlertDescription::CertificateRequired,
+    AlertDescription::CertificateRevoked,
+    AlertDescription::CertificateUnknown,
+    AlertDescription::UnknownCA,
+    AlertDescription::UnsupportedCertificate,
+];
 
 /// One call.
 pub struct Call<'a> {
@@ -209,13 +222,18 @@ impl<'o> Api<'o> {
     /// # Errors
     /// As [`Api::call`].
     pub fn call_until(&self, call: &Call<'_>, deadline: Instant) -> Result<Answer, Error> {
+        let mut told = None;
         self.runtime.block_on(async {
             loop {
                 let tried = tokio::time::timeout_at(deadline, self.once(call)).await;
                 let error = match tried {
                     Ok(Ok(answer)) => return Ok(answer),
                     Ok(Err(error)) => error,
-                    Err(_) => return Err(Error::Timeout { url: self.base.to_string(), limit: self.timeout }),
+                    // What the server said before the time was up says more than that it was.
+                    Err(_) => {
+                        let late = Error::Timeout { url: self.base.to_string(), limit: self.timeout };
+                        return Err(told.unwrap_or(late));
+                    }
                 };
                 let Some(pause) = pause(&error).filter(|_| call.again) else { return Err(error) };
                 let pause = pause.max(SHORTEST_PAUSE);
@@ -224,6 +242,7 @@ impl<'o> Api<'o> {
                 }
                 self.output.say(&format!("{}; trying again in {} s", error.chain(), pause.as_secs_f32()));
                 tokio::time::sleep(pause).await;
+                told = Some(error);
             }
         })
     }
@@ -440,8 +459,19 @@ impl<'o> Api<'o> {
     }
 
     fn unreachable(&self, error: reqwest::Error) -> Error {
-        Error::Unreachable { url: self.base.to_string(), source: error.without_url() }
+        let url = self.base.to_string();
+        match alert(&error) {
+            Some(alert) => Error::NotAdmitted { url, alert },
+            None => Error::Unreachable { url, source: error.without_url() },
+        }
     }
+}
+
+/// The alert with which the server refused the client's certificate, where it did. In TLS 1.3 it comes after the
+/// client's handshake, as an error of the first answer, of which HTTP/2 keeps the text alone.
+fn alert(error: &reqwest::Error) -> Option<AlertDescription> {
+    let said = causes(error);
+    OF_CERTIFICATES.into_iter().find(|alert| said.ends_with(&format!("received fatal alert: {alert:?}")))
 }
 
 /// No proxy, no redirect: what answers is what was asked.

@@ -5,12 +5,12 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use chancery_core::causes;
 use chancery_core::config::SecretSource;
 use chancery_secret::{PIN_BYTES, Pin, PinError};
 use clap::Args;
 
 use crate::Error;
-use crate::error::causes;
 
 /// Where the password is read.
 #[derive(Args, Clone, Debug)]
@@ -27,7 +27,7 @@ impl PasswordFrom {
     /// Reads the password; at a terminal twice where `again` says so.
     ///
     /// # Errors
-    /// [`Error::Failed`]; no message holds any of it.
+    /// [`Error::Content`], [`Error::Unread`], [`Error::Failed`]; no message holds any of it.
     pub fn read(&self, again: bool) -> Result<Pin, Error> {
         let source = match (&self.password_file, self.password_fd) {
             (Some(path), _) => SecretSource::File(path.clone()),
@@ -56,13 +56,12 @@ pub fn code(what: &str, file: Option<&Path>) -> Result<Pin, Error> {
 }
 
 fn unread(what: &str, error: &PinError) -> Error {
-    let why = match error {
+    match error {
         PinError::Exposed { path } => {
-            format!("`{}` must be a regular file that only you may read", path.display())
+            Error::content(path, "must be a regular file that only you may read (`chmod 600`)")
         }
-        other => causes(other),
-    };
-    Error::Failed(format!("no {what}: {why}"))
+        other => Error::Unread { what: what.to_owned(), why: causes(other) },
+    }
 }
 
 /// Asks at the terminal, which shows nothing of the answer.

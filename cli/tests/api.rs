@@ -245,6 +245,31 @@ fn refusals_and_silence_have_their_exit_codes() {
     let server = Server::scripted(vec![Reply::Silence]);
     let error = sign(&server, &["--timeout", "2s", "--json"]).ends(6).error();
     assert_eq!(error["code"], "timeout");
+    // What was said before the silence says more.
+    let server = Server::scripted(vec![problem(503, "not-cosigned", json!({})), Reply::Silence]);
+    let error = sign(&server, &["--timeout", "3s", "--json"]).ends(6).error();
+    assert_eq!(error["code"], "not-cosigned");
+}
+
+/// Would catch a listener that ends with its first stream, hears an event twice, or goes on where it is not let in.
+#[test]
+fn who_follows_goes_on_where_the_last_stream_ended() {
+    let stream = |id: u64| {
+        let event = json!({ "type": "request.released", "data": { "index": id } });
+        let text = format!(": here\n\nid: {id}\nevent: request.released\ndata: {event}\n\n");
+        Reply::Answer(200, &[("content-type", "text/event-stream")], text.into_bytes())
+    };
+    let server = Server::scripted(vec![stream(5), stream(9), problem(403, "forbidden", json!({}))]);
+    let ran = server.run(&["events", "--follow", "--after", "4", "--json"]).ends(5);
+    let heard: Vec<Value> = ran
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["data"]["index"].clone())
+        .collect();
+    assert_eq!(heard, [json!(5), json!(9)]);
+    let from: Vec<String> =
+        server.asked().iter().map(|asked| asked.header("last-event-id").to_owned()).collect();
+    assert_eq!(from, ["", "5", "9"]);
 }
 
 #[test]

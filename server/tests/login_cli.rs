@@ -88,12 +88,18 @@ async fn officers_use_the_command_line() {
         (&json!("ann"), &json!(true))
     );
 
+    std::fs::set_permissions(&password, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let (exit, _, talk) = call(&[&["officer", "login", "--passkey", &passkey][..], &with].concat());
+    assert!(exit == 7 && talk.contains("only you may read"), "{exit} {talk}");
     secret("ann.password", "incorrect horse battery staple\n");
     let (exit, _, talk) = call(&[&["officer", "login", "--passkey", &passkey][..], &with].concat());
     assert!(exit != 0 && talk.contains("the password is another") && !talk.contains("horse"), "{talk}");
     assert!(!kept.exists(), "a login begins without the session before it");
     secret("ann.password", "correct horse battery staple\n");
     assert_eq!(call(&[&["officer", "login", "--passkey", &passkey][..], &with].concat()).0, 0);
+    assert_eq!(call(&[&["officer", "login", "--passkey", &passkey][..], &with].concat()).0, 0);
+    let (_, listed, _) = call(&["session", "list"]);
+    assert_eq!(listed["sessions"].as_array().unwrap().len(), 1, "a login ends the one before it: {listed}");
     assert_eq!(call(&["officer", "logout"]).0, 0);
     assert!(!kept.exists() && call(&["approval", "list"]).0 != 0);
 

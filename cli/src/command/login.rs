@@ -142,7 +142,10 @@ enum Entered {
 impl Login {
     pub fn run(&self, connection: &Connection, output: &Output) -> Result<Exit, Error> {
         let directory = connection.directory()?;
-        // What is there may have ended by a word of somebody else; it is of no use to this.
+        // An earlier session would stay open unseen. Somebody may have ended it meanwhile, which is as good.
+        if let Ok(Some(earlier)) = Session::read(directory) {
+            end(connection, &earlier, output).ok();
+        }
         Session::forget(directory)?;
         let api = Api::open(connection, output)?;
         let proven = Proven::prove(&api, &self.password.read(false)?)?;
@@ -286,13 +289,17 @@ pub fn logout(connection: &Connection, output: &Output) -> Result<Exit, Error> {
         output.say("there was no session");
         return Ok(Exit::Ok);
     };
-    let id = session.id().to_string();
-    let ended = Api::open(connection, output)?.call(&Call::delete(&["sessions", &id]));
+    let ended = end(connection, &session, output);
     // Also where the server cannot be asked: what is forgotten here opens nothing.
     Session::forget(directory)?;
     ended?;
     output.say("logged out");
     Ok(Exit::Ok)
+}
+
+fn end(connection: &Connection, session: &Session, output: &Output) -> Result<(), Error> {
+    let id = session.id().to_string();
+    Api::open(connection, output)?.call(&Call::delete(&["sessions", &id])).map(drop)
 }
 
 fn bytes(answer: &Answer, document: &Value, name: &str) -> Result<Vec<u8>, Error> {

@@ -4,14 +4,13 @@
 use std::path::PathBuf;
 
 use chancery_audit::{End, HexBytes, Trust, Verdict};
-use chancery_core::{ClientId, RequestId, UnixMillis, WalletId};
+use chancery_core::{ClientId, RequestId, UnixMillis, WalletId, causes};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::json;
 
 use super::{sign, trust};
 use crate::connection::Connection;
-use crate::error::causes;
 use crate::http::{Api, Call};
 use crate::recheck::recheck;
 use crate::{Error, Exit, Output, file};

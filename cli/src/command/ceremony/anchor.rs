@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use chancery_audit::Trust;
 use chancery_ceremony::verify;
 use clap::Args;
 use serde_json::json;
@@ -33,7 +34,17 @@ impl Anchor {
             "script": verified.script.hash()?,
             "transcript": head,
         });
-        let answer = Api::open(connection, output)?.call(&Call::post(&["ceremonies"], body))?;
+        let api = Api::open(connection, output)?;
+        let answer = api.call(&Call::get(&["trust"]))?;
+        let log = Trust::parse(&answer.bytes).map_err(|_| answer.unexpected("is no `trust.json`"))?;
+        let of = &verified.script.origin;
+        if log.origin() != of {
+            let log = log.origin();
+            return Err(Error::Failed(format!(
+                "the ceremony is of `{of}`, this log is `{log}`: nothing was recorded"
+            )));
+        }
+        let answer = api.call(&Call::post(&["ceremonies"], body))?;
         let document = answer.json()?;
         if output.is_json() {
             output.document(&document)?;

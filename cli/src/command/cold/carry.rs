@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 
 use chancery_audit::{ColdRequest, ColdSigned};
-use chancery_core::{Payload, RequestId};
+use chancery_core::{Payload, RequestId, causes};
 use clap::Args;
 use serde_json::json;
 
 use crate::command::sign::{signed, write_receipt};
 use crate::connection::Connection;
-use crate::error::causes;
 use crate::http::{Api, Call};
 use crate::ur::{self, Form, Found, Message};
 use crate::{Error, Exit, Output, device};

@@ -1,6 +1,7 @@
 //! `chancery policy prove`: goals for every request there could be, and the questions that need no goal: is anything
 //! allowed that was not, does every rule apply to something, can any fail.
 
+use chancery_core::causes;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use clap::Args;
 
 use super::{compile, in_force};
 use crate::connection::Connection;
-use crate::{Error, Exit, Output, error::causes, when};
+use crate::{Error, Exit, Output, when};
 
 /// `chancery policy prove`.
 #[derive(Args, Debug)]
