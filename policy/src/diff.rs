@@ -8,10 +8,14 @@ use std::fmt;
 use chancery_core::{ClientId, limit};
 use chancery_identity::officer::{Credential, Enrolment, Registered};
 use serde::Serialize;
+use similar::{Algorithm, ChangeTag, DiffOp, capture_diff_slices};
 
 use crate::bundle::Bundle;
 use crate::limit::Limit;
 use crate::registry::{Price, time_text};
+
+/// LIMIT: from the first line that differs to the last; what is longer is shown whole, as it was and as it would be.
+const COMPARED_LINES: usize = 2_000;
 
 /// What sort of thing changed, in the order that is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -276,19 +280,34 @@ impl fmt::Display for Difference {
             let lines = |text: &Option<String>| -> Vec<String> {
                 text.iter().flat_map(|text| text.lines()).map(str::to_owned).collect()
             };
-            let (before, after) = (lines(&change.before), lines(&change.after));
-            let same = before.iter().zip(&after).take_while(|(a, b)| a == b).count();
-            let rest = before.len().min(after.len()).saturating_sub(same);
-            let tail =
-                before.iter().rev().zip(after.iter().rev()).take_while(|(a, b)| a == b).count().min(rest);
-            for (mark, lines) in [('-', &before), ('+', &after)] {
-                for line in lines.iter().take(lines.len().saturating_sub(tail)).skip(same) {
-                    writeln!(f, "    {mark} {line}")?;
-                }
+            for (mark, line) in differing(&lines(&change.before), &lines(&change.after)) {
+                writeln!(f, "    {mark} {line}")?;
             }
         }
         Ok(())
     }
+}
+
+/// The lines that went, and those that came.
+fn differing<'a>(before: &'a [String], after: &'a [String]) -> Vec<(char, &'a str)> {
+    let same = before.iter().zip(after).take_while(|(a, b)| a == b).count();
+    let (before, after) = (before.get(same..).unwrap_or_default(), after.get(same..).unwrap_or_default());
+    let tail = before.iter().rev().zip(after.iter().rev()).take_while(|(a, b)| a == b).count();
+    let middle = |lines: &'a [String]| lines.get(..lines.len().saturating_sub(tail)).unwrap_or_default();
+    let (before, after) = (middle(before), middle(after));
+    // INVARIANT: never by a clock; officers' programs compute the same.
+    let ops = match before.len().max(after.len()) <= COMPARED_LINES {
+        true => capture_diff_slices(Algorithm::Myers, before, after),
+        false => {
+            vec![DiffOp::Replace { old_index: 0, old_len: before.len(), new_index: 0, new_len: after.len() }]
+        }
+    };
+    let marked = |(tag, lines): (ChangeTag, &'a [String])| match tag {
+        ChangeTag::Equal => Vec::new(),
+        ChangeTag::Delete => lines.iter().map(|line| ('-', line.as_str())).collect(),
+        ChangeTag::Insert => lines.iter().map(|line| ('+', line.as_str())).collect(),
+    };
+    ops.iter().flat_map(|op| op.iter_slices(before, after)).flat_map(marked).collect()
 }
 
 #[cfg(test)]
@@ -296,6 +315,22 @@ mod tests {
     use super::*;
     use alloy_primitives::U256;
     use chancery_core::UnixMillis;
+
+    /// Would catch a line between two that changed which is told as changed, and a difference that is left out.
+    #[test]
+    fn only_lines_that_differ_are_told() {
+        let lines = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let (before, after) = (lines("a b c d e f"), lines("a x c d f g"));
+        assert_eq!(differing(&before, &after), [('-', "b"), ('+', "x"), ('-', "e"), ('+', "g")]);
+        assert!(differing(&before, &before).is_empty());
+        let long = |with: &str| {
+            let mut all: Vec<_> = (0..=COMPARED_LINES).map(|n| n.to_string()).collect();
+            all.insert(1, with.to_owned());
+            all.push(with.to_owned());
+            all
+        };
+        assert_eq!(differing(&long("a"), &long("b")).len(), 2 * (COMPARED_LINES + 2));
+    }
 
     #[test]
     fn prices_are_written_as_they_are_read() {

@@ -367,6 +367,32 @@ async fn below_the_reserve_nothing_new_is_decided() {
     assert!(ready.text().await.unwrap().contains(r#"{"component":"disk","ok":false"#));
 }
 
+/// Would catch limits that are kept by a clock which runs backwards: whoever turned it back would spend a day's limit again.
+#[tokio::test]
+async fn a_clock_that_went_back_decides_nothing() {
+    let Some(mut appliance) = Appliance::prepare() else { return };
+    if !appliance.take_clock() {
+        return;
+    }
+    appliance.start();
+    appliance.furnish("treasury", &treasury()).await;
+    let client = appliance.peer("client", "backend");
+    let ask = async |n: u64| {
+        let payload = unsigned(&transfer(n, U256::from(1)));
+        client.sign("treasury", &payload, &n.to_string()).await
+    };
+    assert_eq!(ask(0).await.status, 200);
+    appliance.turn_clock("-1d");
+    let refused = ask(1).await;
+    assert_eq!((refused.status, refused.code()), (503, "clock-behind"), "{refused:?}");
+    appliance.turn_clock("+0");
+    assert_eq!(ask(1).await.status, 200, "it has caught up, and the key is still free");
+    appliance.turn_clock("-1d");
+    appliance.kill();
+    let said = appliance.start_in_vain();
+    assert!(said.contains("clock"), "{said}");
+}
+
 /// Would catch one wallet that takes the whole HSM, or a limit on one wallet that keeps another waiting.
 #[tokio::test]
 async fn a_wallet_gives_no_more_than_its_rate() {

@@ -10,15 +10,15 @@
     reason = "test code"
 )]
 
+mod administrators;
 mod appliance;
 mod passkey;
 mod people;
 
-use appliance::{Answer, Appliance, Peer, chancery, read};
-use chancery_audit::{Act, Digest, Matter};
-use chancery_core::Tenant;
-use passkey::Passkey;
-use people::{ORIGIN, with_officers};
+use std::time::Duration;
+
+use administrators::{Council, Seat};
+use appliance::{Answer, Appliance, chancery, read};
 use serde_json::{Value, json};
 
 /// Who may change what: two administrators, while none objects.
@@ -65,100 +65,37 @@ effect = [{ kind = "change" }]
 "#;
 
 /// Ada, Ben and Cleo are administrators; Cleo also holds the operator's key; Max stands in their group and is an approver.
-const PEOPLE: [(&str, &str, &str); 4] = [
+const SEATS: [Seat; 4] = [
     ("ada", "administrator", ""),
     ("ben", "administrator", ""),
     ("cleo", "administrator", "clients = [\"op\"]"),
     ("max", "approver", ""),
 ];
 
-struct Scene {
-    appliance: Appliance,
-    operator: Peer,
-    officers: Vec<(&'static str, Peer, Passkey)>,
-    bundle: Value,
+async fn open() -> Option<Council> {
+    Council::seated(&SEATS, RULE, CASES).await
 }
 
-impl Scene {
-    async fn open() -> Option<Self> {
-        let mut appliance = Appliance::prepare()?;
-        appliance.start();
-        let (mut entries, mut officers) = (String::new(), Vec::new());
-        for (name, role, clients) in PEOPLE {
-            let passkey = Passkey::fresh("chancery.example", ORIGIN);
-            entries += &format!(
-                "\n[[officer]]\nid = \"{name}\"\nroles = [\"{role}\"]\ngroups = [\"administrators\"]\n{clients}\n{}",
-                passkey.entry()
-            );
-            officers.push((name, appliance.peer("officer", name), passkey));
-        }
-        let mut bundle = with_officers(&entries);
-        let files = bundle["files"].as_object_mut().unwrap();
-        let manifest = files["bundle.toml"].as_str().unwrap();
-        files["bundle.toml"] = manifest.replace("\"risk\"]", "\"risk\", \"administrators\"]").into();
-        files.insert("policies/change.cedar".to_owned(), RULE.into());
-        files.insert("tests/change.toml".to_owned(), CASES.into());
-        appliance.furnish("treasury", &bundle).await;
-        Some(Self { operator: appliance.peer("operator", "op"), officers, bundle, appliance })
-    }
-
-    fn restart(&mut self, kill: bool) {
-        if kill {
-            self.appliance.kill();
-        } else {
-            self.appliance.stop();
-        }
-        self.appliance.start();
-        self.operator = self.appliance.peer("operator", "op");
-        for (name, peer, _) in &mut self.officers {
-            *peer = self.appliance.peer("officer", name);
-        }
-    }
-
-    /// The bundle in force with one more address.
-    fn draft(&self, name: &str) -> Value {
-        let mut draft = self.bundle.clone();
-        let manifest = draft["files"]["bundle.toml"].as_str().unwrap().to_owned();
-        let address = "0x90F79bf6EB2c4f870365E785982E1f101E93b906";
-        draft["files"]["bundle.toml"] = format!(
-            "{manifest}\n[[address]]\nname = \"{name}\"\naddress = \"{address}\"\nchains = [\"eip155:1\"]\n"
-        )
-        .into();
-        draft
-    }
-
-    async fn bring(&self, bundle: &Value) -> String {
-        let asked = self.operator.apply(bundle).await;
-        assert_eq!((asked.status, &asked.body["state"]), (202, &json!("pending")), "{asked:?}");
-        asked.body["request_id"].as_str().unwrap().to_owned()
-    }
-
-    async fn in_force(&self) -> Value {
-        self.operator.get("/v1/policy").await.body["bundle"].clone()
-    }
-
-    async fn state(&self, id: &str) -> Value {
-        self.operator.get(&format!("/v1/requests/{id}")).await.body["state"].clone()
-    }
-
-    async fn say(&self, name: &str, id: &str, act: &str) -> Answer {
-        let (_, peer, passkey) = self.officers.iter().find(|(known, ..)| *known == name).unwrap();
-        let sheet = peer.get(&format!("/v1/approvals/{id}")).await.body;
-        let assertion = passkey.assert(&challenge(&sheet, act));
-        let word = json!({ "act": act, "group": "administrators", "bundle": sheet["bundle"], "assertion": assertion });
-        peer.post(&format!("/v1/approvals/{id}"), &word, None).await
-    }
+/// The bundle in force with one more address.
+fn draft(council: &Council, name: &str) -> Value {
+    let mut draft = council.bundle.clone();
+    let manifest = draft["files"]["bundle.toml"].as_str().unwrap().to_owned();
+    let address = "0x90F79bf6EB2c4f870365E785982E1f101E93b906";
+    draft["files"]["bundle.toml"] = format!(
+        "{manifest}\n[[address]]\nname = \"{name}\"\naddress = \"{address}\"\nchains = [\"eip155:1\"]\n"
+    )
+    .into();
+    draft
 }
 
-fn challenge(sheet: &Value, act: &str) -> [u8; 32] {
-    let text = |name: &str| sheet[name].as_str().unwrap();
-    let act: Act = serde_json::from_value(json!(act)).unwrap();
-    let bundle: Digest = text("bundle").parse().unwrap();
-    let (id, client) = (text("request_id").parse().unwrap(), text("client").parse().unwrap());
-    let wallet = text("wallet").parse().unwrap();
-    Matter::new(act, "administrators", &Tenant::default(), id, &client, &wallet, &sheet["intent"], &bundle)
-        .challenge()
-        .unwrap()
+async fn bring(council: &Council, bundle: &Value) -> String {
+    let asked = council.operator.apply(bundle).await;
+    assert_eq!((asked.status, &asked.body["state"]), (202, &json!("pending")), "{asked:?}");
+    asked.body["request_id"].as_str().unwrap().to_owned()
+}
+
+async fn in_force(council: &Council) -> Value {
+    council.operator.get("/v1/policy").await.body["bundle"].clone()
 }
 
 fn refused(answer: &Answer, status: u16, code: &str) {
@@ -169,111 +106,166 @@ fn refused(answer: &Answer, status: u16, code: &str) {
 /// a receipt that does not verify, and a change that a restart loses.
 #[tokio::test]
 async fn policy_changes_with_two_administrators_and_leaves_a_receipt() {
-    let Some(mut scene) = Scene::open().await else { return };
-    let (old, draft) = (scene.in_force().await, scene.draft("newcomer"));
-    let id = scene.bring(&draft).await;
-    assert_eq!(scene.in_force().await, old, "asking changes nothing");
-    refused(&scene.say("max", &id, "approve").await, 403, "approval-not-asked");
-    refused(&scene.say("cleo", &id, "approve").await, 403, "self-approval");
-    let first = scene.say("ada", &id, "approve").await;
+    let Some(mut council) = open().await else { return };
+    let (old, draft) = (in_force(&council).await, draft(&council, "newcomer"));
+    let id = bring(&council, &draft).await;
+    assert_eq!(in_force(&council).await, old, "asking changes nothing");
+    refused(&council.say("max", &id, "approve").await, 403, "approval-not-asked");
+    refused(&council.say("cleo", &id, "approve").await, 403, "self-approval");
+    let first = council.say("ada", &id, "approve").await;
     assert_eq!((first.status, &first.body["state"]), (200, &json!("pending")), "{first:?}");
-    refused(&scene.say("ada", &id, "approve").await, 409, "already-exists");
-    assert_eq!(scene.in_force().await, old);
-    scene.restart(true);
-    let second = scene.say("ben", &id, "approve").await;
+    refused(&council.say("ada", &id, "approve").await, 409, "already-exists");
+    assert_eq!(in_force(&council).await, old);
+    council.restart(true);
+    let second = council.say("ben", &id, "approve").await;
     assert_eq!((second.status, &second.body["state"]), (200, &json!("released")), "{second:?}");
-    let new = scene.in_force().await;
+    let new = in_force(&council).await;
     assert_ne!(new, old);
-    let receipt = scene.operator.get(&format!("/v1/requests/{id}/receipt")).await.body;
+    let receipt = council.operator.get(&format!("/v1/requests/{id}/receipt")).await.body;
     assert_eq!(receipt["payload"]["change"]["bundle"], new, "{receipt}");
     assert_eq!(receipt["approvals"].as_array().unwrap().len(), 2);
-    scene.restart(false);
-    assert_eq!(scene.in_force().await, new, "what was agreed to outlives the process");
-    let trust = scene.appliance.trust().await;
+    council.restart(false);
+    assert_eq!(in_force(&council).await, new, "what was agreed to outlives the process");
+    let trust = council.appliance.trust().await;
     chancery_audit::verify(receipt.to_string().as_bytes(), &trust).unwrap();
 }
 
 /// Would catch a wallet without a word, a veto that does not end it, and a key that stays behind.
 #[tokio::test]
 async fn a_wallet_is_made_with_two_administrators_or_not_at_all() {
-    let Some(scene) = Scene::open().await else { return };
+    let Some(council) = open().await else { return };
     let body = json!({ "id": "second", "chain": "ethereum", "chain_ids": [1] });
-    let ask = async |key: &str| scene.operator.post("/v1/wallets", &body, Some(key)).await;
+    let ask = async |key: &str| council.operator.post("/v1/wallets", &body, Some(key)).await;
     let asked = ask("one").await;
     assert_eq!(asked.status, 202, "{asked:?}");
     let id = asked.body["request_id"].as_str().unwrap();
     assert_eq!(ask("one").await.body["request_id"], id, "one key, one change");
-    assert_eq!(scene.operator.get("/v1/wallets/second").await.status, 404);
-    assert_eq!(scene.say("ada", id, "veto").await.body["state"], "denied");
-    refused(&scene.say("ben", id, "approve").await, 409, "request-not-pending");
+    assert_eq!(council.operator.get("/v1/wallets/second").await.status, 404);
+    assert_eq!(council.say("ada", id, "veto").await.body["state"], "denied");
+    refused(&council.say("ben", id, "approve").await, 409, "request-not-pending");
     refused(&ask("one").await, 403, "policy-denied");
 
     let again = ask("two").await.body["request_id"].as_str().unwrap().to_owned();
     let twin = ask("three").await.body["request_id"].as_str().unwrap().to_owned();
     for name in ["ada", "ben"] {
-        assert_eq!(scene.say(name, &again, "approve").await.status, 200);
+        assert_eq!(council.say(name, &again, "approve").await.status, 200);
     }
-    let made = scene.operator.get("/v1/wallets/second").await;
+    let made = council.operator.get("/v1/wallets/second").await;
     assert_eq!((made.status, &made.body["chain_ids"]), (200, &json!([1])), "{made:?}");
     assert_eq!(ask("two").await.body["id"], "second", "asked again, it is there");
     refused(&ask("four").await, 409, "already-exists");
     // The other request was for the same name: its second approval comes too late.
-    scene.say("ada", &twin, "approve").await;
-    refused(&scene.say("ben", &twin, "approve").await, 409, "already-exists");
-    assert_eq!(scene.state(&twin).await, "failed");
+    council.say("ada", &twin, "approve").await;
+    refused(&council.say("ben", &twin, "approve").await, 409, "already-exists");
+    assert_eq!(council.state(&twin).await, "failed");
 }
 
 /// Would catch each way around: the seal asked for a change by a client, a change under rules that are gone, rules that let
 /// everything happen, and a bundle that takes the rule away without asking.
 #[tokio::test]
 async fn there_is_no_way_around() {
-    let Some(scene) = Scene::open().await else { return };
-    let (first, second) = (scene.draft("one"), scene.draft("two"));
-    let (one, two) = (scene.bring(&first).await, scene.bring(&second).await);
-    let sheet = scene.officers[0].1.get(&format!("/v1/approvals/{two}")).await.body;
-    let backend = scene.appliance.peer("client", "backend");
+    let Some(council) = open().await else { return };
+    let (first, second) = (draft(&council, "one"), draft(&council, "two"));
+    let (one, two) = (bring(&council, &first).await, bring(&council, &second).await);
+    let sheet = council.sheet("ada", &two).await;
+    let backend = council.appliance.peer("client", "backend");
     let ask = json!({ "wallet": "seal", "payload": sheet["payload"] });
     refused(&backend.post("/v1/sign", &ask, Some("forged")).await, 403, "forbidden");
     let message = json!({ "wallet": "seal", "payload": { "type": "ethereum.message", "data": "0x00" } });
     refused(&backend.post("/v1/sign", &message, Some("other")).await, 422, "chain-id-mismatch");
 
     for name in ["ada", "ben"] {
-        assert_eq!(scene.say(name, &one, "approve").await.status, 200);
+        assert_eq!(council.say(name, &one, "approve").await.status, 200);
     }
-    let now = scene.in_force().await;
+    let now = in_force(&council).await;
     // Asked for against a bundle that is gone: whoever approved it now would undo what came between unseen.
-    scene.say("ada", &two, "approve").await;
-    refused(&scene.say("ben", &two, "approve").await, 409, "approval-stale");
-    assert_eq!((scene.state(&two).await, scene.in_force().await), (json!("failed"), now.clone()));
+    council.say("ada", &two, "approve").await;
+    refused(&council.say("ben", &two, "approve").await, 409, "approval-stale");
+    assert_eq!((council.state(&two).await, in_force(&council).await), (json!("failed"), now.clone()));
 
-    let mut lax = scene.bundle.clone();
+    let mut lax = council.bundle.clone();
     lax["files"]["policies/change.cedar"] =
         r#"@id("lax") permit (principal, action == Action::"change", resource);"#.into();
-    let answer = scene.operator.apply(&lax).await;
+    let answer = council.operator.apply(&lax).await;
     refused(&answer, 422, "bundle-invalid");
     assert!(answer.body.to_string().contains("change-unguarded"), "{answer:?}");
     // A permit that names no action says nothing of changes, so this one takes the rule away: it must be asked for.
     lax["files"]["policies/change.cedar"] = r#"@id("lax") permit (principal, action, resource);"#.into();
     lax["files"].as_object_mut().unwrap().remove("tests/change.toml");
-    let id = scene.bring(&lax).await;
-    assert_eq!((scene.state(&id).await, scene.in_force().await), (json!("pending"), now));
+    let id = bring(&council, &lax).await;
+    assert_eq!((council.state(&id).await, in_force(&council).await), (json!("pending"), now));
 }
 
 /// Would catch a change that undoes, unseen, what came into force between its last approval and its own turn.
 #[tokio::test]
 async fn of_two_changes_approved_at_once_one_takes_effect() {
-    let Some(scene) = Scene::open().await else { return };
-    let (one, two) = (scene.bring(&scene.draft("one")).await, scene.bring(&scene.draft("two")).await);
+    let Some(council) = open().await else { return };
+    let (one, two) =
+        (bring(&council, &draft(&council, "one")).await, bring(&council, &draft(&council, "two")).await);
     for id in [&one, &two] {
-        assert_eq!(scene.say("ada", id, "approve").await.status, 200);
+        assert_eq!(council.say("ada", id, "approve").await.status, 200);
     }
-    let (first, second) = tokio::join!(scene.say("ben", &one, "approve"), scene.say("ben", &two, "approve"));
+    let (first, second) =
+        tokio::join!(council.say("ben", &one, "approve"), council.say("ben", &two, "approve"));
     let ended = [&first, &second].map(|answer| answer.status);
     assert!(ended == [200, 409] || ended == [409, 200], "{first:?} {second:?}");
     let late = if first.status == 409 { first } else { second };
     refused(&late, 409, "approval-stale");
-    let states = [scene.state(&one).await, scene.state(&two).await];
+    let states = [council.state(&one).await, council.state(&two).await];
     assert_eq!(states.iter().filter(|state| **state == "released").count(), 1, "{states:?}");
+}
+
+/// Would catch a break-glass rule that asks fewer than it says, does not wait while one may object, or rings no alarm.
+#[tokio::test]
+async fn the_glass_is_broken_by_more_people_and_after_a_time() {
+    const GLASS: &str = r#"
+@id("break-glass")
+@quorum("administrators, 3")
+@delay("5s")
+@veto("administrators")
+permit (principal, action == Action::"change", resource) when { context.form == "policy.apply" };
+"#;
+    let seats = ["ada", "ben", "dora"].map(|name| (name, "administrator", ""));
+    let Some(mut council) = Council::seated(&seats, &(RULE.to_owned() + GLASS), "").await else { return };
+    // The usual operator is away; the one of the night has no rule but this.
+    council.operator = council.appliance.peer("operator", "night");
+    let old = in_force(&council).await;
+    let id = bring(&council, &draft(&council, "newcomer")).await;
+    let vetoed = bring(&council, &draft(&council, "thief")).await;
+    let auditor = council.appliance.peer("auditor", "aud");
+    let rung = async || {
+        let events = auditor.get("/v1/events?after=0").await.body["events"].clone();
+        let rung = |event: &&Value| {
+            event["type"] == "request.pending" && event["data"]["record"]["rules"] == json!(["break-glass"])
+        };
+        events.as_array().unwrap().iter().filter(rung).count()
+    };
+    // Events are told once a checkpoint covers them.
+    for _ in 0..100 {
+        if rung().await == 2 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(rung().await, 2, "the alarm");
+    for name in ["ada", "ben", "dora"] {
+        assert_eq!((in_force(&council).await, council.state(&id).await), (old.clone(), json!("pending")));
+        assert_eq!(council.say(name, &id, "approve").await.status, 200);
+    }
+    assert_eq!(council.say("dora", &vetoed, "veto").await.body["state"], "denied");
+    for _ in 0..300 {
+        if council.state(&id).await != "pending" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(
+        (council.state(&id).await, council.state(&vetoed).await),
+        (json!("released"), json!("denied"))
+    );
+    assert_ne!(in_force(&council).await, old);
+    let receipt = council.operator.get(&format!("/v1/requests/{id}/receipt")).await.body;
+    assert!(receipt["decision"]["review"]["waited_ms"].as_i64().unwrap() >= 5_000, "{receipt}");
 }
 
 /// Would catch a wallet that takes the seal's name, so that nothing could be changed any more.
@@ -289,22 +281,22 @@ async fn the_seal_has_its_name_to_itself() {
 /// said, and an auditor who cannot verify it afterwards.
 #[tokio::test]
 async fn administrators_and_auditors_use_the_command_line() {
-    let Some(scene) = Scene::open().await else { return };
+    let Some(council) = open().await else { return };
     if chancery().is_none() {
         return;
     }
-    let at = |name: &str| scene.appliance.at(name).to_str().unwrap().to_owned();
-    let draft = scene.draft("newcomer");
+    let at = |name: &str| council.appliance.at(name).to_str().unwrap().to_owned();
+    let draft = draft(&council, "newcomer");
     for (path, text) in draft["files"].as_object().unwrap() {
-        let path = scene.appliance.at("draft").join(path);
+        let path = council.appliance.at("draft").join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text.as_str().unwrap()).unwrap();
     }
-    let operator = scene.appliance.client_directory("operator", "op");
+    let operator = council.appliance.client_directory("operator", "op");
     let (code, out, talk) = read(&operator, &["policy", "apply", &at("draft")]);
     let id = out.trim();
     assert!(code == 3 && talk.contains("2 approvals by `administrators`"), "{code} {out} {talk}");
-    let ada = scene.appliance.client_directory("officer", "ada");
+    let ada = council.appliance.client_directory("officer", "ada");
     let (code, shown, talk) = read(&ada, &["approval", "show", id]);
     assert_eq!(code, 0, "{shown} {talk}");
     for told in ["put policy bundle", "differs   + address eip155:1:0x90F7", "no goal was proved"] {
@@ -313,16 +305,16 @@ async fn administrators_and_auditors_use_the_command_line() {
     let (code, out, talk) = read(&operator, &["wallet", "create", "hot", "--chain-id", "1"]);
     assert_eq!(code, 3, "{out} {talk}");
     for name in ["ada", "ben"] {
-        assert_eq!(scene.say(name, id, "approve").await.status, 200);
+        assert_eq!(council.say(name, id, "approve").await.status, 200);
     }
-    let auditor = scene.appliance.client_directory("auditor", "aud");
-    let trust = scene.appliance.peer("auditor", "aud").get("/v1/trust").await.body;
+    let auditor = council.appliance.client_directory("auditor", "aud");
+    let trust = council.appliance.peer("auditor", "aud").get("/v1/trust").await.body;
     std::fs::write(at("trust.json"), trust.to_string()).unwrap();
     let (code, out, talk) = read(&auditor, &["audit", "verify", "--trust", &at("trust.json")]);
     assert_eq!(code, 0, "{out} {talk}");
     let (code, out, talk) = read(&auditor, &["audit", "re-evaluate", id]);
     assert_eq!(code, 0, "{out} {talk}");
-    let receipt = scene.operator.get(&format!("/v1/requests/{id}/receipt")).await.body;
+    let receipt = council.operator.get(&format!("/v1/requests/{id}/receipt")).await.body;
     std::fs::write(at("r.json"), receipt.to_string()).unwrap();
     let (code, out, talk) =
         read(&auditor, &["receipt", "verify", &at("r.json"), "--trust", &at("trust.json")]);

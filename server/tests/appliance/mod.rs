@@ -33,6 +33,8 @@ pub struct Appliance {
     issuer: Issuer<'static, KeyPair>,
     ca_pem: String,
     running: Option<Running>,
+    /// Of its process.
+    environment: Vec<(&'static str, PathBuf)>,
 }
 
 pub struct Running {
@@ -84,7 +86,7 @@ impl Appliance {
                 tokens.display()
             ),
         );
-        let appliance = Self { issuer, ca_pem: ca.pem(), running: None, folder };
+        let appliance = Self { issuer, ca_pem: ca.pem(), running: None, environment: Vec::new(), folder };
         appliance.configure("development", "");
         let status = Command::new(chanceryd())
             .args(["hsm-init", "--config"])
@@ -133,14 +135,41 @@ environment = {{ SOFTHSM2_CONF = "{}" }}
         write(&self.at("chancery.toml"), &text.replace(from, to));
     }
 
-    /// Starts it and waits until it says it is ready.
-    pub fn start(&mut self) -> &Running {
-        let mut child = Command::new(chanceryd())
+    fn serve(&self) -> Command {
+        let mut serve = Command::new(chanceryd());
+        serve
             .args(["serve", "--config"])
             .arg(self.at("chancery.toml"))
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .envs(self.environment.iter().cloned());
+        serve
+    }
+
+    /// Gives it, from its next start on, a clock that `turn_clock` turns; false without the library that does it.
+    pub fn take_clock(&mut self) -> bool {
+        let places = ["x86_64", "aarch64"]
+            .map(|arch| PathBuf::from(format!("/usr/lib/{arch}-linux-gnu/faketime/libfaketime.so.1")));
+        let Some(library) = places.into_iter().find(|place| place.is_file()) else {
+            eprintln!("skipped: no libfaketime; `apt-get install libfaketime`");
+            return false;
+        };
+        self.turn_clock("+0");
+        self.environment = vec![
+            ("LD_PRELOAD", library),
+            ("FAKETIME_TIMESTAMP_FILE", self.at("clock")),
+            ("FAKETIME_NO_CACHE", "1".into()),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),
+        ];
+        true
+    }
+
+    /// How far its clock is from this machine's, such as `-90s`.
+    pub fn turn_clock(&self, by: &str) {
+        write(&self.at("clock"), by);
+    }
+
+    /// Starts it and waits until it says it is ready.
+    pub fn start(&mut self) -> &Running {
+        let mut child = self.serve().stderr(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let log = Arc::new(Mutex::new(Vec::new()));
         let (tell, ready) = std::sync::mpsc::channel();
@@ -187,11 +216,7 @@ environment = {{ SOFTHSM2_CONF = "{}" }}
 
     /// Starts one that must not come up, and what it said.
     pub fn start_in_vain(&self) -> String {
-        let output = Command::new(chanceryd())
-            .args(["serve", "--config"])
-            .arg(self.at("chancery.toml"))
-            .output()
-            .unwrap();
+        let output = self.serve().output().unwrap();
         assert!(!output.status.success(), "it must not start");
         String::from_utf8_lossy(&output.stderr).into_owned()
     }

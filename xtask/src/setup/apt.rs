@@ -44,6 +44,11 @@ const PACKAGES: &[Package] = &[
         sign: Sign::Library("libsoftokn3.so"),
         why: "a token that the probe must refuse",
     },
+    Package {
+        name: "libfaketime",
+        sign: Sign::Library("faketime/libfaketime.so.1"),
+        why: "the clock that tests turn back",
+    },
     Package { name: "openssl", sign: Sign::Program("openssl"), why: "the time-stamping authority of tests" },
     Package { name: "strace", sign: Sign::Program("strace"), why: "kills at chosen system calls" },
     Package { name: "nodejs", sign: Sign::Program("node"), why: "needed by npm" },
