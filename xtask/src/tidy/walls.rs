@@ -18,7 +18,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("chancery-identity", &["chancery-core", "chancery-secret", "chancery-store"]),
     ("chancery-intent", &["chancery-core"]),
     ("chancery-policy", &["chancery-core", "chancery-store", "chancery-identity", "chancery-intent"]),
-    ("chancery-prove", &["chancery-policy"]),
+    ("chancery-prove", &["chancery-core", "chancery-policy"]),
     (
         "chancery-audit",
         &[
