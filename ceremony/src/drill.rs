@@ -115,6 +115,7 @@ impl Drill {
             queue: chancery_core::limit::HSM_QUEUE,
             call_ms: chancery_core::limit::HSM_CALL_MS,
             environment,
+            writable: vec![tokens],
             init_argument: None,
             recoverable: true,
         })

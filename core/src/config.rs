@@ -151,6 +151,9 @@ pub struct Hsm {
     /// What the module reads from its environment, such as `SOFTHSM2_CONF`. Never a secret.
     #[serde(default)]
     pub environment: std::collections::BTreeMap<String, String>,
+    /// Folders that the module writes to, such as the one with SoftHSM2's tokens. It can write nowhere else, devices apart.
+    #[serde(default)]
+    pub writable: Vec<PathBuf>,
     /// The reserved argument of `C_Initialize` (NSS softokn wants one).
     #[serde(default)]
     pub init_argument: Option<String>,
@@ -316,7 +319,7 @@ impl Config {
         settle(&mut self.store.directory);
         settle(&mut self.log.directory);
         self.log.timestamp.iter_mut().map(|authority| &mut authority.ca).for_each(settle);
-        self.hsm.pin.path().into_iter().for_each(settle);
+        self.hsm.pin.path().into_iter().chain(&mut self.hsm.writable).for_each(settle);
         self.policy.solver.iter_mut().for_each(settle);
         for webhook in &mut self.webhook {
             webhook.ca.iter_mut().chain(webhook.secret.path()).for_each(settle);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use chancery_audit::{self as audit, AuditError, EndorsementError, Endorsers, Feed, Keeper, Log, LogOptions};
 use chancery_core::config::Config;
 use chancery_core::{Clock, Code, limit};
-use chancery_hsm::{Hsm, HsmError, Launch, NewToken, Settings, Token};
+use chancery_hsm::{Hsm, HsmError, NewToken, Settings, Token};
 use chancery_prove::{Options, ProveError, Prover, Solver};
 use chancery_secret::Pin;
 use chancery_store::{Store, StoreError};
@@ -24,6 +24,7 @@ use crate::in_flight::Walks;
 use crate::login::Logins;
 use crate::parties::{Parties, PartiesError, catch_up_for_ever};
 use crate::policy::Policies;
+use crate::programs::Programs;
 use crate::receipts;
 use crate::refusal::Refusal;
 use crate::resolve;
@@ -94,8 +95,8 @@ pub struct Ground {
     pub store: Store,
     /// The log's end of the observer that the store was opened with.
     pub feed: Feed,
-    /// Starts HSM workers.
-    pub worker: Arc<dyn Launch>,
+    /// Starts programs.
+    pub programs: Programs,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Whether checkpoints are signed with ML-DSA as well. False in a simulation alone: AWS-LC draws randomness for these
@@ -104,24 +105,19 @@ pub struct Ground {
 }
 
 impl Enclave {
-    /// Opens the rooms on this machine. `worker` is the executable that runs the HSM worker: this program itself.
+    /// Opens the rooms on this machine.
     ///
     /// # Errors
     /// [`StartError`] names the room and what is wrong with it.
     pub async fn open(
         config: &Config,
         pin: Pin,
-        worker: PathBuf,
+        programs: Programs,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
         let (observer, feed) = audit::feed();
         let store = Store::open(&config.store.directory, Box::new(observer))?;
-        Self::open_on(
-            config,
-            pin,
-            Ground { store, feed, worker: Arc::new(worker), clock, second_signature: true },
-        )
-        .await
+        Self::open_on(config, pin, Ground { store, feed, programs, clock, second_signature: true }).await
     }
 
     /// Opens the rooms on any ground.
@@ -129,10 +125,17 @@ impl Enclave {
     /// # Errors
     /// As [`Self::open`].
     pub async fn open_on(config: &Config, pin: Pin, ground: Ground) -> Result<Self, StartError> {
-        let Ground { store, feed, worker, clock, second_signature } = ground;
+        let Ground { store, feed, programs: Programs { worker, solver }, clock, second_signature } = ground;
         let limit = Duration::from_millis(config.policy.proof_ms);
         let prover = match &config.policy.solver {
-            Some(path) => Some(Prover::new(Solver::at(path)?, Options { limit, ..Options::default() })),
+            Some(path) => {
+                let at = Solver::at(path)?;
+                let started = match solver {
+                    Some(starts) => at.started_by(starts),
+                    None => at,
+                };
+                Some(Prover::new(started, Options { limit, ..Options::default() }))
+            }
             None => None,
         };
         let endorsers = Endorsers::new(&config.policy.keys, config.policy.signatures)?;

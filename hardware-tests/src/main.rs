@@ -40,6 +40,9 @@ struct Arguments {
     /// What the module reads from its environment, such as SOFTHSM2_CONF=/etc/softhsm2.conf
     #[arg(long, value_name = "NAME=VALUE", value_parser = assignment)]
     environment: Vec<(String, String)>,
+    /// A folder that the module writes to while a token is made; may be given several times
+    #[arg(long, value_name = "DIR", global = true)]
+    writable: Vec<PathBuf>,
     /// The reserved argument of C_Initialize, which NSS softokn wants
     #[arg(long, value_name = "TEXT")]
     init_argument: Option<String>,
@@ -161,6 +164,7 @@ fn init(arguments: &Arguments, so_pin: &Pin, pin: &Pin) -> Result<Token, Failure
         queue: 1,
         call_ms: limit::HSM_CALL_MS,
         environment: arguments.environment.iter().cloned().collect(),
+        writable: arguments.writable.clone(),
         init_argument: arguments.init_argument.clone(),
         recoverable: false,
     };

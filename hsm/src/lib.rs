@@ -25,7 +25,7 @@ pub use handle::{Health, Hsm, NewToken, Settings, State, init_token};
 pub use key::{Algorithm, KeyError, KeyRef, PublicKey};
 pub use seed::{Extended, Seed};
 pub use signature::{MESSAGE_BYTES, Message, Sealed, Signature, WrongAnswer};
-pub use supervisor::{Body, Ending, Launch};
+pub use supervisor::{Body, Ending, Launch, WORKER, worker_environment, worker_in};
 pub use wire::Token;
 pub use worker::worker_main;
 pub use wrap::Wrapped;

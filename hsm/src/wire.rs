@@ -11,7 +11,7 @@ use crate::key::Algorithm;
 use crate::signature::Message;
 
 /// Raised with any change to the types here: an executable replaced under a running parent is refused, not guessed at.
-pub const PROTOCOL: u16 = 5;
+pub const PROTOCOL: u16 = 6;
 /// LIMIT: one frame, in bytes.
 pub const FRAME_BYTES: usize = 256 * 1024;
 
@@ -28,6 +28,8 @@ pub struct Start {
     pub module: String,
     /// The reserved argument of `C_Initialize`.
     pub init_argument: Option<String>,
+    /// Folders that the module may write to.
+    pub writable: Vec<String>,
     /// The token's label.
     pub token: String,
     /// The serial number of the token that served before, if one did.

@@ -1,16 +1,16 @@
 //! One question to one solver process: can this policy ever hold, or ever fail? A process that was late or confused is left
 //! to die, and the next question gets a new one.
 
-use chancery_core::causes;
 use std::time::Duration;
 
 use cedar_policy::{Policy, Request, RequestEnv, Schema};
 use cedar_policy_symcc::err::Error;
-use cedar_policy_symcc::solver::LocalSolver;
 use cedar_policy_symcc::{CedarSymCompiler, CompiledPolicy};
+use chancery_core::causes;
 use chancery_policy::Never;
 
 use crate::ProveError;
+use crate::process::Process;
 use crate::solver::Solver;
 
 /// LIMIT: the longest that one question may be given.
@@ -30,7 +30,7 @@ pub(crate) enum Answer {
 pub(crate) struct Asker<'s> {
     solver: &'s Solver,
     limit: Duration,
-    process: Option<CedarSymCompiler<LocalSolver>>,
+    process: Option<CedarSymCompiler<Process>>,
 }
 
 impl<'s> Asker<'s> {

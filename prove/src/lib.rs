@@ -4,6 +4,7 @@
 
 mod ask;
 mod error;
+mod process;
 mod prove;
 mod proved;
 mod report;
@@ -11,7 +12,8 @@ mod solver;
 
 pub use ask::LONGEST;
 pub use error::ProveError;
+pub use process::Process;
 pub use prove::{Options, Progress, Prover};
 pub use proved::Proved;
 pub use report::{Proof, Report, Verdict};
-pub use solver::Solver;
+pub use solver::{Solver, StartSolver, arguments, environment};

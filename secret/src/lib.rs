@@ -13,5 +13,5 @@ pub use bytes::{SecretBytes, SecretError};
 pub use heap::WipingHeap;
 pub use page::{Protection, protection};
 pub use pin::{PIN_BYTES, Pin, PinError};
-pub use process::{exit_now, harden_process, inherited};
+pub use process::{close_inherited, exit_now, harden_process, inherited};
 pub use typed::typed;

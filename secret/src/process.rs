@@ -28,6 +28,14 @@ pub fn exit_now(code: u8) -> ! {
     unsafe { libc::_exit(i32::from(code)) }
 }
 
+/// Closes every descriptor but the standard three, which whoever started this process had opened.
+#[expect(unsafe_code, reason = "no descriptor of this process is open yet that anything here owns")]
+pub fn close_inherited() {
+    // SAFETY: called first of all, before anything but the standard streams has an owner in this process.
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0_u32) };
+    debug_assert_eq!(closed, 0, "Linux 5.9 and later know this call");
+}
+
 /// Takes over a descriptor that was open when the process started.
 ///
 /// Descriptors opened by this process are close-on-exec, inherited ones cannot be: that tells them apart, so that

@@ -16,5 +16,6 @@ pub mod routes;
 pub mod serve;
 pub mod setup;
 pub mod telemetry;
+mod walls;
 
 pub use error::ServerError;

@@ -44,6 +44,9 @@ enum Command {
     /// What a ceremony asks of the house; started by `chancery ceremony run`
     #[command(hide = true)]
     House(house::House),
+    /// The process that starts the others for `serve`, which cannot
+    #[command(hide = true)]
+    Launcher,
     /// The process that loads the PKCS#11 module; started by `serve`
     #[command(hide = true)]
     HsmWorker,
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Command::HsmInit { config, so_pin_file } => setup::init_token(&config, &so_pin_file),
         Command::Openapi => setup::print_openapi(),
         Command::House(command) => house::run(&command),
+        Command::Launcher => chancery_enclave::launcher(),
         Command::HsmWorker => chancery_enclave::hsm_worker(),
     }
 }

@@ -1,12 +1,15 @@
 //! `chanceryd serve`: opens the house, then its door; closes them in the other order.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use chancery_core::config::Config;
 use chancery_core::{Clock, SystemClock, causes};
-use chancery_enclave::Enclave;
+use chancery_enclave::{Enclave, Programs};
+use chancery_sandbox::{Kind, Standing, wall_in};
 use chancery_secret::{Pin, Protection, harden_process, protection};
 use tokio::sync::watch;
 
@@ -14,7 +17,7 @@ use crate::door::{Certificates, Door, Listening, Settings, raise_open_files};
 use crate::ops::{Component, Ops};
 use crate::party::PartyLink;
 use crate::telemetry::{Metrics, start_logging};
-use crate::{routes, setup};
+use crate::{routes, setup, walls};
 
 /// What is logged when `CHANCERY_LOG` does not say.
 const LOG: &str = "info";
@@ -38,6 +41,18 @@ fn serve(path: &Path) -> Result<(), setup::Failure> {
         tracing::debug!("a cryptographic provider was installed before");
     }
     let pin = setup::read_pin(&config.hsm.pin)?;
+    let programs = Programs::launched(&config, &setup::own_program()?)?;
+    make_folders(&config)?;
+    // ORDER: before the first thread of the runtime, and before anybody is listened to.
+    match wall_in(Kind::Appliance, &walls::keeps(&config))? {
+        Standing::Whole => {}
+        Standing::Partial => tracing::warn!(
+            "this kernel's Landlock is old: some of what this process may not do is not kept from it"
+        ),
+        Standing::WithoutFiles => {
+            tracing::warn!("this kernel has no Landlock: this process may open what its user may");
+        }
+    }
     if protection().map_err(|error| format!("no memory for secrets: {error}"))? != Protection::SecretMemory {
         tracing::warn!(
             "this kernel has no memfd_secret: root can read the PIN from the memory of this process"
@@ -47,13 +62,26 @@ fn serve(path: &Path) -> Result<(), setup::Failure> {
         .enable_all()
         .build()
         .map_err(|error| format!("no runtime: {error}"))?;
-    let served = runtime.block_on(open(config, pin));
+    let served = runtime.block_on(open(config, pin, programs));
     // A proof may sit on a thread for as long as its solver may; what it is for was given up when the house closed.
     runtime.shutdown_background();
     served
 }
 
-async fn open(config: Config, pin: Pin) -> Result<(), setup::Failure> {
+/// The folders that are kept must be there; what is in them is their rooms' affair.
+fn make_folders(config: &Config) -> Result<(), setup::Failure> {
+    for folder in [&config.store.directory, &config.log.directory] {
+        if !folder.exists() {
+            DirBuilder::new()
+                .mode(0o700)
+                .create(folder)
+                .map_err(|error| format!("`{}` cannot be made: {error}", folder.display()))?;
+        }
+    }
+    Ok(())
+}
+
+async fn open(config: Config, pin: Pin, programs: Programs) -> Result<(), setup::Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let stopping = stopping()?;
     let metrics = Arc::new(Metrics::new());
@@ -61,7 +89,7 @@ async fn open(config: Config, pin: Pin) -> Result<(), setup::Failure> {
     let ops = Ops::bind(config.listen.ops)?;
     let listen = Listening::at(config.listen.api)?;
     let link = config.mpc.as_ref().map(PartyLink::bind).transpose()?;
-    let enclave = Enclave::open(&config, pin, setup::own_program()?, Arc::clone(&clock)).await?;
+    let enclave = Enclave::open(&config, pin, programs, Arc::clone(&clock)).await?;
     let settings = Settings {
         listen,
         tls: config.tls.clone(),

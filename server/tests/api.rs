@@ -367,6 +367,82 @@ async fn below_the_reserve_nothing_new_is_decided() {
     assert!(ready.text().await.unwrap().contains(r#"{"component":"disk","ok":false"#));
 }
 
+/// Would catch a daemon or a worker without walls: whoever took it over would read and run whatever its user may.
+#[tokio::test]
+async fn walls_stand_around_the_daemon_and_its_worker() {
+    let Some(mut appliance) = Appliance::prepare() else { return };
+    let daemon = appliance.start().child.id();
+    let launcher = children(daemon);
+    let [(launcher, arguments)] = &launcher[..] else { panic!("one child: {launcher:?}") };
+    assert!(arguments.ends_with("launcher"), "{arguments}");
+    let worker = children(*launcher);
+    let [(worker, arguments)] = &worker[..] else { panic!("one worker: {worker:?}") };
+    assert!(arguments.ends_with("hsm-worker"), "{arguments}");
+    for (pid, filters) in [(daemon, "2"), (*worker, "2"), (*launcher, "0")] {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        assert_eq!(
+            (field(&status, "NoNewPrivs"), field(&status, "Seccomp")),
+            ("1", filters),
+            "{pid}: {status}"
+        );
+    }
+    // A certificate that leads out of its folder is not followed; one in its place is.
+    let (inside, outside) = (appliance.at("pki/server.pem"), appliance.at("elsewhere/server.pem"));
+    std::fs::create_dir(outside.parent().unwrap()).unwrap();
+    std::fs::rename(&inside, &outside).unwrap();
+    std::os::unix::fs::symlink(&outside, &inside).unwrap();
+    let hangup = std::process::Command::new("kill").args(["-HUP", &daemon.to_string()]).status().unwrap();
+    assert!(hangup.success());
+    let refused = async || {
+        for _ in 0..100 {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            let said = appliance.said().unwrap();
+            if said.contains("Permission denied") {
+                return true;
+            }
+            if said.contains("has no Landlock") {
+                println!("skipped: this kernel has no Landlock");
+                return true;
+            }
+        }
+        false
+    };
+    assert!(refused().await, "{:?}", appliance.said());
+    // Nobody outlives the daemon.
+    appliance.kill();
+    let gone = async || {
+        for _ in 0..100 {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            if [launcher, worker].iter().all(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists()) {
+                return true;
+            }
+        }
+        false
+    };
+    assert!(gone().await, "launcher {launcher} or worker {worker} is left behind");
+}
+
+/// The processes that a process started: their ids and arguments.
+fn children(parent: u32) -> Vec<(u32, String)> {
+    let all = std::fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    let of = |pid: &u32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        field(&status, "PPid") == parent.to_string()
+    };
+    let arguments = |pid: u32| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        (pid, text.trim_end_matches('\0').replace('\0', " "))
+    };
+    all.filter(of).map(arguments).collect()
+}
+
+fn field<'a>(status: &'a str, name: &str) -> &'a str {
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.unwrap_or_default().trim()
+}
+
 /// Would catch limits that are kept by a clock which runs backwards: whoever turned it back would spend a day's limit again.
 #[tokio::test]
 async fn a_clock_that_went_back_decides_nothing() {

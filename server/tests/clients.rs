@@ -23,7 +23,7 @@ use administrators::Council;
 use appliance::{Answer, Appliance, Peer, chancery, one_ether, read};
 use chancery_core::config::Config;
 use chancery_core::{ManualClock, limit};
-use chancery_enclave::{Enclave, Issued};
+use chancery_enclave::{Enclave, Issued, Programs};
 use chancery_identity::Authority;
 use chancery_secret::Pin;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair, SanType};
@@ -365,8 +365,8 @@ async fn the_list_is_signed_anew_in_time() {
     let config = Config::parse(&text, appliance.folder.path()).unwrap();
     let (now, pin) = (people::now(), Pin::read(&config.hsm.pin).unwrap());
     let clock = Arc::new(ManualClock::at(now));
-    let program = env!("CARGO_BIN_EXE_chanceryd").into();
-    let enclave = Enclave::open(&config, pin, program, Arc::clone(&clock) as _).await.unwrap();
+    let programs = Programs::started_here(env!("CARGO_BIN_EXE_chanceryd").into());
+    let enclave = Enclave::open(&config, pin, programs, Arc::clone(&clock) as _).await.unwrap();
     let mut issued = enclave.issued();
     let until = |issued: &[Issued]| {
         let Issued { tenant, authority, list, .. } = issued[0].clone();

@@ -11,7 +11,7 @@ use chancery_core::config::{
     Config, Hsm, Listen, Log, Officers, Policy, Rates, SecretSource, Store as StoreConfig, Tls,
 };
 use chancery_core::{Code, Mode, SystemClock};
-use chancery_enclave::{Enclave, Ground, StartError};
+use chancery_enclave::{Enclave, Ground, Programs, StartError};
 use chancery_secret::{Pin, SecretBytes};
 use chancery_store::Store;
 
@@ -184,6 +184,7 @@ fn config(root: &Path) -> Config {
             queue: 64,
             call_ms: 1_500,
             environment: BTreeMap::new(),
+            writable: Vec::new(),
             init_argument: None,
             recoverable: false,
         },
@@ -229,7 +230,7 @@ impl Life<'_> {
         let ground = Ground {
             store,
             feed,
-            worker: Arc::new(self.token.clone()),
+            programs: Programs { worker: Arc::new(self.token.clone()), solver: None },
             clock: Arc::new(SystemClock::default()),
             second_signature: false,
         };

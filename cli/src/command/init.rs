@@ -187,6 +187,7 @@ impl Init {
         } else {
             "{}".to_owned()
         };
+        let writable = if self.softhsm { "[\"hsm/tokens\"]" } else { "[]" };
         let solver = chancery_prove::Solver::find().ok();
         let solver = solver.map_or_else(
             || "# solver = \"/usr/bin/cvc5\"".to_owned(),
@@ -205,6 +206,7 @@ impl Init {
             queue = chancery_core::limit::HSM_QUEUE,
             call_ms = chancery_core::limit::HSM_CALL_MS,
             environment = environment,
+            writable = writable,
             solver = solver,
             proof_ms = chancery_core::limit::PROOF_MS,
             keys = toml::Value::from(self.policy_key.clone()),

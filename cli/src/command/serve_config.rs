@@ -357,6 +357,9 @@ fn hsm(config: &Config, findings: &mut Findings) {
             format!("`SOFTHSM2_CONF` names `{conf}`, which is no file"),
         );
     }
+    for folder in hsm.writable.iter().filter(|folder| !folder.is_dir()) {
+        findings.add(Level::Error, "hsm.writable", format!("there is no folder `{}`", folder.display()));
+    }
     if let Some(name) = hsm.environment.keys().find(|name| name.to_ascii_uppercase().contains("PIN")) {
         findings.add(Level::Error, "hsm.environment", format!("`{name}` looks like a secret; use `hsm.pin`"));
     }

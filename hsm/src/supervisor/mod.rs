@@ -14,7 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 pub(crate) use desk::Call;
 use desk::Desk;
 pub(crate) use process::Worker;
-pub use process::{Body, Ending, Launch};
+pub use process::{Body, Ending, Launch, WORKER, worker_environment, worker_in};
 
 use crate::error::HsmError;
 use crate::handle::{Settings, Shared, State};

@@ -1,6 +1,7 @@
 //! One worker process from the parent's side: started with an empty environment and no descriptor of ours but its end of
 //! a socket pair, told its task and PIN over that socket, heard on its standard streams, killed when dropped.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -141,6 +142,7 @@ impl Worker {
             task,
             module: hsm.module.to_string_lossy().into_owned(),
             init_argument: hsm.init_argument.clone(),
+            writable: hsm.writable.iter().map(|path| path.to_string_lossy().into_owned()).collect(),
             token: hsm.token.clone(),
             serial: serial.map(str::to_owned),
             sessions: hsm.sessions,
@@ -237,23 +239,45 @@ impl Body for Child {
 /// Workers as processes: the executable that runs [`crate::worker_main`] when its only argument is `hsm-worker`.
 impl Launch for PathBuf {
     fn launch(&self, hsm: &config::Hsm) -> io::Result<(UnixStream, Box<dyn Body>)> {
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-        ours.set_nonblocking(true)?;
-        let (talk, talker) = std::io::pipe()?;
-        let child = Command::new(self)
-            .arg("hsm-worker")
-            .env_clear()
-            .env("PATH", "/usr/bin:/bin")
-            .env("LANG", "C.UTF-8")
-            .envs(&hsm.environment)
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(Stdio::from(talker.try_clone()?))
-            .stderr(Stdio::from(talker))
-            .kill_on_drop(true)
-            .spawn()?;
-        tokio::spawn(hear(pipe::Receiver::from_owned_fd(talk.into())?, child.id()));
-        Ok((UnixStream::from_std(ours)?, Box::new(child)))
+        worker_in(|input, talker| {
+            let child = Command::new(self)
+                .arg(WORKER)
+                .env_clear()
+                .envs(worker_environment(hsm))
+                .stdin(Stdio::from(input))
+                .stdout(Stdio::from(talker.try_clone()?))
+                .stderr(Stdio::from(talker))
+                .kill_on_drop(true)
+                .spawn()?;
+            Ok(Box::new(child))
+        })
     }
+}
+
+/// The argument with which an executable runs [`crate::worker_main`].
+pub const WORKER: &str = "hsm-worker";
+
+/// The environment of a worker, which has nothing of ours.
+#[must_use]
+pub fn worker_environment(hsm: &config::Hsm) -> BTreeMap<String, String> {
+    let plain = [("PATH", "/usr/bin:/bin"), ("LANG", "C.UTF-8")]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    plain.into_iter().chain(hsm.environment.clone()).collect()
+}
+
+/// A worker in a process that `start` starts, with its standard input and what it says on the others.
+///
+/// # Errors
+/// The system's.
+pub fn worker_in(
+    start: impl FnOnce(OwnedFd, OwnedFd) -> io::Result<Box<dyn Body>>,
+) -> io::Result<(UnixStream, Box<dyn Body>)> {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    let (talk, talker) = std::io::pipe()?;
+    let body = start(theirs.into(), talker.into())?;
+    tokio::spawn(hear(pipe::Receiver::from_owned_fd(talk.into())?, body.pid()));
+    Ok((UnixStream::from_std(ours)?, body))
 }
 
 async fn tell(

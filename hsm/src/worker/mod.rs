@@ -12,9 +12,12 @@ pub(crate) mod probe;
 mod seeds;
 mod session;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use chancery_core::causes;
+use chancery_sandbox::{Keeps, Kind, wall_in};
 use chancery_secret::{SecretBytes, exit_now, harden_process};
 
 use crate::custody::BACKUP_KEY_BYTES;
@@ -76,6 +79,7 @@ fn prepare(channel: &mut Channel, start: &Start) -> Result<(Started, Then), Faul
             what: "the executable was replaced: restart it".to_owned(),
         });
     }
+    wall_in(Kind::Module, &keeps(start)).map_err(|error| Fault::new(Class::Fatal, causes(&error)))?;
     let module = Module::load(start.module.as_ref(), start.init_argument.as_deref())?;
     let told = |token| Started::Ready { token, mechanisms: Vec::new(), findings: Vec::new() };
     if start.task == Task::Initialise {
@@ -126,6 +130,18 @@ fn prepare(channel: &mut Channel, start: &Start) -> Result<(Started, Then), Faul
         signers.push(Signer::new(Arc::clone(&slot), session));
     }
     Ok((started, Then::Serve(signers)))
+}
+
+/// What the module finds: the system's own files, what its environment names, and devices.
+fn keeps(start: &Start) -> Keeps {
+    let system = ["/usr", "/lib", "/lib64", "/etc", "/opt", "/proc", "/sys", "/dev"].map(PathBuf::from);
+    let named = std::env::vars_os().map(|(_, value)| PathBuf::from(value)).filter(|path| path.is_absolute());
+    Keeps {
+        read: system.into_iter().chain(named).chain([PathBuf::from(&start.module)]).collect(),
+        write: start.writable.iter().map(PathBuf::from).collect(),
+        devices: vec!["/dev".into()],
+        ..Keeps::default()
+    }
 }
 
 fn serve(channel: Channel, started: &Started, signers: Vec<Signer>) -> ! {

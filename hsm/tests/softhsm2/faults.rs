@@ -333,6 +333,7 @@ pub fn be_a_parent(folder: &str) -> ExitCode {
         queue: 8,
         call_ms: 60_000,
         environment: [("SOFTHSM2_CONF".to_owned(), conf)].into(),
+        writable: vec![Path::new(folder).join("tokens")],
         init_argument: None,
         recoverable: false,
     };

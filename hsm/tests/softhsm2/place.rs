@@ -57,6 +57,7 @@ impl Place {
             // Long enough that a starved machine breaks no test; the tests of deadlines set their own.
             call_ms: 60_000,
             environment: [("SOFTHSM2_CONF".to_owned(), conf.display().to_string())].into(),
+            writable: vec![tokens],
             init_argument: None,
             recoverable: false,
         };

@@ -56,6 +56,7 @@ async fn nss() -> Place {
     let folder = place.path().join("nss");
     fs::create_dir(&folder).unwrap();
     place.hsm.module = NSS.into();
+    place.hsm.writable = vec![folder.clone()];
     place.hsm.init_argument = Some(format!(
         "configdir='sql:{}' certPrefix='' keyPrefix='' secmod='' flags= dbTokenDescription='chancery'",
         folder.display()

@@ -121,6 +121,7 @@ module = "{MODULE}"
 token = "chancery"
 pin = {{ file = "pin" }}
 environment = {{ SOFTHSM2_CONF = "{}" }}
+writable = ["tokens"]
 {hsm}
 "#,
                 conf.display()

@@ -12,6 +12,7 @@ use super::Finding;
 const ROOMS: &[(&str, &[&str])] = &[
     ("chancery-core", &[]),
     ("chancery-secret", &["chancery-core"]),
+    ("chancery-sandbox", &[]),
     // Opens seeds and nothing else: the worker that holds one runs it, and the machine of a cold wallet.
     ("chancery-hd", &["chancery-secret"]),
     ("chancery-store", &["chancery-core", "chancery-secret"]),
@@ -32,7 +33,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     // A witness is another organisation's program: of this house it shares the formats and nothing that signs or decides.
     ("chancery-witness", &["chancery-core", "chancery-audit"]),
-    ("chancery-hsm", &["chancery-core", "chancery-secret", "chancery-hd"]),
+    ("chancery-hsm", &["chancery-core", "chancery-secret", "chancery-sandbox", "chancery-hd"]),
     // Protocols without I/O: they know no request, store or token.
     ("chancery-mpc", &[]),
     // A token before and beside the daemon, with people in the room: nothing that serves links it.
@@ -176,6 +177,8 @@ const WALLS: &[(&str, &[&str], &str)] = &[
         &["chancery-policy", "chancery-prove"],
         "policies are evaluated in one place, stricter than Cedar alone; the prover passes its types on",
     ),
+    ("landlock", &["chancery-sandbox"], "what a process keeps is said in one place"),
+    ("seccompiler", &["chancery-sandbox"], "what a process keeps is said in one place"),
     ("cedar-policy-symcc", &["chancery-prove"], "solvers are run and believed in one place"),
     (
         "ur",
