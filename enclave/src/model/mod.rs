@@ -1,6 +1,6 @@
 //! Assurance 7: the books decide as an independent model does. Random bundles and random runs of requests, retries, failures,
 //! clocks, bundle changes and restarts go to the model (`oracle`) and to the real thing (`real`), and every answer, every
-//! state and every counter is compared. `CHANCERY_MODEL_RUNS` says how many runs, `CHANCERY_MODEL_SEED` asks for one again.
+//! state and every counter is compared. `CHANCERY_MODEL_RUNS` says how many runs, `CHANCERY_MODEL_FIRST` from which, `CHANCERY_MODEL_SEED` asks for one.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -160,8 +160,9 @@ fn number(variable: &str) -> Option<u64> {
 
 #[test]
 fn the_books_decide_as_the_model_does() {
-    let only = number("CHANCERY_MODEL_SEED");
-    let seeds = only.map_or(0..number("CHANCERY_MODEL_RUNS").unwrap_or(RUNS), |seed| seed..seed + 1);
+    let first = number("CHANCERY_MODEL_FIRST").unwrap_or(0);
+    let many = first..first + number("CHANCERY_MODEL_RUNS").unwrap_or(RUNS);
+    let seeds = number("CHANCERY_MODEL_SEED").map_or(many, |seed| seed..seed + 1);
     let (next, seen) = (AtomicU64::new(seeds.start), Seen::default());
     let disagreements = AtomicU64::new(0);
     let work = || loop {

@@ -221,6 +221,10 @@ impl Oracle {
         let request = &mut self.requests[number];
         request.holds = if state == State::Denied { BTreeMap::new() } else { held(&bundle, &ask, now) };
         if let State::Pending(_) = state {
+            // What it holds is on record as of now.
+            if !request.holds.is_empty() {
+                self.recorded = self.recorded.max(now);
+            }
             if ready && !request.ready.contains(&under) {
                 request.ready.push(under);
                 self.entries += 1;
