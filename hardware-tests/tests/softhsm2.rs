@@ -61,7 +61,7 @@ fn nss_softokn_does_not_conform() {
         let argument = format!(
             "configdir='sql:{folder}' certPrefix='' keyPrefix='' secmod='' flags= dbTokenDescription='bench'"
         );
-        vec!["--init-argument".to_owned(), argument]
+        vec!["--init-argument".to_owned(), argument, "--writable".to_owned(), folder.to_string()]
     });
     let (code, report) = bench.run(&["--json"]);
     assert_eq!(code, Some(1), "{report:#}");

@@ -40,7 +40,8 @@ pub fn softhsm2() -> Bench {
         let (conf, tokens) = (folder.join("softhsm2.conf"), folder.join("tokens"));
         fs::create_dir(&tokens).unwrap();
         fs::write(&conf, format!("directories.tokendir = {}\n", tokens.display())).unwrap();
-        vec!["--environment".to_owned(), format!("SOFTHSM2_CONF={}", conf.display())]
+        let conf = format!("SOFTHSM2_CONF={}", conf.display());
+        vec!["--environment".to_owned(), conf, "--writable".to_owned(), tokens.display().to_string()]
     })
 }
 
