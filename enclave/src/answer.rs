@@ -2,6 +2,7 @@
 
 use chancery_audit::{Digest, HexBytes, PartyDecision, Receipt, V1};
 use chancery_core::{RequestId, UnixMillis};
+use chancery_store::RequestState;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -54,7 +55,7 @@ pub struct Signed {
     pub parties: Vec<PartyDecision>,
 }
 
-/// A request that waits for its obligations.
+/// A request that waits for its obligations, or for other parties.
 #[derive(Clone, Debug)]
 pub struct Pending {
     /// The request.
@@ -63,4 +64,14 @@ pub struct Pending {
     pub missing: Vec<Value>,
     /// When it ends unanswered.
     pub expires_ms: Option<UnixMillis>,
+    /// Whether policy allows it already, and it waits for other parties alone.
+    pub is_permitted: bool,
+}
+
+impl Pending {
+    /// Where it stands.
+    #[must_use]
+    pub fn state(&self) -> RequestState {
+        if self.is_permitted { RequestState::Permitted } else { RequestState::Pending }
+    }
 }

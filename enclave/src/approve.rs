@@ -179,7 +179,7 @@ fn spoke(id: RequestId, answer: Result<Answer, Refusal>) -> Result<Spoke, Refusa
     let stands = |state, missing, rules| Ok(Spoke { request_id: id, state, missing, rules });
     match answer {
         Ok(Answer::Released(_)) => stands(RequestState::Released, Vec::new(), Vec::new()),
-        Ok(Answer::Pending(pending)) => stands(RequestState::Pending, pending.missing, Vec::new()),
+        Ok(Answer::Pending(pending)) => stands(pending.state(), pending.missing, Vec::new()),
         Err(refusal) if refusal.code == Code::PolicyDenied => {
             stands(RequestState::Denied, Vec::new(), refusal.rules)
         }

@@ -18,6 +18,7 @@ use crate::clients::{Issuing, TakingBack};
 use crate::create::{self, Making};
 use crate::house::{Books, House};
 use crate::kept;
+use crate::keys::Keys;
 use crate::policy::InForce;
 use crate::refusal::Refusal;
 
@@ -30,7 +31,8 @@ pub(crate) enum Enactment {
 }
 
 impl Enactment {
-    /// Makes ready what a permitted payload changes; `None` where it changes nothing here.
+    /// Makes ready what a permitted payload changes; `None` where it changes nothing here. `key` is that of the wallet that it
+    /// makes, where other parties made it already.
     ///
     /// # Errors
     /// [`Code::ApprovalStale`] where another bundle came into force since it was decided, and whatever would have refused the
@@ -39,6 +41,7 @@ impl Enactment {
         house: &Arc<House>,
         decision: &audit::Decision,
         payload: &Payload,
+        key: Option<Keys>,
     ) -> Result<Option<Self>, Refusal> {
         let Payload::ApplianceChange { change } = payload else { return Ok(None) };
         let (id, tenant) = (decision.request_id, decision.tenant.clone());
@@ -74,8 +77,12 @@ impl Enactment {
             }
             Change::Wallet { wallet, design } => {
                 let (design, source) = create::read(design.clone())?;
-                let making = Making::begin(house, id, &by, tenant, wallet.clone(), design, source);
-                Self::Wallet(Box::new(making.await?))
+                let wallet = wallet.clone();
+                let making = match key {
+                    Some(key) => Making::around(house, id, &by, (tenant, wallet), design, key).await?,
+                    None => Making::begin(house, id, &by, tenant, wallet, design, source).await?,
+                };
+                Self::Wallet(Box::new(making))
             }
             Change::Client { client, public_key, days, beside } => {
                 let unreadable = |_| Refusal::new(Code::StoreUnavailable, "a stored key cannot be read");

@@ -224,11 +224,7 @@ impl Keys {
 
     /// Has the HSM make one of the signatures that an intent needs.
     pub async fn sign(&self, hsm: &Hsm, intent: &Intent, signing: &Signing) -> Result<Sealed, Refusal> {
-        let message = match signing.scheme {
-            Scheme::Ed25519 => Message::Bytes(intent.signed(signing).to_vec()),
-            Scheme::Schnorr(taproot) => Message::Schnorr(signing.digest, taproot),
-            Scheme::Ecdsa => Message::Digest(signing.digest),
-        };
+        let message = message(intent, signing);
         let derived = match self {
             Self::Token(key) => return Ok(hsm.sign(key, message).await?),
             Self::Seed(derived) => derived,
@@ -258,6 +254,15 @@ impl Derived {
         let proof = KeyRef { id: seed.seed.kek, public: public.clone() }.proof();
         hsm.sign_derived(&seed.seed, &path, &public, proof).await?;
         Ok(Self { account: None, index: Some(account), public, seed })
+    }
+}
+
+/// What one of the signatures that an intent needs is made over, by whoever has the key.
+pub(crate) fn message(intent: &Intent, signing: &Signing) -> Message {
+    match signing.scheme {
+        Scheme::Ed25519 => Message::Bytes(intent.signed(signing).to_vec()),
+        Scheme::Schnorr(taproot) => Message::Schnorr(signing.digest, taproot),
+        Scheme::Ecdsa => Message::Digest(signing.digest),
     }
 }
 

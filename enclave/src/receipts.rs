@@ -146,6 +146,7 @@ pub(crate) async fn answer_again(house: &Arc<House>, row: RequestRow) -> Result<
             request_id: row.id,
             missing: latest(&house.store, &row)?.missing,
             expires_ms: row.expires_ms,
+            is_permitted: false,
         })),
         RequestState::Denied => {
             let kept: Kept = kept::read("record", &row.record)?;

@@ -420,11 +420,11 @@ impl Wallet {
         let keys = kept.keys(&row.tenant).ok_or_else(unreadable)?;
         let design = match (kept.v, kept.chain_ids, kept.network, kept.descriptor, kept.cluster) {
             (1 | 3 | 5 | 6, Some(chain_ids), None, None, None) => Design::Ethereum { chain_ids },
-            (2 | 3 | 5, None, Some(network), Some(descriptor), None) => {
+            (2 | 3 | 5 | 6, None, Some(network), Some(descriptor), None) => {
                 Design::Bitcoin { network, descriptor }
             }
             (4, None, None, None, None) => Design::Seal,
-            (7, None, None, None, Some(cluster)) => Design::Solana { cluster },
+            (6 | 7, None, None, None, Some(cluster)) => Design::Solana { cluster },
             _ => return Err(unreadable()),
         };
         let wallet = Self::around(keys, row.tenant, row.id.clone(), design, row.created_ms)?;

@@ -7,7 +7,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
-use chancery_mpc::frost::{Dkg, Ed25519, Refresh, Repair, Reshare, Share, Sign, Suite, Taproot};
+use chancery_mpc::frost::{Dkg, Ed25519, Refresh, Repair, Reshare, Share, Sign, SignAll, Suite, Taproot};
 use chancery_mpc::{PartyId, Random, Scheme};
 use support::{Run, outcomes, party, scheme, set};
 
@@ -189,4 +189,44 @@ fn a_share_is_read_back_whole_or_not_at_all() {
     assert!(Share::<Ed25519>::from_bytes(&[&bytes[..cut], &theirs[cut..]].concat()).is_err());
     let told = format!("{:?}", one[&party(1)]);
     assert!(!told.contains("signing_share") && told.contains("public_key"), "{told}");
+}
+
+/// Would catch a tweak that is not BIP-341's, for keys of either parity; and signatures of one session that are mixed up.
+#[test]
+fn a_taproot_key_spends_its_outputs_several_at_once() {
+    use secp256k1::{PublicKey, Scalar, Secp256k1};
+    use sha2::{Digest, Sha256};
+    let (scheme, signers) = (scheme(2, 3), set([1, 3]));
+    let mut parities = BTreeSet::new();
+    for seed in 0..40 {
+        let shares = make::<Taproot>(scheme, seed);
+        let key = shares[&party(1)].public_key();
+        if !parities.insert(key[0]) {
+            continue;
+        }
+        let roots = [None, Some([5; 32])];
+        let machine = |me: &PartyId| {
+            let each = roots.iter().zip(1..).map(|(root, message)| {
+                let share = shares[me].tweaked(*root);
+                Sign::new(share, &signers, vec![message; 32], Random::os()).unwrap()
+            });
+            (*me, SignAll::new(each.collect()).unwrap())
+        };
+        let signed = outcomes(Run::of(scheme).run(signers.iter().map(machine).collect()));
+        let signatures = &signed[&party(1)];
+        assert_eq!((signatures.len(), signatures), (2, &signed[&party(3)]));
+        for ((root, message), signature) in roots.iter().zip(1..).zip(signatures) {
+            let tag = Sha256::digest(b"TapTweak");
+            let x = &key[1..];
+            let text = [&tag[..], &tag[..], x, root.as_ref().map_or(&[], |root| &root[..])].concat();
+            let tweak = Scalar::from_be_bytes(Sha256::digest(text).into()).unwrap();
+            let (internal, _) = PublicKey::from_slice(&key).unwrap().x_only_public_key();
+            let (output, _) = internal.add_tweak(&Secp256k1::verification_only(), &tweak).unwrap();
+            let output = [&[2][..], &output.serialize()].concat();
+            assert!(bip340_verifies(&output, &[message; 32], signature), "{root:?}");
+            assert!(!bip340_verifies(&key, &[message; 32], signature), "the tweak is there");
+        }
+    }
+    assert_eq!(parities.len(), 2, "keys of both parities were tried");
+    assert!(SignAll::<Taproot>::new(Vec::new()).is_err());
 }

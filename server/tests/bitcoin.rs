@@ -9,59 +9,18 @@
 )]
 
 mod appliance;
+mod transfers;
 
 use appliance::{Answer, Appliance, example};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bitcoin::consensus::deserialize;
 use bitcoin::psbt::Psbt;
-use bitcoin::{
-    Address, Amount, Network, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, absolute, transaction,
-};
+use bitcoin::{ScriptBuf, Transaction};
 use serde_json::{Value, json};
-
-/// The payee of the vault's address book.
-const EXCHANGE: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
+use transfers::{EXCHANGE, payment, script};
 
 fn vault() -> Value {
     example("vault")
-}
-
-fn script(address: &str) -> ScriptBuf {
-    address.parse::<Address<_>>().unwrap().require_network(Network::Regtest).unwrap().script_pubkey()
-}
-
-fn paying(script: &ScriptBuf, sat: u64) -> TxOut {
-    TxOut { value: Amount::from_sat(sat), script_pubkey: script.clone() }
-}
-
-/// Two inputs of 60,000 sat, 20,000 to the exchange, the rest but 1,000 back.
-fn payment(ours: &ScriptBuf) -> Psbt {
-    let funding = |salt: u32| Transaction {
-        version: transaction::Version::TWO,
-        lock_time: absolute::LockTime::ZERO,
-        input: vec![TxIn {
-            previous_output: OutPoint::new("11".repeat(32).parse().unwrap(), salt),
-            ..TxIn::default()
-        }],
-        output: vec![paying(ours, 60_000)],
-    };
-    let funding = [funding(0), funding(1)];
-    let spend = |from: &Transaction| TxIn {
-        previous_output: OutPoint::new(from.compute_txid(), 0),
-        sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
-        ..TxIn::default()
-    };
-    let mut psbt = Psbt::from_unsigned_tx(Transaction {
-        version: transaction::Version::TWO,
-        lock_time: absolute::LockTime::ZERO,
-        input: funding.iter().map(spend).collect(),
-        output: vec![paying(&script(EXCHANGE), 20_000), paying(ours, 99_000)],
-    })
-    .unwrap();
-    for (input, from) in psbt.inputs.iter_mut().zip(funding) {
-        input.non_witness_utxo = Some(from);
-    }
-    psbt
 }
 
 fn payload(psbt: &Psbt) -> Value {

@@ -9,6 +9,7 @@
 )]
 
 mod appliance;
+mod transfers;
 mod watched;
 
 use alloy_consensus::{SignableTransaction as _, TxEip1559};
@@ -17,6 +18,7 @@ use appliance::{Answer, Appliance, Peer};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bitcoin::psbt::Psbt;
 use serde_json::{Value, json};
+use transfers::check_spends;
 use watched::{Watched, payment};
 
 /// Allows what keys of a seed sign, and nothing of any other tier.
@@ -35,25 +37,6 @@ fn check_consensus(answer: &Answer, psbt: &Psbt) {
     assert_eq!(answer.status, 200, "{answer:?}");
     let raw = answer.body["signed_transaction"].as_str().unwrap().strip_prefix("0x").unwrap();
     check_spends(&hex::decode(raw).unwrap(), psbt).unwrap();
-}
-
-/// Whether Bitcoin's consensus code takes every input; taproot's signatures are over all that is spent.
-fn check_spends(raw: &[u8], psbt: &Psbt) -> Result<(), bitcoinconsensus::Error> {
-    let spent: Vec<_> =
-        psbt.inputs.iter().map(|input| &input.non_witness_utxo.as_ref().unwrap().output[0]).collect();
-    let held: Vec<_> = spent
-        .iter()
-        .map(|spent| bitcoinconsensus::Utxo {
-            script_pubkey: spent.script_pubkey.as_bytes().as_ptr(),
-            script_pubkey_len: u32::try_from(spent.script_pubkey.len()).unwrap(),
-            value: i64::try_from(spent.value.to_sat()).unwrap(),
-        })
-        .collect();
-    let flags = bitcoinconsensus::VERIFY_ALL_PRE_TAPROOT | bitcoinconsensus::VERIFY_TAPROOT;
-    spent.iter().enumerate().try_for_each(|(index, spent)| {
-        let (script, value) = (spent.script_pubkey.as_bytes(), spent.value.to_sat());
-        bitcoinconsensus::verify_with_flags(script, value, raw, Some(&held), index, flags)
-    })
 }
 
 async fn make(operator: &Peer, wallet: Value) -> Answer {

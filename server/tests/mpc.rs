@@ -14,6 +14,7 @@ mod appliance;
 mod parties;
 mod passkey;
 mod people;
+mod transfers;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -22,11 +23,15 @@ use administrators::Administrators;
 use alloy_consensus::SignableTransaction as _;
 use alloy_primitives::{Address, U256};
 use appliance::{Answer, chancery, one_ether, read, run, transfer, treasury};
+use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bitcoin::secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
 use bitcoin::secp256k1::{Message, Secp256k1};
 use chancery_audit::Trust;
+use chancery_intent::solana::address;
 use parties::Parties;
 use serde_json::{Value, json};
+use transfers::{check_spends, lamports, payment, script};
 
 const STRICT: &str = r#"
 @id("small-only")
@@ -98,6 +103,91 @@ fn by_command_line(parties: &Parties, signed: &Answer) {
     );
 }
 
+/// A bundle that allows what parties sign, and nothing of any other tier.
+fn joint() -> Value {
+    let bundle = "version = 1\nname = \"joint\"\n";
+    let rule = "@id(\"joint\") permit(principal, action in Action::\"sign\", resource) when { context.tier == \"mpc\" };";
+    json!({ "files": { "bundle.toml": bundle, "policies/joint.cedar": rule } })
+}
+
+/// A taproot wallet, whose inputs are signed in one session, and one of Solana: by the same way to the end, each signature judged by
+/// a library that none of the parties signs with.
+async fn other_kinds(parties: &Parties, people: &Administrators) {
+    if chancery().is_none() {
+        return;
+    }
+    for number in 1..=2 {
+        assert_eq!(parties.operator(number).apply(&joint()).await.status, 200);
+    }
+    let operator = parties.appliance(1).client_directory("operator", "op");
+    let key = json!({"from": "parties", "threshold": 2, "parties": 3});
+    let vault =
+        json!({"id": "vault", "chain": "bitcoin", "network": "regtest", "descriptor": "tr(@0)", "key": key});
+    let payouts = json!({"id": "payouts", "chain": "solana", "cluster": "devnet", "key": key});
+    let mut made = Vec::new();
+    for (wallet, on) in [(&vault, ["--bitcoin", "regtest"]), (&payouts, ["--solana", "devnet"])] {
+        let asked = parties.operator(3).post("/v1/wallets", wallet, None).await;
+        let id = asked.body["request_id"].as_str().unwrap();
+        for name in ["ada", "ben"] {
+            assert_eq!(people.approve(name, id).await.status, 200);
+        }
+        let create =
+            [&["wallet", "create", wallet["id"].as_str().unwrap()][..], &on, &["--mpc", "2-of-3"]].concat();
+        let (code, here, talk) = run(&operator, &create);
+        assert_eq!(code, 0, "{talk}\n{}", parties.logs());
+        let there = parties.operator(3).get(&format!("/v1/wallets/{}", wallet["id"].as_str().unwrap())).await;
+        assert_eq!(
+            (&there.body["address"], &there.body["tier"]),
+            (&here["address"], &json!("mpc")),
+            "{there:?}"
+        );
+        made.push(here);
+    }
+    // Not every Bitcoin wallet can be so: nothing but the internal key of taproot.
+    for descriptor in
+        ["wpkh(@0)", "tr(50929b74c1a04954b78b4b6035e97a5e078a5a0f28ec96d547bfee9ace803ac0,pk(@0))"]
+    {
+        let wallet = json!({"id": "w", "chain": "bitcoin", "network": "regtest", "descriptor": descriptor, "key": key});
+        refused(&parties.operator(1).post("/v1/wallets", &wallet, None).await, 400, "bad-request");
+    }
+
+    let trust = parties.trust(1).await;
+    let psbt = payment(&script(made[0]["address"].as_str().unwrap()));
+    let payload = json!({"type": "bitcoin.psbt", "data": STANDARD.encode(psbt.serialize())});
+    let spent = parties.sign_with(1, &json!({"wallet": "vault", "payload": payload}), "coins").await;
+    assert_eq!(spent.status, 200, "{spent:?}\n{}", parties.logs());
+    let raw = hex::decode(&spent.body["signed_transaction"].as_str().unwrap()[2..]).unwrap();
+    check_spends(&raw, &psbt).unwrap();
+    assert_eq!(spent.body["signatures"].as_array().unwrap().len(), 2, "one for each input");
+    assert_eq!(proved(&spent, &trust), BTreeSet::from([1, 2]));
+
+    let key = address(made[1]["address"].as_str().unwrap()).unwrap();
+    let message = lamports(&key, 600_000_000);
+    let payload =
+        json!({"type": "solana.transaction", "data": STANDARD.encode(&message), "token_accounts": []});
+    let paid = parties.sign_with(1, &json!({"wallet": "payouts", "payload": payload}), "sol").await;
+    assert_eq!(paid.status, 200, "{paid:?}\n{}", parties.logs());
+    let raw = STANDARD.decode(paid.body["signed_transaction"].as_str().unwrap()).unwrap();
+    assert_eq!((raw[0], &raw[65..]), (1, &message[..]));
+    UnparsedPublicKey::new(&ED25519, key.as_ref()).verify(&message, &raw[1..65]).unwrap();
+    assert_eq!(proved(&paid, &trust), BTreeSet::from([1, 2]));
+}
+
+/// The whole log of each: also of the one whose bundle asks its people about wallets.
+async fn every_log_verifies(parties: &Parties) {
+    if chancery().is_none() {
+        return;
+    }
+    for number in 1..=3 {
+        let appliance = parties.appliance(number);
+        let auditor = appliance.client_directory("auditor", "aud");
+        let trust = appliance.at("log-trust.json");
+        std::fs::write(&trust, parties.trust(number).await.to_json()).unwrap();
+        let (code, out, talk) = read(&auditor, &["audit", "verify", "--trust", trust.to_str().unwrap()]);
+        assert_eq!(code, 0, "party {number}: {out} {talk}");
+    }
+}
+
 /// Would catch a party that signs without having decided, on another's word or with a share that was changed; a key that one party
 /// alone can use; a dead party that stops the others; and a receipt that leaves out who agreed.
 #[tokio::test]
@@ -122,15 +212,22 @@ async fn three_parties_make_a_key_and_any_two_sign_each_by_its_own_decision() {
     assert_eq!(applied.status, 200, "{applied:?}");
     let other = json!({"id": "treasury", "chain": "ethereum", "chain_ids": [1],
         "key": {"from": "parties", "threshold": 2, "parties": 3}});
+    let mut waiting = Vec::new();
     for agreed in [other, wallet("treasury")] {
         let early = parties.operator(1).post("/v1/wallets", &wallet("treasury"), None).await;
         refused(&early, 403, "party-refused");
         assert!(early.body["detail"].as_str().unwrap().contains("party 3 refused"), "{early:?}");
         let asked = parties.operator(3).post("/v1/wallets", &agreed, None).await;
         assert_eq!(asked.status, 202, "{asked:?}");
-        let id = asked.body["request_id"].as_str().unwrap();
-        assert_eq!(people.approve("ada", id).await.status, 200);
-        refused(&people.approve("ben", id).await, 403, "party-refused");
+        let id = asked.body["request_id"].as_str().unwrap().to_owned();
+        assert_eq!(people.approve("ada", &id).await.status, 200);
+        let agreed = people.approve("ben", &id).await;
+        assert_eq!((agreed.status, &agreed.body["state"]), (200, &json!("permitted")), "{agreed:?}");
+        assert!(
+            agreed.body["missing"][0]["parties"].as_str().unwrap().contains("may not propose"),
+            "{agreed:?}"
+        );
+        waiting.push(id);
     }
     let made = parties.operator(1).post("/v1/wallets", &wallet("treasury"), None).await;
     assert_eq!(made.status, 201, "{made:?}\n{}", parties.logs());
@@ -140,6 +237,12 @@ async fn three_parties_make_a_key_and_any_two_sign_each_by_its_own_decision() {
         assert_eq!(shown.body["address"], made.body["address"], "{shown:?}");
         assert_eq!((&shown.body["tier"], &shown.body["share"]), (&json!("mpc"), &json!("2-of-3")));
     }
+    // It was entered there with what its people agreed to, and what they had said before about that name has ended.
+    assert_eq!(
+        [parties.state(3, &waiting[0]).await, parties.state(3, &waiting[1]).await],
+        ["failed", "released"]
+    );
+    other_kinds(&parties, &people).await;
     for number in 1..=2 {
         let applied = parties.operator(number).apply(&treasury()).await;
         assert_eq!(applied.status, 200, "{applied:?}");
@@ -205,6 +308,8 @@ async fn three_parties_make_a_key_and_any_two_sign_each_by_its_own_decision() {
     parties.signal(2, "CONT");
     assert_eq!(past.status, 200, "{past:?}\n{}", parties.logs());
     assert_eq!(proved(&past, &trust), BTreeSet::from([1, 3]));
+
+    every_log_verifies(&parties).await;
 
     // Whoever is dead is too; with one alone there is nobody to sign with, and that is said soon.
     parties.kill(2);

@@ -9,35 +9,18 @@
 )]
 
 mod appliance;
+mod transfers;
 
 use appliance::{Appliance, Peer, chancery, example, run};
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chancery_intent::solana::{Pubkey, address, token_account};
 use serde_json::{Value, json};
+use transfers::{SOLANA_EXCHANGE as EXCHANGE, lamports, message};
 
-const SYSTEM: &str = "11111111111111111111111111111111";
 const TOKEN: &str = "TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA";
 /// Of the example bundle.
-const EXCHANGE: &str = "71e8mDsh3PR6gN64zL1HjwuxyKpgRXrPDUJT7XXojsVd";
 const USDC: &str = "4zMMC9srt5Ri5X14GAgXhaHii3GnPAEERYPJgZJDncDU";
-
-/// A legacy message of one instruction, whose first account signs and pays and whose last is the program.
-fn message(accounts: &[Pubkey], instruction: &[u8], data: &[u8]) -> Vec<u8> {
-    let mut message = vec![1, 0, 0, u8::try_from(accounts.len()).unwrap()];
-    accounts.iter().for_each(|account| message.extend(account.as_ref()));
-    message.extend([7; 32]);
-    message.extend([1, u8::try_from(accounts.len()).unwrap() - 1, u8::try_from(instruction.len()).unwrap()]);
-    message.extend(instruction);
-    message.push(u8::try_from(data.len()).unwrap());
-    message.extend(data);
-    message
-}
-
-fn lamports(from: &Pubkey, amount: u64) -> Vec<u8> {
-    let data = [&[2, 0, 0, 0][..], &amount.to_le_bytes()].concat();
-    message(&[*from, address(EXCHANGE).unwrap(), address(SYSTEM).unwrap()], &[0, 1], &data)
-}
 
 /// Dollars from the wallet's own account to the exchange's.
 fn dollars(from: &Pubkey, amount: u64) -> Vec<u8> {

@@ -26,7 +26,8 @@ pub enum Wallet {
         chancery wallet create customer-8 --chain-id 1 --beside customer-7\n  \
         chancery wallet create vault --bitcoin mainnet --cold public.json\n  \
         chancery wallet create payouts --solana mainnet\n  \
-        chancery wallet create joint --chain-id 1 --mpc 2-of-3",
+        chancery wallet create joint --chain-id 1 --mpc 2-of-3\n  \
+        chancery wallet create joint --bitcoin mainnet --mpc 2-of-3",
         group(ArgGroup::new("where").required(true).args(["chain_id", "bitcoin", "solana"]))
     )]
     Create {
@@ -41,7 +42,7 @@ pub enum Wallet {
         /// A Solana wallet, on this cluster
         #[arg(long, value_name = "CLUSTER", value_parser = ["mainnet", "testnet", "devnet"], conflicts_with_all = ["cold", "public_key", "key"])]
         solana: Option<String>,
-        /// Its output descriptor, with `@0` for the key that is made; `wpkh(@0)` without, or `wpkh(@0/<0;1>/*)` with an account
+        /// Its output descriptor, with `@0` for the key that is made; without it `wpkh(@0)`, `wpkh(@0/<0;1>/*)` with an account, `tr(@0)` with `--mpc`
         #[arg(long, value_name = "DESCRIPTOR", requires = "bitcoin")]
         descriptor: Option<String>,
         /// With `--cold`: which address of its account an Ethereum wallet is; 0 without
@@ -120,7 +121,7 @@ pub struct KeysFrom {
     #[arg(long, value_name = "HEX")]
     public_key: Option<String>,
     /// A key that nobody has: all parties make shares of it, and so many sign
-    #[arg(long, value_name = "T-of-N", value_parser = scheme, conflicts_with = "bitcoin")]
+    #[arg(long, value_name = "T-of-N", value_parser = scheme)]
     mpc: Option<(u8, u8)>,
 }
 
@@ -147,7 +148,11 @@ impl KeysFrom {
     }
 
     fn descriptor(&self) -> &'static str {
-        if self.hd { DERIVED } else { "wpkh(@0)" }
+        match self {
+            Self { hd: true, .. } => DERIVED,
+            Self { mpc: Some(_), .. } => "tr(@0)",
+            _ => "wpkh(@0)",
+        }
     }
 }
 

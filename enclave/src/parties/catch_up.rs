@@ -1,5 +1,5 @@
 //! What a crash left between everybody's word and the wallet: a share without a wallet is entered where the word is there, and the
-//! word is asked of the others where it is not. If this is wrong, a key has fewer holders than all believe.
+//! word is asked of the others where it is not; and what people here agreed to for too long. If this is wrong, a key has fewer holders than all believe.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use chancery_core::limit;
 use chancery_mpc::{Certificate, PartyId};
 
 use super::Parties;
+use super::agreed::end_overdue;
 use super::make::enter;
 use super::wire::{Call, Finish, Sought};
 use crate::house::House;
@@ -31,6 +32,7 @@ pub(crate) async fn catch_up_for_ever(house: Arc<House>, parties: Arc<Parties>) 
 }
 
 async fn catch_up(house: &Arc<House>, parties: &Arc<Parties>) -> Result<(), Refusal> {
+    end_overdue(house, &parties.agreed).await?;
     let now = house.clock.now()?;
     for (session, created_ms, certificate) in house.store.read(|rows| rows.unentered_shares())? {
         let certificate = match certificate {

@@ -6,16 +6,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chancery_audit::{Digest, KeyShare, V1, Verdict};
-use chancery_core::{Change, ClientId, Code, Payload, RequestId, Tenant, WalletId, limit};
-use chancery_hsm::{Algorithm, PublicKey};
-use chancery_intent::change::SEAL;
-use chancery_mpc::{Certificate, Outcome, PartyId, Terms, ecdsa};
-use chancery_store::{RequestFilter, RequestState, ShareRow, Tx};
-use serde::{Deserialize, Serialize};
+use chancery_audit::{Digest, KeyShare, V1};
+use chancery_core::{Change, ClientId, Code, RequestId, Tenant, WalletId, limit};
+use chancery_hsm::PublicKey;
+use chancery_mpc::{Certificate, Machine, Outcome, PartyId, Random, Terms, ecdsa, frost};
+use chancery_store::{ShareRow, Tx};
+use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant, timeout_at};
 
+use super::share::{Kind, Known, Share};
 use super::table::{Broken, Table};
 use super::waiting::{Expected, Order};
 use super::wire::{Begin, Call, Cancel, Finish, Propose, Proposed, Sought};
@@ -23,33 +23,13 @@ use super::{Parties, Shared, fresh_nonce, joint_nonce, key_name, scheme};
 use crate::asker::Asker;
 use crate::create::{self, Making};
 use crate::house::House;
-use crate::kept::{self, Kept};
+use crate::kept;
 use crate::keys::Keys;
 use crate::manage::governed;
-use crate::receipts;
 use crate::refusal::Refusal;
 use crate::start::Enclave;
+use crate::walk;
 use crate::wallet::Design;
-
-/// How long what was agreed to here is taken for a yes to another party's proposal, in milliseconds.
-const AGREED_MS: i64 = 24 * 60 * 60 * 1_000;
-
-/// What all know of a key, beside a party's share of it; format 1.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Known {
-    v: V1,
-    threshold: u8,
-    parties: u8,
-    party: u8,
-    /// Each party's node key.
-    nodes: BTreeMap<u8, Digest>,
-    design: Design,
-    /// Compressed SEC 1.
-    public_key: String,
-    /// What the certificate is over.
-    group: String,
-}
 
 /// Makes a key with all other parties, or finds the one that was made under this name and not entered everywhere.
 ///
@@ -101,14 +81,17 @@ impl Propose {
         if !all.eq(known.iter().copied()) {
             return bad("a key is of all parties that are configured, and they are numbered from 1");
         }
-        if !matches!(self.design, Design::Ethereum { .. }) {
-            return bad("several parties hold keys of Ethereum wallets alone so far");
-        }
-        Ok(())
+        Kind::of(&self.design).map(drop)
     }
 
     fn source(&self) -> create::Source {
         create::Source::Parties { threshold: self.threshold, parties: self.parties }
+    }
+
+    /// The change that people agree to where changes are governed.
+    fn change(&self) -> Result<Change, Refusal> {
+        let design = create::written(&self.design, &self.source())?;
+        Ok(Change::Wallet { wallet: self.wallet.clone(), design })
     }
 
     /// What the session is about: the wallet as each party was told it.
@@ -210,14 +193,34 @@ impl Propose {
             about: about.as_bytes(),
             nonce: joint_nonce(nonces),
         };
-        let machine = ecdsa::Dkg::new(parties.me, scheme);
-        let mut table = Table::open(parties, machine, &terms, limit::PARTY_KEY_MS)?;
-        let mut came_to = None;
+        let me = parties.me;
+        match Kind::of(&self.design)? {
+            Kind::Ecdsa => self.run(house, parties, ecdsa::Dkg::new(me, scheme), &terms).await,
+            Kind::Taproot => {
+                let machine = frost::Dkg::<frost::Taproot>::new(me, scheme, Random::os());
+                self.run(house, parties, machine, &terms).await
+            }
+            Kind::Ed25519 => {
+                let machine = frost::Dkg::<frost::Ed25519>::new(me, scheme, Random::os());
+                self.run(house, parties, machine, &terms).await
+            }
+        }
+    }
+
+    async fn run<M: Machine<Output: Into<Share>>>(
+        &self,
+        house: &Arc<House>,
+        parties: &Arc<Parties>,
+        machine: M,
+        terms: &Terms<'_>,
+    ) -> Result<Certificate, Broken> {
+        let mut table = Table::open(parties, machine, terms, limit::PARTY_KEY_MS)?;
+        let mut came_to: Option<Outcome<M::Output>> = None;
         loop {
             table.speak();
             came_to = match came_to {
                 Some(Outcome::Made(share)) => {
-                    self.keep(house, parties, table.id(), &share).await?;
+                    self.keep(house, parties, table.id(), &share.into()).await?;
                     table.confirm()?
                 }
                 Some(Outcome::Certified(certificate)) => return Ok(certificate),
@@ -232,7 +235,7 @@ impl Propose {
         house: &House,
         parties: &Parties,
         session: [u8; 32],
-        share: &ecdsa::Share,
+        share: &Share,
     ) -> Result<(), Refusal> {
         let unwritable = |_| Refusal::new(Code::Internal, "a share cannot be written");
         let bytes = share.to_bytes().map_err(unwritable)?;
@@ -296,7 +299,8 @@ async fn accept(house: &House, parties: &Parties, certificate: &Certificate) -> 
     }
     let public = hex::decode(&known.public_key)
         .ok()
-        .and_then(|bytes| PublicKey::parse(Algorithm::Secp256k1, &bytes).ok())
+        .zip(Kind::of(&known.design).ok())
+        .and_then(|(bytes, kind)| PublicKey::parse(kind.algorithm(), &bytes).ok())
         .ok_or_else(unsound)?;
     let share =
         KeyShare { party: known.party, threshold: known.threshold, parties: known.parties, epoch: row.epoch };
@@ -317,9 +321,8 @@ pub(super) async fn proposed(
         return Ok(Proposed::Certified(certificate));
     }
     let is_governed = governed(house, &propose.tenant);
-    if is_governed && !is_agreed(house, &propose)? {
-        let detail = "the policy in force here governs changes: first an operator here asks for the same wallet, and those who must agree";
-        return Err(Refusal::new(Code::Forbidden, detail));
+    if is_governed && !parties.agreed.has(&propose.tenant, &propose.change()?) {
+        return Err(not_agreed());
     }
     if !is_governed && !parties.peer(from)?.may_propose {
         let detail = format!("party {from} may not propose wallets here: `may_propose` says who may");
@@ -337,28 +340,6 @@ pub(super) async fn proposed(
         }
     });
     Ok(Proposed::Ready(nonce))
-}
-
-/// Whether this party's own people agreed to just this wallet: asked for here, and allowed, in the last day. What they asked for came to
-/// nothing then, because others had not agreed.
-fn is_agreed(house: &House, propose: &Propose) -> Result<bool, Refusal> {
-    let Propose { tenant, wallet, design, .. } = propose;
-    let change =
-        Change::Wallet { wallet: wallet.clone(), design: create::written(design, &propose.source())? };
-    let filter = RequestFilter {
-        wallet: Some(SEAL.parse().map_err(|_| Refusal::new(Code::Internal, "the seal has no name"))?),
-        state: Some(RequestState::Failed),
-        from: Some(house.clock.now()?.plus_ms(-AGREED_MS)),
-        ..RequestFilter::all(tenant.clone())
-    };
-    for row in house.store.read(|rows| rows.requests(&filter))? {
-        let kept: Kept = kept::read("record", &row.record)?;
-        let same = matches!(&kept.payload, Payload::ApplianceChange { change: asked } if *asked == change);
-        if same && receipts::decision(&house.store, &row)?.outcome == Verdict::Allowed {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 async fn take_part(
@@ -400,22 +381,41 @@ pub(super) async fn enter(
         Ok(known) => matches!(&known.keys, Keys::Shared(known) if known.session == key.session),
         Err(_) => false,
     };
+    let _one_at_a_time = parties.entering.lock().await;
     if is_entered() {
         return Ok(());
     }
     house.disk.admit()?;
+    let keys = Keys::Shared(Box::new(key.clone()));
+    let change =
+        Change::Wallet { wallet: wallet.clone(), design: create::written(&design, &source(key.share))? };
+    if let Some(agreed) = parties.agreed.take(&tenant, &change) {
+        return walk::conclude_with(house, agreed, keys).await;
+    }
+    // INVARIANT: where changes are governed, a wallet is entered with the release of what was agreed to, and not otherwise.
+    if governed(house, &tenant) {
+        return Err(not_agreed());
+    }
     // Who asked is the other party's to say: here its node did.
     let nodes = parties.members(&[from].into())?;
     let node = Digest::of(nodes.get(&from).unwrap_or(&[0; 32]));
     let name = format!("party-{from}").parse::<ClientId>();
     let name = name.map_err(|_| Refusal::new(Code::Internal, "a party has no name"))?;
     let by = Asker { id: name, certificate: node };
-    let keys = Keys::Shared(Box::new(key.clone()));
-    let named = (tenant.clone(), wallet.clone());
-    match Making::around(house, RequestId::fresh(), &by, named, design, keys).await {
+    match Making::around(house, RequestId::fresh(), &by, (tenant.clone(), wallet.clone()), design, keys).await
+    {
         Ok(making) => making.enter(house).await.map(drop),
-        // Brought twice at once: the other was faster.
+        // This party led the making: it was faster itself.
         Err(refusal) if refusal.code == Code::AlreadyExists && is_entered() => Ok(()),
         Err(refusal) => Err(refusal),
     }
+}
+
+fn source(share: KeyShare) -> create::Source {
+    create::Source::Parties { threshold: share.threshold, parties: share.parties }
+}
+
+fn not_agreed() -> Refusal {
+    let detail = "the policy in force here governs changes: first an operator here asks for the same wallet, and those who must agree";
+    Refusal::new(Code::Forbidden, detail)
 }

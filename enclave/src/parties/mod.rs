@@ -3,10 +3,12 @@
 //! decoded, decided and recorded by each that signs, and a key is one once all have said that they keep their share.
 //! If this is wrong, one party alone has the others sign, or a key is lost.
 
+mod agreed;
 mod asked;
 mod catch_up;
 mod make;
 mod node;
+mod share;
 mod sign;
 mod standing;
 mod table;
@@ -27,10 +29,11 @@ use chancery_hsm::{Hsm, HsmError, PublicKey};
 use chancery_identity::Client;
 use chancery_identity::node::LinkKey;
 use chancery_mpc::{Fault, Members, PartyId, Scheme};
-use chancery_store::{BanRow, ShareRow, Store};
+use chancery_store::{BanRow, Store};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use agreed::keep;
 pub(crate) use catch_up::catch_up_for_ever;
 pub(crate) use make::make_key;
 pub(crate) use node::Node;
@@ -43,6 +46,7 @@ use crate::house::House;
 use crate::kept;
 use crate::refusal::Refusal;
 use crate::start::Enclave;
+use agreed::Agreed;
 use table::Tables;
 use vault::Vault;
 use waiting::Waiting;
@@ -116,6 +120,9 @@ pub(crate) struct Parties {
     link: OnceLock<Arc<dyn Link>>,
     tables: Tables,
     waiting: Arc<Waiting>,
+    agreed: Agreed,
+    /// Held by whoever enters a wallet: whoever comes after sees it.
+    entering: tokio::sync::Mutex<()>,
     /// The token's count of changes that a store set back would forget.
     counter: KeyId,
 }
@@ -175,6 +182,8 @@ impl Parties {
             link: OnceLock::new(),
             tables: Tables::default(),
             waiting: Arc::default(),
+            agreed: Agreed::default(),
+            entering: tokio::sync::Mutex::default(),
             counter: key_id("chancery shares counter v1", origin),
         };
         let known = hsm.count(parties.counter).await?;
@@ -245,24 +254,6 @@ impl Parties {
             false => self.peer(*party).map(|peer| (*party, peer.node_key)),
         };
         parties.iter().map(node).collect()
-    }
-
-    /// Opens this party's share of a key.
-    fn open_share(
-        &self,
-        store: &Store,
-        tenant: &Tenant,
-        wallet: &WalletId,
-        shared: &Shared,
-    ) -> Result<chancery_mpc::ecdsa::Share, Refusal> {
-        let gone = || Refusal::new(Code::StoreUnavailable, "this party's share is missing, or not certified");
-        let row = store.read(|rows| rows.share(&shared.session))?;
-        let row = row.filter(|row| row.certificate.is_some() && row.epoch == shared.share.epoch);
-        let ShareRow { sealed, .. } = row.ok_or_else(gone)?;
-        let opened =
-            self.vault.unseal(&self.context(tenant, wallet, shared.share.epoch, &shared.session), &sealed)?;
-        let share = chancery_mpc::ecdsa::Share::from_bytes(opened.expose()).map_err(|_| gone())?;
-        if share.public_key() == shared.public.bytes() { Ok(share) } else { Err(gone()) }
     }
 
     /// What a share is bound to.
@@ -403,7 +394,11 @@ impl Enclave {
                 Call::Propose => yes(&make::proposed(self, &parties, from, read(&body)?).await?),
                 Call::Begin => yes(&parties.waiting.begin(from, read(&body)?)?),
                 Call::Cancel => yes(&parties.waiting.cancel(from, &read(&body)?)),
-                Call::Finish => yes(&make::enter(self.house(), &parties, from, read(&body)?).await?),
+                Call::Finish => {
+                    let (house, finish) = (Arc::clone(self.house()), read(&body)?);
+                    let entering = async move { make::enter(&house, &parties, from, finish).await };
+                    yes(&self.run(entering).await?)
+                }
                 Call::Certificate => yes(&make::certificate(self.house(), &read(&body)?)?),
                 Call::Standing => yes(&()),
             }

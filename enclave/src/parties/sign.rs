@@ -8,12 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chancery_audit::{self as audit, Appended, Digest, PartyDecision, Verdict};
-use chancery_core::{Code, RequestId, limit};
+use chancery_core::{Code, RequestId, Taproot, limit};
 use chancery_hsm::{Message, Sealed};
-use chancery_mpc::{Outcome, PartyId, Terms, ecdsa};
+use chancery_mpc::frost::{SignAll, Suite};
+use chancery_mpc::{Machine, Outcome, PartyId, Random, Terms, ecdsa, frost};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
+use super::share::Share;
 use super::table::{Broken, Table};
 use super::waiting::{Member, Order};
 use super::wire::{Ask, Begin, Call, Cancel, Consent, No};
@@ -22,8 +24,9 @@ use crate::house::House;
 use crate::kept::Kept;
 use crate::refusal::Refusal;
 
-/// The last step of a signature: whoever has taken it may have enabled others to finish alone.
-const LAST_STEP: u8 = 3;
+/// The last step of a signature, of ECDSA and of FROST: whoever has taken it may have enabled others to finish alone.
+const LAST_OF_ECDSA: u8 = 3;
+const LAST_OF_FROST: u8 = 2;
 
 /// Where this party sits.
 pub(crate) enum Seat {
@@ -42,15 +45,18 @@ pub(crate) struct Matter<'a> {
     pub decision: &'a audit::Decision,
     pub kept: &'a Kept,
     pub shared: &'a Shared,
-    /// The digest.
-    pub digest: [u8; 32],
+    /// What is signed, each by itself.
+    pub messages: &'a [Message],
 }
 
 /// Signs with the others. What every other signer decided comes with it, proved in that one's log.
 ///
 /// # Errors
 /// [`Code::PartyRefused`], [`Code::PartiesUnavailable`], [`Code::PartiesFailed`], and what keeps this party itself from signing.
-pub(crate) async fn sign(matter: Matter<'_>, seat: Seat) -> Result<(Sealed, Vec<PartyDecision>), Refusal> {
+pub(crate) async fn sign(
+    matter: Matter<'_>,
+    seat: Seat,
+) -> Result<(Vec<Sealed>, Vec<PartyDecision>), Refusal> {
     let none = || {
         Refusal::new(
             Code::PartiesUnavailable,
@@ -85,7 +91,7 @@ impl Matter<'_> {
         Ok(after)
     }
 
-    async fn head(self, parties: &Arc<Parties>) -> Result<(Sealed, Vec<PartyDecision>), Refusal> {
+    async fn head(self, parties: &Arc<Parties>) -> Result<(Vec<Sealed>, Vec<PartyDecision>), Refusal> {
         let mut agreed = BTreeMap::new();
         let until = Instant::now() + Duration::from_millis(limit::PARTY_SIGN_MS);
         let made = match timeout_at(until, self.lead(parties, &mut agreed)).await {
@@ -105,7 +111,7 @@ impl Matter<'_> {
         self,
         parties: &Arc<Parties>,
         agreed: &mut BTreeMap<PartyId, Consent>,
-    ) -> Result<(Sealed, Vec<PartyDecision>), Refusal> {
+    ) -> Result<(Vec<Sealed>, Vec<PartyDecision>), Refusal> {
         let mut left = self.others(parties)?;
         let needed = usize::from(self.shared.share.threshold).saturating_sub(1);
         let own = self.proved().await?;
@@ -238,7 +244,7 @@ impl Matter<'_> {
         self,
         parties: &Arc<Parties>,
         member: Member,
-    ) -> Result<(Sealed, Vec<PartyDecision>), Refusal> {
+    ) -> Result<(Vec<Sealed>, Vec<PartyDecision>), Refusal> {
         let gone = || Refusal::new(Code::PartiesFailed, "the party that asked gave it up");
         let Member { mut expected, consent } = member;
         let nonce = fresh_nonce()?;
@@ -316,7 +322,7 @@ impl Matter<'_> {
         self,
         parties: &Arc<Parties>,
         nonces: &BTreeMap<PartyId, Digest>,
-    ) -> Result<Sealed, Broken> {
+    ) -> Result<Vec<Sealed>, Broken> {
         let (house, shared) = (self.house, self.shared);
         let audit::Decision { tenant, wallet, signing_digest, outcome, .. } = self.decision;
         if *outcome != Verdict::Allowed {
@@ -324,7 +330,6 @@ impl Matter<'_> {
         }
         let signers: BTreeSet<PartyId> = nonces.keys().copied().collect();
         let share = parties.open_share(&house.store, tenant, wallet, shared)?;
-        let machine = ecdsa::Sign::new(share, &signers, self.digest)?;
         let members = parties.members(&signers)?;
         let terms = Terms {
             key: &key_name(tenant, wallet),
@@ -334,25 +339,64 @@ impl Matter<'_> {
             about: signing_digest.as_bytes(),
             nonce: joint_nonce(nonces),
         };
-        let mut table = Table::open(parties, machine, &terms, limit::PARTY_ROUND_MS)?;
-        let session = table.id();
-        let ended = self.run(&mut table).await;
-        if let Err(Broken::Fault(fault)) = &ended {
-            parties.ban(house, (tenant, wallet), session, fault).await?;
-        }
-        let raw = ended?;
-        let (raw, _parity) = raw.split_at(64);
-        Sealed::brought(&shared.public, &Message::Digest(self.digest), raw).map_err(|wrong| {
-            tracing::error!(%wallet, %wrong, "the parties came to a signature that does not hold");
-            Refusal::new(Code::PartiesFailed, "the parties came to no signature of the wallet's key").into()
-        })
+        let raw = match (share, self.messages) {
+            (Share::Ecdsa(share), [Message::Digest(digest)]) => {
+                let machine = ecdsa::Sign::new(*share, &signers, *digest)?;
+                let signature = self.play(parties, machine, &terms, LAST_OF_ECDSA).await?;
+                let (raw, _parity) = signature.split_at(64);
+                vec![raw.to_vec()]
+            }
+            (Share::Taproot(share), messages) => {
+                let each = messages.iter().map(|message| match message {
+                    Message::Schnorr(digest, Taproot::Key(root)) => Ok((share.tweaked(*root), &digest[..])),
+                    _ => Err(other_kind()),
+                });
+                let machine = all(each, &signers)?;
+                self.play(parties, machine, &terms, LAST_OF_FROST).await?
+            }
+            (Share::Ed25519(share), messages) => {
+                let each = messages.iter().map(|message| match message {
+                    Message::Bytes(text) => Ok(((*share).clone(), &text[..])),
+                    _ => Err(other_kind()),
+                });
+                let machine = all(each, &signers)?;
+                self.play(parties, machine, &terms, LAST_OF_FROST).await?
+            }
+            (Share::Ecdsa(_), _) => return Err(other_kind().into()),
+        };
+        let verified = self.messages.iter().zip(&raw).map(|(message, raw)| {
+            Sealed::brought(&shared.public, message, raw).map_err(|wrong| {
+                tracing::error!(%wallet, %wrong, "the parties came to a signature that does not hold");
+                Refusal::new(Code::PartiesFailed, "the parties came to no signature of the wallet's key")
+                    .into()
+            })
+        });
+        verified.collect()
     }
 
-    async fn run(self, table: &mut Table<ecdsa::Sign>) -> Result<ecdsa::Signature, Broken> {
+    /// Runs a session, and bans whoever cheated in it where that is what follows.
+    async fn play<M: Machine>(
+        self,
+        parties: &Arc<Parties>,
+        machine: M,
+        terms: &Terms<'_>,
+        last_step: u8,
+    ) -> Result<M::Output, Broken> {
+        let audit::Decision { tenant, wallet, .. } = self.decision;
+        let mut table = Table::open(parties, machine, terms, limit::PARTY_ROUND_MS)?;
+        let session = table.id();
+        let ended = self.run(&mut table, last_step).await;
+        if let Err(Broken::Fault(fault)) = &ended {
+            parties.ban(self.house, (tenant, wallet), session, fault).await?;
+        }
+        ended
+    }
+
+    async fn run<M: Machine>(self, table: &mut Table<M>, last_step: u8) -> Result<M::Output, Broken> {
         let (session, id) = (table.id(), self.id);
         let (mut came_to, mut spoken) = (None, false);
         loop {
-            if !spoken && table.says() >= Some(LAST_STEP) {
+            if !spoken && table.says() >= Some(last_step) {
                 // ORDER: on record before it is said. A crash after this leaves limits spent: others may have the signature.
                 self.house.store.write(move |tx| Ok::<_, Refusal>(tx.speak(&session, id)?)).await?;
                 spoken = true;
@@ -364,6 +408,22 @@ impl Matter<'_> {
             came_to = table.listen().await?;
         }
     }
+}
+
+/// A session of several signatures, each with the share that makes it.
+fn all<'a, C: Suite>(
+    each: impl Iterator<Item = Result<(frost::Share<C>, &'a [u8]), Refusal>>,
+    signers: &BTreeSet<PartyId>,
+) -> Result<SignAll<C>, Broken> {
+    let one = |each: Result<(frost::Share<C>, &[u8]), Refusal>| {
+        let (share, message) = each?;
+        Ok::<_, Broken>(frost::Sign::new(share, signers, message.to_vec(), Random::os())?)
+    };
+    Ok(SignAll::new(each.map(one).collect::<Result<_, _>>()?)?)
+}
+
+fn other_kind() -> Refusal {
+    Refusal::new(Code::SchnorrUnavailable, "the parties' key does not make such a signature")
 }
 
 /// Whether a refusal is about this moment alone, and another party may do.

@@ -16,7 +16,7 @@ use chancery_identity::{Client, Operator, Vouched};
 
 pub use authenticated::Authenticated;
 pub use brought::Brought;
-pub use recorded::Recorded;
+pub use recorded::{Recorded, Unsealed};
 pub use sealed::Sealed;
 #[cfg(test)]
 pub(crate) use sealed::{Release, record_release};
@@ -26,7 +26,8 @@ pub use waiting::{Done, Reviewed, Said, Waiting, Word};
 
 use crate::answer::{Answer, Released};
 use crate::house::House;
-use crate::parties::{Member, Seat};
+use crate::keys::Keys;
+use crate::parties::{self, Member, Seat};
 use crate::receipts;
 use crate::refusal::Refusal;
 
@@ -63,12 +64,29 @@ async fn on(house: &Arc<House>, authenticated: Authenticated) -> Result<Answer, 
         Decided::Before(row) => return receipts::answer_again(house, *row).await,
     };
 
+    conclude(house, recorded).await
+}
+
+/// Walks what policy permits to its end; what waits for the agreement of other parties is kept for them, as permitted.
+async fn conclude(house: &Arc<House>, recorded: Box<Recorded>) -> Result<Answer, Refusal> {
     // A signature nobody can read yet.
-    let sealed = recorded.seal(house).await?;
+    let sealed = match recorded.seal(house).await {
+        Ok(sealed) => sealed,
+        Err(unsealed) if unsealed.waits_for_parties() => return parties::keep(house, unsealed).await,
+        Err(unsealed) => return Err(unsealed.fail(house).await),
+    };
 
     // The outcome on record; then the signature, with its receipt.
     let released = sealed.release(house).await?;
     Ok(Answer::Released(Box::new(released)))
+}
+
+/// Walks what waited for other parties to its end, now that there is a key: its wallet is entered with the release.
+pub(crate) async fn conclude_with(house: &Arc<House>, recorded: Recorded, key: Keys) -> Result<(), Refusal> {
+    match (Recorded { key: Some(key), ..recorded }).seal(house).await {
+        Ok(sealed) => sealed.release(house).await.map(drop),
+        Err(unsealed) => Err(unsealed.fail(house).await),
+    }
 }
 
 /// Walks a pending request on, after an officer's word, with what a cold wallet signed, or when its time has come.
@@ -79,9 +97,7 @@ pub(crate) async fn resume(house: &Arc<House>, waiting: Waiting, done: Done) -> 
         Reviewed::Pending(pending) => return Ok(Answer::Pending(pending)),
         Reviewed::Denied(refusal) => return Err(refusal),
     };
-    let sealed = recorded.seal(house).await?;
-    let released = sealed.release(house).await?;
-    Ok(Answer::Released(Box::new(released)))
+    conclude(house, recorded).await
 }
 
 /// Walks a request that another party of the wallet's key brought: the same way, by this party's own books, to a signature that
@@ -108,6 +124,8 @@ pub(crate) async fn join(
             return Err(Refusal::new(Code::RequestInProgress, detail).of(row.id));
         }
     };
-    let sealed = recorded.seal(house).await?;
-    sealed.release(house).await
+    match recorded.seal(house).await {
+        Ok(sealed) => sealed.release(house).await,
+        Err(unsealed) => Err(unsealed.fail(house).await),
+    }
 }

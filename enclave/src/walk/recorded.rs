@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use chancery_audit::{self as audit, Appended, PartyDecision};
-use chancery_core::{Code, RequestId};
-use chancery_intent::{Intent, Scheme, Signing};
+use chancery_core::{Code, Payload, RequestId};
+use chancery_intent::Intent;
 use chancery_policy::Permit;
 
 use super::Sealed;
@@ -13,6 +13,7 @@ use crate::enact::Enactment;
 use crate::house::House;
 use crate::in_flight::InFlight;
 use crate::kept::Kept;
+use crate::keys::{Keys, message};
 use crate::parties::{self, Matter, Seat, Shared};
 use crate::refusal::Refusal;
 use crate::resolve;
@@ -25,14 +26,37 @@ pub struct Recorded {
     pub(super) intent: Intent,
     pub(super) permit: Permit,
     pub(crate) leaf: Appended,
-    pub(super) record: audit::Decision,
-    pub(super) kept: Kept,
+    pub(crate) record: audit::Decision,
+    pub(crate) kept: Kept,
     /// Keeps the resolver away while the walk goes on.
     pub(super) in_flight: InFlight,
     /// What a cold wallet signed of it, one for each of its signings.
     pub(super) brought: Option<Vec<chancery_hsm::Sealed>>,
     /// Where this party sits among those that hold the key.
     pub(super) seat: Seat,
+    /// The key of the wallet that it makes, where other parties made it meanwhile.
+    pub(super) key: Option<Keys>,
+}
+
+/// A permitted request that was not sealed, and why. Dropped so, it is ended by the resolver.
+pub struct Unsealed {
+    pub(crate) recorded: Box<Recorded>,
+    pub(crate) refusal: Refusal,
+}
+
+impl Unsealed {
+    /// Whether nothing is missing but that other parties agree to the wallet that it makes.
+    pub(super) fn waits_for_parties(&self) -> bool {
+        let is_change = matches!(self.recorded.kept.payload, Payload::ApplianceChange { .. });
+        is_change && self.refusal.code == Code::PartyRefused
+    }
+
+    /// Puts its end on record: what it held is given back, and its idempotency key is free for another try.
+    pub(crate) async fn fail(self, house: &House) -> Refusal {
+        let Recorded { id, wallet, leaf, .. } = &*self.recorded;
+        resolve::fail(house, *id, wallet.tenant.clone(), leaf.index(), self.refusal.code).await;
+        self.refusal.of(*id)
+    }
 }
 
 impl Recorded {
@@ -41,30 +65,28 @@ impl Recorded {
     ///
     /// # Errors
     /// [`Code::HsmUnavailable`], [`Code::Overloaded`] or [`Code::KeyQuarantined`]; [`Code::SchnorrUnavailable`] where a
-    /// signature is asked for that no token makes; what keeps a change from being made ready. The request is then on record as
-    /// failed, and its idempotency key is free for another try.
-    pub async fn seal(mut self, house: &Arc<House>) -> Result<Sealed, Refusal> {
+    /// signature is asked for that no token makes; what keeps a change from being made ready.
+    pub async fn seal(mut self, house: &Arc<House>) -> Result<Sealed, Unsealed> {
         let brought = self.brought.take();
         let seat = std::mem::replace(&mut self.seat, Seat::Head);
         let made = async {
             if !self.is_permitted() {
                 return Err(Refusal::new(Code::Internal, "the permit is for another request"));
             }
-            let enactment = Enactment::begin(house, &self.record, &self.kept.payload).await?;
+            let key = self.key.take();
+            let enactment = Enactment::begin(house, &self.record, &self.kept.payload, key).await?;
             let (signatures, parties) = match self.wallet.keys.shared() {
                 Some(shared) => self.sign_together(house, shared, seat).await?,
                 None => (self.sign_each(house, brought).await?, Vec::new()),
             };
             Ok((signatures, parties, enactment))
         };
-        let refusal = match made.await {
+        match made.await {
             Ok((signatures, parties, enactment)) => {
-                return Ok(Sealed { recorded: self, signatures, parties, enactment });
+                Ok(Sealed { recorded: self, signatures, parties, enactment })
             }
-            Err(refusal) => refusal,
-        };
-        resolve::fail(house, self.id, self.wallet.tenant.clone(), self.leaf.index(), refusal.code).await;
-        Err(refusal.of(self.id))
+            Err(refusal) => Err(Unsealed { recorded: Box::new(self), refusal }),
+        }
     }
 
     /// INVARIANT: a permit is for one digest and one wallet; whatever mixes them up ends here.
@@ -74,25 +96,22 @@ impl Recorded {
             && *self.permit.tenant() == self.wallet.tenant
     }
 
-    /// One signature, by as many parties as it takes.
+    /// All signatures, by as many parties as it takes.
     async fn sign_together(
         &self,
         house: &Arc<House>,
         shared: &Shared,
         seat: Seat,
     ) -> Result<(Vec<chancery_hsm::Sealed>, Vec<PartyDecision>), Refusal> {
-        let [Signing { digest, scheme: Scheme::Ecdsa, key: None }] = self.intent.signings() else {
-            return Err(Refusal::new(
-                Code::Internal,
-                "the parties sign one digest with the wallet's own key",
-            ));
-        };
-        let Self { id, leaf, record, kept, .. } = self;
-        let matter = Matter { house, id: *id, leaf, decision: record, kept, shared, digest: *digest };
-        let (sealed, parties) = parties::sign(matter, seat).await.inspect_err(|refusal| {
+        let Self { id, leaf, record, kept, intent, .. } = self;
+        if intent.signings().iter().any(|signing| signing.key.is_some()) {
+            return Err(Refusal::new(Code::Internal, "the parties sign with the wallet's own key"));
+        }
+        let messages: Vec<_> = intent.signings().iter().map(|signing| message(intent, signing)).collect();
+        let matter = Matter { house, id: *id, leaf, decision: record, kept, shared, messages: &messages };
+        parties::sign(matter, seat).await.inspect_err(|refusal| {
             tracing::warn!(request = %self.id, wallet = %self.wallet.id, %refusal, "not signed");
-        })?;
-        Ok((vec![sealed], parties))
+        })
     }
 
     /// All signatures or none: a failure on the way leaves those before it sealed, and they are dropped unread.

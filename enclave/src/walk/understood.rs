@@ -305,11 +305,13 @@ impl Understood {
                 in_flight,
                 brought: None,
                 seat: Seat::Head,
+                key: None,
             })),
             Decision::Pending(evaluation) => Decided::Pending(Pending {
                 request_id: id,
                 missing: record.missing,
                 expires_ms: evaluation.expires_ms,
+                is_permitted: false,
             }),
             Decision::Denied(_) => Decided::Denied(Refusal::denied(id, record.rules, kept.lacks_signature)),
         }

@@ -234,6 +234,7 @@ impl Waiting {
                 request_id: id,
                 missing: needs(&evaluation.missing)?,
                 expires_ms: still.row.expires_ms,
+                is_permitted: false,
             })),
             _ => {
                 let detail = "another bundle came into force meanwhile: look again what it says";
@@ -419,6 +420,7 @@ impl Waiting {
                     Done::Nothing | Done::Said(_) => None,
                 },
                 seat: Seat::Head,
+                key: None,
             })),
             Decision::Pending(_) | Decision::Denied(_) => {
                 Reviewed::Denied(Refusal::denied(row.id, record.rules, false))

@@ -136,6 +136,7 @@ impl Ciphersuite for Bls12381 {
 impl Suite for Bls12381 {
     const DKG: &'static str = "bls12381/dkg/1";
     const SIGN: &'static str = "bls12381/no-schnorr";
+    const SIGN_ALL: &'static str = "bls12381/no-schnorr-at-all";
     const REFRESH: &'static str = "bls12381/refresh/1";
     const REPAIR: &'static str = "bls12381/repair/1";
     const RESHARE: &'static str = "bls12381/reshare/1";

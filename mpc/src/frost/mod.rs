@@ -11,11 +11,13 @@ mod refresh;
 mod repair;
 mod reshare;
 mod sign;
+mod sign_all;
 
 use std::fmt;
 
 use frost_core::Ciphersuite;
 use frost_core::keys::{KeyPackage, PublicKeyPackage};
+use frost_secp256k1_tr::keys::Tweak as _;
 use zeroize::Zeroizing;
 
 pub use dkg::Dkg;
@@ -23,6 +25,7 @@ pub use refresh::Refresh;
 pub use repair::Repair;
 pub use reshare::{Reshare, Reshared};
 pub use sign::Sign;
+pub use sign_all::SignAll;
 
 use crate::fault::{Fault, Reason};
 use crate::party::{PartyId, Scheme};
@@ -38,6 +41,8 @@ pub trait Suite: Ciphersuite {
     const DKG: &'static str;
     /// Of [`Sign`].
     const SIGN: &'static str;
+    /// Of [`SignAll`].
+    const SIGN_ALL: &'static str;
     /// Of [`Refresh`].
     const REFRESH: &'static str;
     /// Of [`Repair`].
@@ -51,6 +56,7 @@ pub trait Suite: Ciphersuite {
 impl Suite for Ed25519 {
     const DKG: &'static str = "frost-ed25519/dkg/1";
     const SIGN: &'static str = "frost-ed25519/sign/2";
+    const SIGN_ALL: &'static str = "frost-ed25519/sign-all/1";
     const REFRESH: &'static str = "frost-ed25519/refresh/1";
     const REPAIR: &'static str = "frost-ed25519/repair/2";
     const RESHARE: &'static str = "frost-ed25519/reshare/1";
@@ -59,6 +65,7 @@ impl Suite for Ed25519 {
 impl Suite for Taproot {
     const DKG: &'static str = "frost-secp256k1-tr/dkg/1";
     const SIGN: &'static str = "frost-secp256k1-tr/sign/2";
+    const SIGN_ALL: &'static str = "frost-secp256k1-tr/sign-all/1";
     const REFRESH: &'static str = "frost-secp256k1-tr/refresh/1";
     const REPAIR: &'static str = "frost-secp256k1-tr/repair/2";
     const RESHARE: &'static str = "frost-secp256k1-tr/reshare/1";
@@ -145,6 +152,15 @@ impl<C: Suite> Share<C> {
 impl<C: Suite> fmt::Debug for Share<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Share").field("public_key", &self.group.verifying_key()).finish_non_exhaustive()
+    }
+}
+
+impl Share<Taproot> {
+    /// The share of the output key of BIP-341, of which this key is the internal one, with the script tree of that root, or none: it
+    /// spends by the key. The untweaked share signs for a script that the key stands in.
+    #[must_use]
+    pub fn tweaked(&self, root: Option<[u8; 32]>) -> Self {
+        Self { own: self.own.clone().tweak(root), group: self.group.clone().tweak(root) }
     }
 }
 

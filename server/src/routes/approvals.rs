@@ -129,7 +129,7 @@ pub(crate) struct Spoke {
     /// The request.
     #[schema(value_type = String)]
     request_id: RequestId,
-    /// `pending`, `released` or `denied`.
+    /// `pending`, `permitted` where it waits for other parties alone, `released` or `denied`.
     state: &'static str,
     /// What it still needs.
     #[schema(value_type = Vec<Object>)]

@@ -171,7 +171,7 @@ pub(crate) struct Pending {
     /// The request.
     #[schema(value_type = String)]
     pub request_id: RequestId,
-    /// Always `pending`.
+    /// `pending`, or `permitted` where it waits for other parties alone.
     pub state: &'static str,
     /// What it still needs: for each rule that would permit it, the rule, the effect and the needs.
     #[schema(value_type = Vec<Object>)]
@@ -183,8 +183,9 @@ pub(crate) struct Pending {
 
 impl From<enclave::Pending> for Pending {
     fn from(pending: enclave::Pending) -> Self {
-        let enclave::Pending { request_id, missing, expires_ms } = pending;
-        Self { request_id, state: enclave::RequestState::Pending.as_str(), missing, expires_ms }
+        let state = pending.state().as_str();
+        let enclave::Pending { request_id, missing, expires_ms, .. } = pending;
+        Self { request_id, state, missing, expires_ms }
     }
 }
 

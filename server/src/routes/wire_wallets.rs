@@ -46,7 +46,7 @@ pub(crate) enum NewWallet {
         /// `mainnet`, `testnet` or `devnet`.
         #[schema(value_type = String)]
         cluster: Cluster,
-        /// Where its key comes from: `hsm`, `seed` or `beside`.
+        /// Where its key comes from: `hsm`, `seed`, `beside` or `parties`.
         #[serde(default)]
         key: NewKey,
     },

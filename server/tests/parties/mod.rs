@@ -18,7 +18,7 @@ use chancery_audit::Trust;
 use chancery_identity::{Algorithm, Draft, Fingerprint, Message};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::appliance::{Answer, Appliance, Peer, finish};
 
@@ -93,6 +93,11 @@ impl Parties {
         self.appliance(number).trust().await
     }
 
+    /// Where a request stands at a party.
+    pub async fn state(&self, number: usize, id: &str) -> Value {
+        self.operator(number).get(&format!("/v1/requests/{id}")).await.body["state"].clone()
+    }
+
     pub fn signal(&self, number: usize, signal: &str) {
         let id = self.appliance(number).running().child.id().to_string();
         let status = Command::new("kill").args(["-s", signal, &id]).status().unwrap();
@@ -141,11 +146,16 @@ impl Parties {
         std::fs::write(path, bytes).unwrap();
     }
 
-    /// Asks a party for a signature, as a client that signs its requests.
+    /// Asks a party for the treasury's signature, as a client that signs its requests.
     pub async fn sign(&self, number: usize, data: &[u8], key: &str) -> Answer {
-        let peer = self.client(number);
         let payload = json!({"type": "ethereum.transaction", "data": format!("0x{}", hex::encode(data))});
-        let body = json!({"wallet": "treasury", "payload": payload}).to_string();
+        self.sign_with(number, &json!({"wallet": "treasury", "payload": payload}), key).await
+    }
+
+    /// The same of any wallet.
+    pub async fn sign_with(&self, number: usize, ask: &Value, key: &str) -> Answer {
+        let peer = self.client(number);
+        let body = ask.to_string();
         let certificate = CertificateDer::from_pem_slice(peer.certificate.as_bytes()).unwrap();
         let pem = PrivateKeyDer::from_pem_slice(peer.key.as_bytes()).unwrap();
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pem.secret_der()).unwrap();
