@@ -51,7 +51,7 @@ pub struct Seen {
     pub pose: Pose,
     /// How good the image is.
     pub quality: Quality,
-    /// The net's belief that it is alive, 0 to 1. Advisory: it mostly sees the frame of a print or screen.
+    /// The net's belief that it is alive, 0 to 1. Advisory: it mostly sees what surrounds the face.
     pub liveness: f32,
     /// Whose it is.
     pub embedding: Embedding,

@@ -5,8 +5,7 @@ use super::{Face, Pipeline, Points, Pose, Raster};
 use crate::models::Role;
 use crate::{FaceError, Refusal};
 
-/// What an image must have. The defaults were set so that of the LFW photos of which one person is found, fewer than one in
-/// a hundred is refused by each line.
+/// What an image must have. Of 305 photos of LFW each of the default lines refuses at most 5 (docs/face.md).
 #[derive(Clone, Copy, Debug)]
 pub struct Gate {
     /// Least distance of the eyes, in pixels.
