@@ -1,13 +1,15 @@
 //! Finds what a fresh Debian 12 with Rust lacks and installs it: system packages, cargo's components, the pinned
-//! Ethereum node, the solver that proves policies, published vectors. Looks at files only, so that it costs nothing when
-//! all is there.
+//! Ethereum node, the solver that proves policies, published vectors, the models of the face check. Looks at files only,
+//! so that it costs nothing when all is there.
 
 mod anvil;
 mod apt;
+pub mod faces;
 pub mod promtool;
 pub mod solver;
 pub mod tool;
 mod vectors;
+mod weights;
 
 use crate::{Stop, Tree, run::Cmd, talk};
 
@@ -35,6 +37,7 @@ pub fn ensure(tree: &Tree, purpose: For) -> Result<(), Stop> {
     }
     if purpose != For::Demo {
         vectors::ensure(tree)?;
+        faces::ensure(tree)?;
     }
     if purpose != For::Figures {
         solver::ensure(tree)?;

@@ -18,6 +18,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("chancery-store", &["chancery-core", "chancery-secret"]),
     ("chancery-identity", &["chancery-core", "chancery-secret", "chancery-store"]),
     ("chancery-intent", &["chancery-core"]),
+    // Bytes from cameras and nets of others: it knows no request, store or token.
+    ("chancery-biometrics", &["chancery-secret"]),
     ("chancery-policy", &["chancery-core", "chancery-store", "chancery-identity", "chancery-intent"]),
     ("chancery-prove", &["chancery-core", "chancery-policy"]),
     (
@@ -211,6 +213,10 @@ const WALLS: &[(&str, &[&str], &str)] = &[
         &["chancery-hd", "chancery-intent", "chancery-load", "chancery-server", "chancery-fuzz"],
         "outside bytes are decoded in `intent`; the others make them, to try it, or compare keys",
     ),
+    ("rten", &["chancery-biometrics"], "nets run where they can reach nothing"),
+    ("zune-jpeg", &["chancery-biometrics"], "images are decoded where there is nothing to take"),
+    ("png", &["chancery-biometrics"], "images are decoded where there is nothing to take"),
+    ("image-webp", &["chancery-biometrics"], "images are decoded where there is nothing to take"),
     ("solana-address", &["chancery-intent"], "outside bytes are decoded in `intent`"),
     ("solana-message", &["chancery-intent"], "outside bytes are decoded in `intent`"),
     ("wincode", &["chancery-intent"], "outside bytes are decoded in `intent`"),
