@@ -328,8 +328,8 @@ fn enlarged(path: &Path, closer: f32, aside: usize) -> Raster {
 }
 
 /// Frames of a person who turned (person 1 of the set: photo 4 looks ahead, 6 to the right), in the right and the wrong order,
-/// repeated, and with another person's among them. Coming closer is made by enlarging; nobody in the set turns far enough both
-/// ways, so that turns to the left and nods are tried on made-up frames alone (`challenge`).
+/// repeated, and with another person's among them. Coming closer is made by enlarging; this person
+/// turns to one side alone, so that turns to the left and nods are tried on made-up frames (`challenge`).
 #[test]
 fn the_active_challenge_on_a_person_who_turns() {
     use Instruction::{ComeCloser, TurnRight};

@@ -70,13 +70,10 @@ fn serve(path: &Path) -> Result<(), setup::Failure> {
 
 /// The folders that are kept must be there; what is in them is their rooms' affair.
 fn make_folders(config: &Config) -> Result<(), setup::Failure> {
-    for folder in [&config.store.directory, &config.log.directory] {
-        if !folder.exists() {
-            DirBuilder::new()
-                .mode(0o700)
-                .create(folder)
-                .map_err(|error| format!("`{}` cannot be made: {error}", folder.display()))?;
-        }
+    // Tiles may be served by others; the store is nobody's.
+    for (folder, mode) in [(&config.store.directory, 0o700), (&config.log.directory, 0o777)] {
+        let made = DirBuilder::new().recursive(true).mode(mode).create(folder);
+        made.map_err(|error| format!("`{}` cannot be made: {error}", folder.display()))?;
     }
     Ok(())
 }

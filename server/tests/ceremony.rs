@@ -147,7 +147,10 @@ async fn a_node_is_made_destroyed_and_restored() {
     let after = backend.sign("treasury", &one_ether(1), "order-2").await;
     assert_eq!(signed(&after, &house.appliance.trust().await), key, "the same wallet");
     assert_eq!(signed(&before, &trust), key, "and the old receipt says so under the old trust");
-    house.anchor("third");
+    let (none, said) = house.anchoring("third", &[]);
+    assert!(none.is_none() && said.contains("--origin"), "a ceremony of another log: {said}");
+    let (leaf, said) = house.anchoring("third", &["--origin", "test.example/chancery"]);
+    assert!(leaf.is_some(), "{said}");
 
     // Other custodians; the backup stays as it is.
     let three = custodians(&["gus", "hal", "ida"]);

@@ -254,7 +254,7 @@ permit (principal, action == Action::"change", resource) when { context.form == 
     }
     assert_eq!(council.say("dora", &vetoed, "veto").await.body["state"], "denied");
     for _ in 0..300 {
-        if council.state(&id).await != "pending" {
+        if council.state(&id).await == "released" {
             break;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;

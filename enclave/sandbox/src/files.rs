@@ -34,6 +34,7 @@ pub(crate) fn close(keeps: &Keeps) -> Result<Standing, SandboxError> {
     let read = make_bitflags!(AccessFs::{ReadFile | ReadDir});
     let made = make_bitflags!(AccessFs::{MakeChar | MakeBlock | MakeFifo | MakeSock | MakeSym | IoctlDev});
     let write = AccessFs::from_all(RULES) & !(made | AccessFs::Execute);
+    let used = make_bitflags!(AccessFs::{ReadFile | ReadDir | WriteFile | IoctlDev | MakeReg | RemoveFile | Truncate});
     let mut net: BitFlags<AccessNet> = BitFlags::EMPTY;
     for (rule, ports) in [(AccessNet::ConnectTcp, &keeps.connect), (AccessNet::BindTcp, &keeps.listen)] {
         if ports.is_some() {
@@ -50,8 +51,7 @@ pub(crate) fn close(keeps: &Keeps) -> Result<Standing, SandboxError> {
     for folder in &keeps.write {
         rules = rules.add_rule(PathBeneath::new(PathFd::new(folder)?, write))?;
     }
-    let use_ = make_bitflags!(AccessFs::{ReadFile | ReadDir | WriteFile | IoctlDev | MakeReg | RemoveFile | Truncate});
-    rules = rules.add_rules(path_beneath_rules(&keeps.devices, use_))?;
+    rules = rules.add_rules(path_beneath_rules(&keeps.devices, used))?;
     for (rule, ports) in [(AccessNet::ConnectTcp, &keeps.connect), (AccessNet::BindTcp, &keeps.listen)] {
         for port in ports.iter().flatten() {
             rules = rules.add_rule(NetPort::new(*port, rule))?;

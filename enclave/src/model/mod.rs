@@ -162,7 +162,8 @@ fn number(variable: &str) -> Option<u64> {
 fn the_books_decide_as_the_model_does() {
     let first = number("CHANCERY_MODEL_FIRST").unwrap_or(0);
     let many = first..first + number("CHANCERY_MODEL_RUNS").unwrap_or(RUNS);
-    let seeds = number("CHANCERY_MODEL_SEED").map_or(many, |seed| seed..seed + 1);
+    let only = number("CHANCERY_MODEL_SEED");
+    let seeds = only.map_or(many, |seed| seed..seed + 1);
     let (next, seen) = (AtomicU64::new(seeds.start), Seen::default());
     let disagreements = AtomicU64::new(0);
     let work = || loop {

@@ -153,10 +153,11 @@ writable = ["tokens"]
             eprintln!("skipped: no libfaketime; `apt-get install libfaketime`");
             return false;
         };
+        // It stands beside the certificates, which are read within the walls too.
         self.turn_clock("+0");
         self.environment = vec![
             ("LD_PRELOAD", library),
-            ("FAKETIME_TIMESTAMP_FILE", self.at("clock")),
+            ("FAKETIME_TIMESTAMP_FILE", self.at("pki/clock")),
             ("FAKETIME_NO_CACHE", "1".into()),
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),
         ];
@@ -165,7 +166,7 @@ writable = ["tokens"]
 
     /// How far its clock is from this machine's, such as `-90s`.
     pub fn turn_clock(&self, by: &str) {
-        write(&self.at("clock"), by);
+        write(&self.at("pki/clock"), by);
     }
 
     /// Starts it and waits until it says it is ready.

@@ -216,15 +216,22 @@ impl House {
     }
 
     pub fn anchor(&self, folder: &str) -> u64 {
+        let (anchored, talk) = self.anchoring(folder, &[]);
+        anchored.unwrap_or_else(|| panic!("{talk}"))
+    }
+
+    /// The log entry where there is one, and what was said.
+    pub fn anchoring(&self, folder: &str, more: &[&str]) -> (Option<u64>, String) {
         let client = self.appliance.client_directory("operator", "op");
         let anchored = Command::new(chancery())
             .args(["--json", "ceremony", "anchor", "--client"])
             .arg(client)
             .arg(self.appliance.at(folder))
+            .args(more)
             .output()
             .unwrap();
-        assert!(anchored.status.success(), "{}", String::from_utf8_lossy(&anchored.stderr));
-        serde_json::from_slice::<Value>(&anchored.stdout).unwrap()["leaf"].as_u64().unwrap()
+        let document: Value = serde_json::from_slice(&anchored.stdout).unwrap_or_default();
+        (document["leaf"].as_u64(), String::from_utf8_lossy(&anchored.stderr).into_owned())
     }
 }
 

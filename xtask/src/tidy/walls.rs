@@ -55,6 +55,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "chancery-core",
             "chancery-secret",
+            "chancery-sandbox",
             "chancery-store",
             "chancery-identity",
             "chancery-intent",
@@ -70,6 +71,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "chancery-core",
             "chancery-secret",
+            "chancery-sandbox",
             "chancery-store",
             "chancery-identity",
             "chancery-intent",

@@ -22,6 +22,9 @@ pub struct Anchor {
     /// The ceremony's folder
     #[arg(value_name = "DIR")]
     dir: PathBuf,
+    /// The log that the ceremony was of, where the appliance's own took its place
+    #[arg(long, value_name = "ORIGIN")]
+    origin: Option<String>,
 }
 
 impl Anchor {
@@ -37,12 +40,12 @@ impl Anchor {
         let api = Api::open(connection, output)?;
         let answer = api.call(&Call::get(&["trust"]))?;
         let log = Trust::parse(&answer.bytes).map_err(|_| answer.unexpected("is no `trust.json`"))?;
-        let of = &verified.script.origin;
-        if log.origin() != of {
-            let log = log.origin();
-            return Err(Error::Failed(format!(
-                "the ceremony is of `{of}`, this log is `{log}`: nothing was recorded"
-            )));
+        let (of, named) = (&verified.script.origin, self.origin.as_deref().unwrap_or(log.origin()));
+        if of != named {
+            return Err(Error::Usage {
+                detail: format!("the ceremony is of `{of}`, not of `{named}`: nothing was recorded"),
+                hint: "`--origin` names the log before this one, where a restored appliance has begun another",
+            });
         }
         let answer = api.call(&Call::post(&["ceremonies"], body))?;
         let document = answer.json()?;
