@@ -53,6 +53,18 @@ pub fn children(pid: u32) -> Result<Vec<u32>, Error> {
     Ok(found)
 }
 
+/// The HSM workers of a daemon, which its launcher started.
+///
+/// # Errors
+/// As [`children`].
+pub fn workers(daemon: u32) -> Result<Vec<u32>, Error> {
+    let mut found = Vec::new();
+    for launcher in children(daemon)? {
+        found.extend(children(launcher)?);
+    }
+    Ok(found)
+}
+
 /// The threads of a process and their names.
 ///
 /// # Errors

@@ -50,7 +50,7 @@ pub(crate) fn spent(stage: &Stage) -> Result<Duration, Error> {
 fn both(stage: &Stage) -> Result<Vec<u32>, Error> {
     let daemon = stage.appliance.pid().ok_or_else(|| Error::Process { pid: 0, what: "no daemon".into() })?;
     let mut all = vec![daemon];
-    all.extend(process::children(daemon)?);
+    all.extend(process::workers(daemon)?);
     Ok(all)
 }
 

@@ -272,7 +272,7 @@ impl Lane {
         }
         let started = Instant::now();
         loop {
-            if let [worker] = process::children(daemon)?.as_slice() {
+            if let [worker] = process::workers(daemon)?.as_slice() {
                 return Ok(*worker);
             }
             if started.elapsed() > AFTER_BREAK {

@@ -213,7 +213,7 @@ fn both(stage: &Stage) -> Result<(u32, u32), Error> {
     let daemon = stage.appliance.pid().ok_or_else(|| Error::Process { pid: 0, what: "no daemon".into() })?;
     let started = Instant::now();
     loop {
-        if let [worker] = process::children(daemon)?[..] {
+        if let [worker] = process::workers(daemon)?[..] {
             return Ok((daemon, worker));
         }
         if started.elapsed() > WAIT {
