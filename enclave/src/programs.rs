@@ -2,6 +2,7 @@
 //! launcher from before them does.
 
 use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use tokio::net::unix::pipe;
 const HSM_WORKER: u8 = 0;
 /// The place of the solver.
 const SOLVER: u8 = 1;
+
 /// Who starts the programs that the rooms need.
 #[derive(Clone)]
 pub struct Programs {
@@ -60,19 +62,24 @@ impl Programs {
             });
         }
         let launcher = Arc::new(Launcher::start(me, &programs)?);
-        let solver = config
-            .policy
-            .solver
-            .is_some()
-            .then(|| Arc::new(Solvers(Arc::clone(&launcher))) as Arc<dyn StartSolver>);
-        Ok(Programs { worker: Arc::new(Workers(launcher)), solver })
+        let solver: Option<Arc<dyn StartSolver>> = match &config.policy.solver {
+            // Opened before the walls, within which it is not there.
+            Some(_) => Some(Arc::new(Solvers {
+                launcher: Arc::clone(&launcher),
+                silence: OpenOptions::new().write(true).open("/dev/null")?,
+            })),
+            None => None,
+        };
+        Ok(Self { worker: Arc::new(Workers(launcher)), solver })
     }
 }
 
 /// The process that [`Programs::launched`] starts; `chanceryd launcher` is nothing else.
 #[must_use]
 pub fn launcher() -> ExitCode {
-    close_inherited();
+    if close_inherited().is_err() {
+        return ExitCode::FAILURE;
+    }
     chancery_sandbox::launcher_main()
 }
 
@@ -88,13 +95,17 @@ impl Launch for Workers {
 }
 
 #[derive(Debug)]
-struct Solvers(Arc<Launcher>);
+struct Solvers {
+    launcher: Arc<Launcher>,
+    /// Takes what a solver says beside its answers.
+    silence: File,
+}
 
 impl StartSolver for Solvers {
     fn start(&self) -> io::Result<Process> {
         let ((input, writer), (reader, output)) = (io::pipe()?, io::pipe()?);
-        let null = OwnedFd::from(output.try_clone()?);
-        let started = self.0.launch(SOLVER, [input.as_fd(), output.as_fd(), null.as_fd()])?;
+        let streams = [input.as_fd(), output.as_fd(), self.silence.as_fd()];
+        let started = self.launcher.launch(SOLVER, streams)?;
         let (writer, reader) = (OwnedFd::from(writer), OwnedFd::from(reader));
         let (writer, reader) = (pipe::Sender::from_owned_fd(writer)?, pipe::Receiver::from_owned_fd(reader)?);
         Ok(Process::new(writer, reader, started))

@@ -14,8 +14,8 @@ use crate::bundle::Bundle;
 use crate::limit::Limit;
 use crate::registry::{Price, time_text};
 
-/// LIMIT: from the first line that differs to the last; what is longer is shown whole, as it was and as it would be.
-const COMPARED_LINES: usize = 2_000;
+/// LIMIT: lines that are held against lines, of one difference: what is beyond it is shown whole, as it was and as it would be.
+const COMPARED_LINES: usize = 4_000_000;
 
 /// What sort of thing changed, in the order that is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -270,6 +270,7 @@ fn priced(price: &Price) -> String {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut left = COMPARED_LINES;
         for change in &self.changes {
             let mark = match (&change.before, &change.after) {
                 (None, _) => '+',
@@ -280,7 +281,7 @@ impl fmt::Display for Difference {
             let lines = |text: &Option<String>| -> Vec<String> {
                 text.iter().flat_map(|text| text.lines()).map(str::to_owned).collect()
             };
-            for (mark, line) in differing(&lines(&change.before), &lines(&change.after)) {
+            for (mark, line) in differing(&lines(&change.before), &lines(&change.after), &mut left) {
                 writeln!(f, "    {mark} {line}")?;
             }
         }
@@ -288,17 +289,20 @@ impl fmt::Display for Difference {
     }
 }
 
-/// The lines that went, and those that came.
-fn differing<'a>(before: &'a [String], after: &'a [String]) -> Vec<(char, &'a str)> {
+/// The lines that went, and those that came. `left` is what may still be compared.
+fn differing<'a>(before: &'a [String], after: &'a [String], left: &mut usize) -> Vec<(char, &'a str)> {
     let same = before.iter().zip(after).take_while(|(a, b)| a == b).count();
     let (before, after) = (before.get(same..).unwrap_or_default(), after.get(same..).unwrap_or_default());
     let tail = before.iter().rev().zip(after.iter().rev()).take_while(|(a, b)| a == b).count();
     let middle = |lines: &'a [String]| lines.get(..lines.len().saturating_sub(tail)).unwrap_or_default();
     let (before, after) = (middle(before), middle(after));
     // INVARIANT: never by a clock; officers' programs compute the same.
-    let ops = match before.len().max(after.len()) <= COMPARED_LINES {
-        true => capture_diff_slices(Algorithm::Myers, before, after),
-        false => {
+    let ops = match left.checked_sub(before.len().saturating_mul(after.len())) {
+        Some(rest) => {
+            *left = rest;
+            capture_diff_slices(Algorithm::Myers, before, after)
+        }
+        None => {
             vec![DiffOp::Replace { old_index: 0, old_len: before.len(), new_index: 0, new_len: after.len() }]
         }
     };
@@ -321,15 +325,13 @@ mod tests {
     fn only_lines_that_differ_are_told() {
         let lines = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
         let (before, after) = (lines("a b c d e f"), lines("a x c d f g"));
-        assert_eq!(differing(&before, &after), [('-', "b"), ('+', "x"), ('-', "e"), ('+', "g")]);
-        assert!(differing(&before, &before).is_empty());
-        let long = |with: &str| {
-            let mut all: Vec<_> = (0..=COMPARED_LINES).map(|n| n.to_string()).collect();
-            all.insert(1, with.to_owned());
-            all.push(with.to_owned());
-            all
-        };
-        assert_eq!(differing(&long("a"), &long("b")).len(), 2 * (COMPARED_LINES + 2));
+        let told = |before, after| differing(before, after, &mut 36);
+        assert_eq!(told(&before, &after), [('-', "b"), ('+', "x"), ('-', "e"), ('+', "g")]);
+        assert!(told(&before, &before).is_empty());
+        // Between the first and the last of them stand five lines; for all of them it was enough once.
+        let mut left = 25;
+        assert_eq!(differing(&before, &after, &mut left).len(), 4);
+        assert_eq!((differing(&before, &after, &mut left).len(), left), (10, 0));
     }
 
     #[test]

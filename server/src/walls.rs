@@ -46,7 +46,7 @@ pub(crate) fn keeps(config: &Config) -> Keeps {
         SecretSource::File(path) => Some(path),
         SecretSource::Credential(_) | SecretSource::Fd(_) => None,
     });
-    read.extend(others.chain(secrets).chain(&config.policy.solver).cloned());
+    read.extend(others.chain(secrets).cloned());
 
     let listened =
         [config.listen.api, config.listen.ops].into_iter().chain(config.mpc.iter().map(|mpc| mpc.listen));

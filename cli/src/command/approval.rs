@@ -149,6 +149,8 @@ fn list(api: &Api<'_>, limit: usize, output: &Output) -> Result<Exit, Error> {
             Err(error) => ("distrust", json!(error.chain())),
         };
         if let Some(members) = row.as_object_mut() {
+            // Neither is the server's to say.
+            members.retain(|member, _| member != "words" && member != "distrust");
             members.insert(name.to_owned(), said);
         }
     }

@@ -58,6 +58,9 @@ const DEADLY: &str = "
     keyctl add_key request_key acct quotactl settimeofday clock_settime adjtimex clock_adjtime personality io_uring_setup
     io_uring_enter io_uring_register";
 
+/// Of `ioctl`, in `asm-generic/ioctls.h`: typing into a terminal in its user's name.
+const TYPING: [(&str, u64); 2] = [("TIOCSTI", 0x5412), ("TIOCLINUX", 0x541c)];
+
 /// Takes the calls away from every thread of this process.
 pub(crate) fn close(kind: Kind) -> Result<(), SandboxError> {
     let failed = |error: seccompiler::Error| SandboxError::Calls(error.to_string());
@@ -85,8 +88,13 @@ fn filters(kind: Kind) -> Value {
         when("mprotect", 2, "dword", PROT_EXEC.into(), 0),
         when("clone", 0, "qword", CLONE_THREAD, CLONE_THREAD),
     ]);
+    let typing = TYPING.iter().map(|(name, request)| {
+        json!({ "syscall": "ioctl", "comment": name,
+            "args": [{ "index": 1, "type": "dword", "op": "eq", "val": request }] })
+    });
+    let deadly: Vec<Value> = named(DEADLY).chain(typing).collect();
     json!({
-        "deadly": { "mismatch_action": "allow", "match_action": "kill_process", "filter": named(DEADLY).collect::<Vec<_>>() },
+        "deadly": { "mismatch_action": "allow", "match_action": "kill_process", "filter": deadly },
         "allowed": { "mismatch_action": { "errno": EPERM }, "match_action": "allow", "filter": allowed },
         // Its flags lie behind a pointer, where no filter reads: threads are made by `clone` then.
         "absent": { "mismatch_action": "allow", "match_action": { "errno": ENOSYS }, "filter": [{ "syscall": "clone3" }] },

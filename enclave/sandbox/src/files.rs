@@ -35,12 +35,9 @@ pub(crate) fn close(keeps: &Keeps) -> Result<Standing, SandboxError> {
     let made = make_bitflags!(AccessFs::{MakeChar | MakeBlock | MakeFifo | MakeSock | MakeSym | IoctlDev});
     let write = AccessFs::from_all(RULES) & !(made | AccessFs::Execute);
     let used = make_bitflags!(AccessFs::{ReadFile | ReadDir | WriteFile | IoctlDev | MakeReg | RemoveFile | Truncate});
-    let mut net: BitFlags<AccessNet> = BitFlags::EMPTY;
-    for (rule, ports) in [(AccessNet::ConnectTcp, &keeps.connect), (AccessNet::BindTcp, &keeps.listen)] {
-        if ports.is_some() {
-            net |= rule;
-        }
-    }
+    let ports = [(AccessNet::ConnectTcp, &keeps.connect), (AccessNet::BindTcp, &keeps.listen)];
+    let closed = ports.iter().filter(|(_, kept)| kept.is_some());
+    let net: BitFlags<AccessNet> = closed.map(|(rule, _)| BitFlags::from(*rule)).collect();
     let mut rules =
         Ruleset::default().handle_access(AccessFs::from_all(RULES))?.scope(Scope::from_all(RULES))?;
     if !net.is_empty() {
@@ -52,8 +49,8 @@ pub(crate) fn close(keeps: &Keeps) -> Result<Standing, SandboxError> {
         rules = rules.add_rule(PathBeneath::new(PathFd::new(folder)?, write))?;
     }
     rules = rules.add_rules(path_beneath_rules(&keeps.devices, used))?;
-    for (rule, ports) in [(AccessNet::ConnectTcp, &keeps.connect), (AccessNet::BindTcp, &keeps.listen)] {
-        for port in ports.iter().flatten() {
+    for (rule, kept) in ports {
+        for port in kept.iter().flatten() {
             rules = rules.add_rule(NetPort::new(*port, rule))?;
         }
     }

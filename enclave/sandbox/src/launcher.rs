@@ -62,6 +62,10 @@ impl Launcher {
     pub fn start(me: &Path, programs: &[Program]) -> io::Result<Self> {
         let (requests, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let list = written(programs)?;
+        if list.len() > LIST_BYTES {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many programs"));
+        }
         // It lives as long as the other end is open, and nobody waits for it.
         Command::new(me)
             .arg("launcher")
@@ -71,10 +75,6 @@ impl Launcher {
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             .spawn()?;
-        let list = written(programs)?;
-        if list.len() > LIST_BYTES {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many programs"));
-        }
         rustix::net::send(&requests, &list, SendFlags::NOSIGNAL)?;
         Ok(Self { requests })
     }
@@ -113,7 +113,11 @@ pub fn launcher_main() -> ExitCode {
         Ok((length, _)) => read(told.get(..length).unwrap_or_default()),
         _ => None,
     };
-    let Some(programs) = programs else { return ExitCode::FAILURE };
+    let Some(programs) = programs else {
+        let _ = io::stderr()
+            .write_all(b"the launcher is started by its parent, with a socket for standard input\n");
+        return ExitCode::FAILURE;
+    };
     let mut held: Vec<JoinHandle<()>> = Vec::new();
     while let Ok(Some((program, passed))) = heard(requests) {
         held.retain(|one| !one.is_finished());

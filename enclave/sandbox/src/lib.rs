@@ -1,6 +1,6 @@
 //! What a process takes away from itself once it has started: files (Landlock), system calls (seccomp), new privileges, programs.
-//! Whoever takes it over finds nothing to run, nothing to write but its own folders, and nobody to call but whom the configuration
-//! names. Programs are started by a [launcher](Launcher) from before the walls.
+//! Whoever takes it over finds nothing to run, nothing to write but its own folders, and no TCP port to call but those that
+//! the configuration names. Programs are started by a [launcher](Launcher) from before the walls.
 //! If this is wrong, a bug in a parser is worth the machine.
 
 mod calls;
